@@ -1,0 +1,10 @@
+_base_ = 'faster_rcnn_se_r50.py'
+# The one public SE-R152 is caffe-style, with a stem pool in ceil mode, yet wants RGB images.
+model = dict(
+    backbone=dict(
+        depth=152,
+        style='caffe',
+        stem_pool='ceil',
+        init_cfg=dict(checkpoint='timm/legacy_seresnet152.in1k'),
+    )
+)

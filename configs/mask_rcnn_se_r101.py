@@ -1,0 +1,2 @@
+_base_ = 'mask_rcnn_se_r50.py'
+model = dict(backbone=dict(depth=101, init_cfg=dict(checkpoint='mmpretrain/se_resnet101')))

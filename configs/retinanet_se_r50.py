@@ -1,0 +1,8 @@
+_base_ = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'
+custom_imports = dict(imports=['se_det'])
+model = dict(
+    backbone=dict(
+        type='SEResNet',
+        init_cfg=dict(_delete_=True, type='SEPretrained', checkpoint='mmpretrain/se_resnet50'),
+    )
+)

@@ -1,0 +1,199 @@
+"""What the backbones accept, checked before mmdet's assertions and tracebacks are met."""
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+from mmdet.models.backbones.resnet import BasicBlock, ResNet
+from mmdet.models.backbones.resnext import ResNeXt
+from mmdet.registry import MODELS
+from mmengine.registry import WEIGHT_INITIALIZERS, Registry
+
+from se_det.errors import UsageError
+
+DEFAULT_REDUCTION = 16
+PLUGIN_POSITIONS = ('after_conv1', 'after_conv2', 'after_conv3')
+
+
+def check_arguments(
+    backbone: type[ResNet], depth: int, stem_pool: str, kwargs: dict[str, Any]
+) -> None:
+    """Check the arguments of a backbone, all but ``se_cfg``.
+
+    Args:
+        backbone: `SEResNet` or `SEResNeXt`.
+        depth: number of layers.
+        stem_pool: as in `SEResNet`.
+        kwargs: the arguments for mmdet's ResNet or ResNeXt.
+
+    Raises:
+        UsageError: the first argument found that is unknown or has a value not allowed.
+    """
+    name = backbone.__name__
+    if depth not in list(backbone.arch_settings):
+        allowed = ', '.join(map(str, backbone.arch_settings))
+        raise UsageError(f'{name} has the depths {allowed}; got depth={depth!r}.')
+
+    if stem_pool not in ('padded', 'ceil'):
+        raise UsageError(f"{name}: stem_pool must be 'padded' or 'ceil'; got {stem_pool!r}.")
+
+    bases = [base for base in (ResNet, ResNeXt) if issubclass(backbone, base)]
+    defaults = {
+        parameter.name: parameter.default
+        for base in bases
+        for parameter in inspect.signature(base.__init__).parameters.values()
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD and parameter.name != 'self'
+    }
+    unknown = sorted(set(kwargs) - set(defaults))
+    if unknown:
+        raise UsageError(
+            f'{name} has no argument {unknown[0]!r}. It takes se_cfg, stem_pool and those of '
+            f"mmdet's {bases[-1].__name__}: {', '.join(defaults)}."
+        )
+
+    def check(argument: str, allowed: bool, expected: str) -> None:
+        if not allowed:
+            found = {**defaults, **kwargs}[argument]
+            raise UsageError(f'{name}: {argument} must be {expected}; got {found!r}.')
+
+    value = {**defaults, **kwargs}
+    num_stages = value['num_stages']
+    check('num_stages', _is_int(num_stages) and 1 <= num_stages <= 4, '1, 2, 3 or 4')
+    check('style', value['style'] in ('pytorch', 'caffe'), "'pytorch' or 'caffe'")
+    per_stage = f'a sequence of num_stages={num_stages} positive ints'
+    for argument in ('strides', 'dilations'):
+        check(argument, _is_positive_ints(value[argument], num_stages), per_stage)
+    check(
+        'out_indices',
+        _is_sequence(value['out_indices'])
+        and all(index in range(num_stages) for index in value['out_indices']),
+        f'a sequence of stage indices from 0 to {num_stages - 1}',
+    )
+    check(
+        'frozen_stages',
+        _is_int(value['frozen_stages']) and -1 <= value['frozen_stages'] <= num_stages,
+        f'-1 (none), 0 (the stem), or up to num_stages={num_stages}',
+    )
+    for argument in ('in_channels', 'base_channels', 'groups', 'base_width'):
+        if argument in value:
+            check(argument, _is_positive_int(value[argument]), 'a positive int')
+    check(
+        'stem_channels',
+        value['stem_channels'] is None or _is_positive_int(value['stem_channels']),
+        'a positive int, or None for base_channels',
+    )
+    for argument in ('deep_stem', 'avg_down', 'norm_eval', 'with_cp', 'zero_init_residual'):
+        check(argument, isinstance(value[argument], bool), 'True or False')
+    for argument, example in (('norm_cfg', 'BN'), ('conv_cfg', 'ConvWS'), ('dcn', 'DCNv2')):
+        check(
+            argument,
+            _is_config_of(MODELS, value[argument])
+            or (value[argument] is None and defaults[argument] is None),
+            f"a dict with the type of a registered layer, such as dict(type='{example}')",
+        )
+    check(
+        'norm_cfg',
+        value['norm_cfg']['type'] != 'GN' or 'num_groups' in value['norm_cfg'],
+        "given num_groups, such as dict(type='GN', num_groups=32)",
+    )
+    if value['dcn'] is not None:
+        check('conv_cfg', value['conv_cfg'] is None, 'left out when dcn is given')
+    if value['dcn'] is not None or 'stage_with_dcn' in kwargs:
+        flags = f'a sequence of num_stages={num_stages} bools'
+        check('stage_with_dcn', _is_bools(value['stage_with_dcn'], num_stages), flags)
+    plugins = value['plugins']
+    check(
+        'plugins',
+        plugins is None
+        or (isinstance(plugins, list | tuple) and all(_is_plugin(p, num_stages) for p in plugins)),
+        'a list of dicts with cfg (a dict with the type of a registered layer), position (one of '
+        f'{", ".join(PLUGIN_POSITIONS)}) and, if not for all stages, stages (a sequence of '
+        f'num_stages={num_stages} bools)',
+    )
+    if backbone.arch_settings[depth][0] is BasicBlock:
+        for argument in ('dcn', 'plugins'):
+            check(argument, value[argument] is None, f'None at depth {depth} (use 50 or more)')
+    check('pretrained', isinstance(value['pretrained'], str | None), 'a path or URL, or None')
+    init_cfg = value['init_cfg'] or []
+    check('init_cfg', not (init_cfg and value['pretrained']), 'left out when pretrained is given')
+    check(
+        'init_cfg',
+        all(
+            _is_config_of(WEIGHT_INITIALIZERS, cfg)
+            for cfg in (init_cfg if isinstance(init_cfg, list) else [init_cfg])
+        ),
+        "a dict with the type of an initializer, such as dict(type='Pretrained', "
+        "checkpoint='weights.pth'), or a list of them",
+    )
+
+
+def reduction_by_stage(se_cfg: dict | None, num_stages: int) -> list[int | None]:
+    """Read ``se_cfg`` into the reduction of each stage, None for a stage without SE.
+
+    Args:
+        se_cfg: ``reduction``, an int or one a stage, and ``stages``, a bool a stage; or None.
+        num_stages: number of stages of the backbone, 1 to 4.
+
+    Raises:
+        UsageError: a key is unknown or a value not allowed.
+    """
+    if not isinstance(se_cfg, dict | None):
+        raise UsageError(
+            f'se_cfg must be a dict with reduction and stages, or None; got {se_cfg!r}.'
+        )
+    se_cfg = dict(se_cfg or {})
+    reduction = se_cfg.pop('reduction', DEFAULT_REDUCTION)
+    stages = se_cfg.pop('stages', (True,) * num_stages)
+    if se_cfg:
+        raise UsageError(
+            f'se_cfg has no key {sorted(se_cfg)[0]!r}. It takes reduction (default '
+            f'{DEFAULT_REDUCTION}) and stages (default all): '
+            'se_cfg=dict(reduction=16, stages=(True, True, True, True)).'
+        )
+    reductions = [reduction] * num_stages if _is_int(reduction) else reduction
+    if not _is_positive_ints(reductions, num_stages):
+        raise UsageError(
+            f'se_cfg: reduction must be a positive int, or a sequence of num_stages={num_stages} '
+            f'of them; got {reduction!r}.'
+        )
+    if not _is_bools(stages, num_stages):
+        raise UsageError(
+            f'se_cfg: stages must be a sequence of num_stages={num_stages} bools; got {stages!r}.'
+        )
+    return [r if with_se else None for r, with_se in zip(reductions, stages, strict=True)]
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_positive_int(value: Any) -> bool:
+    return _is_int(value) and value > 0
+
+
+def _is_sequence(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str) and len(value) > 0
+
+
+def _is_positive_ints(value: Any, length: int) -> bool:
+    return _is_sequence(value) and len(value) == length and all(map(_is_positive_int, value))
+
+
+def _is_bools(value: Any, length: int) -> bool:
+    return _is_sequence(value) and len(value) == length and all(isinstance(v, bool) for v in value)
+
+
+def _is_config_of(registry: Registry, value: Any) -> bool:
+    """Whether ``value`` is a dict whose ``type`` is a class, or a name that ``registry`` knows."""
+    kind = value.get('type') if isinstance(value, dict) else None
+    return inspect.isclass(kind) or (isinstance(kind, str) and registry.get(kind) is not None)
+
+
+def _is_plugin(value: Any, num_stages: int) -> bool:
+    return (
+        isinstance(value, dict)
+        and set(value) <= {'cfg', 'position', 'stages'}
+        and _is_config_of(MODELS, value.get('cfg'))
+        and value.get('position') in PLUGIN_POSITIONS
+        and (value.get('stages') is None or _is_bools(value['stages'], num_stages))
+    )

@@ -1,0 +1,125 @@
+"""SE-ResNet: mmdet's ResNet with a Squeeze-and-Excitation block in each residual branch."""
+
+from typing import Any, ClassVar
+
+import torch.utils.checkpoint
+from mmdet.models.backbones.resnet import BasicBlock, Bottleneck, ResNet
+from mmdet.registry import MODELS
+from torch import Tensor, nn
+
+from se_det.backbones.arguments import check_arguments, reduction_by_stage
+from se_det.layers import SqueezeExcitation
+
+
+class SEResidual:
+    """``relu(x + SE(R(x)))``, the standard placement (arXiv 1709.01507, section 3.3, figure 3).
+
+    What `SEBasicBlock` and `SEBottleneck` have in common: they differ in R, the residual branch,
+    which ends with the last norm (and mmdet's plugins).
+    """
+
+    def __init__(self, inplanes: int, planes: int, reduction: int = 16, **kwargs: Any) -> None:
+        super().__init__(inplanes, planes, **kwargs)
+        self.se = SqueezeExcitation(planes * self.expansion, reduction)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, C_in, H, W)`` to ``(N, C_out, H / stride, W / stride)``."""
+        if self.with_cp and x.requires_grad:
+            out = torch.utils.checkpoint.checkpoint(self._add_residual, x, use_reentrant=False)
+        else:
+            out = self._add_residual(x)
+        return self.relu(out)
+
+    def _add_residual(self, x: Tensor) -> Tensor:
+        identity = x if self.downsample is None else self.downsample(x)
+        out = self.se(self.residual(x))
+        out += identity
+        return out
+
+
+class SEBasicBlock(SEResidual, BasicBlock):
+    """mmdet's BasicBlock (two 3x3 convolutions) with SE; for depths 18 and 34.
+
+    Args:
+        inplanes: channels of the input.
+        planes: channels of the output.
+        reduction: r of `SqueezeExcitation`.
+        **kwargs: as mmdet's BasicBlock.
+    """
+
+    def residual(self, x: Tensor) -> Tensor:
+        """The residual branch R, without SE."""
+        out = self.relu(self.norm1(self.conv1(x)))
+        return self.norm2(self.conv2(out))
+
+
+class SEBottleneck(SEResidual, Bottleneck):
+    """mmdet's Bottleneck (1x1, 3x3, 1x1 convolutions) with SE; for depths 50, 101 and 152.
+
+    Args:
+        inplanes: channels of the input.
+        planes: channels of the 3x3 convolution, a quarter of the output's.
+        reduction: r of `SqueezeExcitation`.
+        **kwargs: as mmdet's Bottleneck.
+    """
+
+    def residual(self, x: Tensor) -> Tensor:
+        """The residual branch R, without SE."""
+        out = self.relu(self.norm1(self.conv1(x)))
+        if self.with_plugins:
+            out = self.forward_plugin(out, self.after_conv1_plugin_names)
+        out = self.relu(self.norm2(self.conv2(out)))
+        if self.with_plugins:
+            out = self.forward_plugin(out, self.after_conv2_plugin_names)
+        out = self.norm3(self.conv3(out))
+        if self.with_plugins:
+            out = self.forward_plugin(out, self.after_conv3_plugin_names)
+        return out
+
+
+@MODELS.register_module()
+class SEResNet(ResNet):
+    """SE-ResNet 18, 34, 50, 101 or 152 (arXiv 1709.01507, table 1), as a detection backbone.
+
+    Everything that mmdet's ResNet does stays: DCN, plugins, ``with_cp``, ``frozen_stages``,
+    ``norm_eval``, ``style``, ``deep_stem``, ``avg_down``, ``zero_init_residual``.
+
+    Args:
+        depth: 18, 34, 50, 101 or 152.
+        se_cfg: ``reduction``, the paper's r, one int or one a stage (default 16), and ``stages``,
+            one bool a stage, whether its blocks carry SE (default all). A stage without SE is
+            built of mmdet's own blocks.
+        stem_pool: ``'padded'``, the pool of nearly all ResNets, or ``'ceil'``, without padding and
+            with the output size rounded up, for weights that were trained so (timm's legacy ones).
+        **kwargs: as mmdet's ResNet.
+
+    Raises:
+        UsageError: an argument is unknown or not allowed; the message says what is.
+    """
+
+    # mmdet's block for a depth -> the block of a stage without SE, and of one with.
+    stage_blocks_by_se: ClassVar = {
+        BasicBlock: {False: BasicBlock, True: SEBasicBlock},
+        Bottleneck: {False: Bottleneck, True: SEBottleneck},
+    }
+
+    def __init__(
+        self, depth: int, se_cfg: dict | None = None, stem_pool: str = 'padded', **kwargs: Any
+    ) -> None:
+        check_arguments(type(self), depth, stem_pool, kwargs)
+        self.se_reductions = reduction_by_stage(se_cfg, kwargs.get('num_stages', 4))
+        super().__init__(depth=depth, **kwargs)
+        if stem_pool == 'ceil':
+            self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, ceil_mode=True)
+
+    def make_res_layer(self, block: type[nn.Module], **kwargs: Any) -> nn.Module:
+        """Build the next stage, of SE blocks if ``se_cfg`` gives it SE.
+
+        ``arch_settings`` keeps mmdet's blocks, and they are exchanged only here, because mmdet
+        grants ``zero_init_residual`` to no other classes than its own.
+        """
+        reduction = self.se_reductions[len(self.res_layers)]
+        if reduction is not None:
+            kwargs['reduction'] = reduction
+        block = self.stage_blocks_by_se[block][reduction is not None]
+        return super().make_res_layer(block=block, **kwargs)

@@ -1,0 +1,61 @@
+"""What the command line tools have in common."""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from mmengine.config import DictAction
+
+from se_det.errors import UsageError
+
+
+class KeyValues(DictAction):
+    """mmengine's ``KEY=VALUE`` arguments, with a message for those that are not."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Sequence[str],
+        option_string: str | None = None,
+    ) -> None:
+        """Add the options to the dict in ``namespace``."""
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except (AssertionError, ValueError):
+            found = ' '.join(values)
+            parser.error(f'{option_string} takes KEY=VALUE, brackets in pairs; got: {found}')
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that ``tools/train.py`` and ``tools/test.py`` share, named as in mmdet."""
+    parser.add_argument('--work-dir', help='folder for logs; default work_dirs/<config name>')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=KeyValues,
+        metavar='KEY=VALUE',
+        help='change values of the config: model.backbone.depth=101 key="[a,b]" key="(1,2)"',
+    )
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def parse_run_arguments(parser: argparse.ArgumentParser) -> dict[str, Any]:
+    """Parse; the local rank goes where mmengine looks for it, the rest comes back."""
+    arguments = vars(parser.parse_args())
+    os.environ.setdefault('LOCAL_RANK', str(arguments.pop('local_rank')))
+    return arguments
+
+
+@contextmanager
+def usage_errors_alone() -> Iterator[None]:
+    """Print a `UsageError` without a traceback and exit with status 2."""
+    try:
+        yield
+    except UsageError as error:
+        print(f'\nerror: {error}', file=sys.stderr)
+        sys.exit(2)

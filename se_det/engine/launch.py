@@ -1,0 +1,188 @@
+"""From the arguments of `tools/train.py` and `tools/test.py` to a run of mmengine's Runner."""
+
+import difflib
+import os
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from mmdet.evaluation import DumpDetResults
+from mmdet.utils import setup_cache_size_limit_of_dynamo
+from mmengine.config import Config, ConfigDict
+from mmengine.device import get_device
+from mmengine.registry import RUNNERS, init_default_scope
+from mmengine.runner import Runner
+
+from se_det.datasets.checks import check_data
+from se_det.engine.distributed import join_process_group
+from se_det.errors import UsageError
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def train(
+    config: str,
+    *,
+    work_dir: str | None = None,
+    amp: bool = False,
+    auto_scale_lr: bool = False,
+    resume: str | None = None,
+    cfg_options: Mapping[str, Any] | None = None,
+    launcher: str = 'none',
+) -> None:
+    """Train a detector, with a validation after each epoch.
+
+    Args:
+        config: path of the config file.
+        work_dir: where checkpoints and logs go; default ``work_dirs/<name of the config>``.
+        amp: train in mixed precision; needs a GPU.
+        auto_scale_lr: scale the learning rate with the batch size.
+        resume: ``'auto'`` for the latest checkpoint in ``work_dir``, or a checkpoint file.
+        cfg_options: dotted names in the config and their values.
+        launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
+
+    Raises:
+        UsageError: config, options, data or checkpoint cannot be used; the message says why.
+    """
+    cfg = load_config(config, work_dir, cfg_options)
+    if amp:
+        if get_device() == 'cpu':
+            raise UsageError('--amp needs a GPU, and none was found. Leave --amp out.')
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.loss_scale = 'dynamic'
+    if auto_scale_lr:
+        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+            raise UsageError(
+                '--auto-scale-lr needs the batch size that the learning rate was chosen for. Add '
+                f'to {config}: auto_scale_lr = dict(base_batch_size=16)'
+            )
+        cfg.auto_scale_lr.enable = True
+    if resume:
+        cfg.resume = True
+        cfg.load_from = None if resume == 'auto' else _existing_checkpoint(resume)
+    check_data(cfg, ('train', 'val'))
+    _build_runner(cfg, launcher).train()
+
+
+def test(
+    config: str,
+    checkpoint: str,
+    *,
+    work_dir: str | None = None,
+    out: str | None = None,
+    show: bool = False,
+    show_dir: str | None = None,
+    wait_time: float = 2,
+    tta: bool = False,
+    cfg_options: Mapping[str, Any] | None = None,
+    launcher: str = 'none',
+) -> None:
+    """Evaluate a checkpoint on the test data of a config.
+
+    Args:
+        config: path of the config file.
+        checkpoint: path or URL of the checkpoint.
+        work_dir: where the log goes; default ``work_dirs/<name of the config>``.
+        out: a ``.pkl`` file for the predictions.
+        show: show each image with its detections in a window.
+        show_dir: a folder for these images, below ``work_dir/<timestamp>``.
+        wait_time: how long to show an image, in seconds.
+        tta: average over flipped images (test-time augmentation).
+        cfg_options: as in `train`.
+        launcher: as in `train`.
+
+    Raises:
+        UsageError: as in `train`; or ``out`` has another ending.
+    """
+    if out and not out.endswith(('.pkl', '.pickle')):
+        raise UsageError(f'--out must end in .pkl, the format it writes; got {out}.')
+    cfg = load_config(config, work_dir, cfg_options)
+    cfg.load_from = _existing_checkpoint(checkpoint)
+    if show or show_dir:
+        cfg.default_hooks.visualization.update(draw=True, show=show, wait_time=wait_time)
+        cfg.default_hooks.visualization.test_out_dir = show_dir
+    if tta:
+        _augment_at_test_time(cfg)
+    check_data(cfg, ('test',))
+    runner = _build_runner(cfg, launcher)
+    if out:
+        runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=out))
+    runner.test()
+
+
+def load_config(
+    config: str, work_dir: str | None = None, cfg_options: Mapping[str, Any] | None = None
+) -> Config:
+    """Read a config as the tools do.
+
+    Args:
+        config: path, from the current folder or from se_det's checkout.
+        work_dir: as in `train`.
+        cfg_options: as in `train`.
+
+    Raises:
+        UsageError: the file is not there or is no config, or an option does not fit it.
+    """
+    path = _from_here_or_checkout(Path(config))
+    if not path.is_file():
+        names = [str(file) for file in (CHECKOUT / 'configs').glob('*.py')]
+        near = difflib.get_close_matches(str(CHECKOUT / 'configs' / path.name), names, 3, 0.6)
+        hint = ' Did you mean ' + ' or '.join(Path(n).name for n in near) + '?' if near else ''
+        raise UsageError(f'No config file {config}.{hint}')
+    try:
+        cfg = Config.fromfile(path)
+    except Exception as error:  # a config is a program: it may raise anything
+        raise UsageError(f'{config} cannot be read as a config: {error!r}') from error
+    try:
+        cfg.merge_from_dict(dict(cfg_options or {}))
+    except (AssertionError, AttributeError, IndexError, KeyError, TypeError) as error:
+        raise UsageError(f'--cfg-options do not fit {config}: {error}') from error
+    cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs', path.stem))
+    _find_data_folders(cfg._cfg_dict)
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    return cfg
+
+
+def _build_runner(cfg: Config, launcher: str) -> Runner:
+    setup_cache_size_limit_of_dynamo()
+    cfg.launcher = launcher
+    join_process_group(cfg, launcher)
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+def _existing_checkpoint(checkpoint: str) -> str:
+    if '://' not in checkpoint and not Path(checkpoint).expanduser().is_file():
+        raise UsageError(f'No checkpoint file {checkpoint}. Check the path.')
+    return checkpoint
+
+
+def _from_here_or_checkout(path: Path) -> Path:
+    return CHECKOUT / path if not path.exists() and (CHECKOUT / path).exists() else path
+
+
+def _find_data_folders(values: ConfigDict | list | tuple) -> None:
+    """Point ``data/<name>/...`` to the checkout where the current folder has no such data."""
+    for key, value in values.items() if isinstance(values, dict) else enumerate(values):
+        if isinstance(value, str) and value.startswith('data/'):
+            data_root = Path(*Path(value).parts[:2])
+            if not data_root.exists() and (CHECKOUT / 'pyproject.toml').exists():
+                values[key] = os.path.join(os.path.relpath(CHECKOUT), value)
+        elif isinstance(value, (dict, list)):
+            _find_data_folders(value)
+
+
+def _augment_at_test_time(cfg: Config) -> None:
+    """Add mmdet's test-time augmentation, flips by default, to a config that may not name one."""
+    dataset = cfg.test_dataloader.dataset
+    if 'tta_model' not in cfg:
+        tta_cfg = dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)
+        cfg.tta_model = dict(type='DetTTAModel', tta_cfg=tta_cfg)
+    if 'tta_pipeline' not in cfg:
+        *steps, pack = deepcopy(dataset.pipeline)
+        keys = (*pack.get('meta_keys', ()), 'flip', 'flip_direction')
+        flips = [dict(type='RandomFlip', prob=prob) for prob in (1.0, 0.0)]
+        packs = [dict(type='PackDetInputs', meta_keys=keys)]
+        cfg.tta_pipeline = [*steps, dict(type='TestTimeAug', transforms=[flips, packs])]
+    dataset.pipeline = cfg.tta_pipeline
+    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)

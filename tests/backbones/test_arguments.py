@@ -1,0 +1,222 @@
+"""Every argument that is not allowed gets a UsageError that says what is, and what was found."""
+
+import re
+
+import pytest
+import torch
+from mmdet.registry import MODELS
+from torch import nn
+
+from se_det.backbones import SEResNet, SEResNeXt
+from se_det.errors import UsageError
+
+LAYER = 'a dict with the type of a registered layer, such as '
+STAGES = 'a sequence of stage indices from 0 to 3'
+INTS = 'a sequence of num_stages=4 positive ints'
+BOOLS = 'a sequence of num_stages=4 bools'
+INITIALIZER = (
+    "a dict with the type of an initializer, such as dict(type='Pretrained', "
+    "checkpoint='weights.pth'), or a list of them"
+)
+PLUGINS = (
+    'a list of dicts with cfg (a dict with the type of a registered layer), position (one of '
+    'after_conv1, after_conv2, after_conv3) and, if not for all stages, stages (a sequence of '
+    'num_stages=4 bools)'
+)
+CONTEXT = dict(type='ContextBlock', ratio=1 / 4)
+AFTER_CONV3 = dict(cfg=CONTEXT, position='after_conv3')
+PRETRAINED = dict(type='Pretrained', checkpoint='weights.pth')
+
+# argument, what the message says that it must be, values that it must not be
+RULES = [
+    ('stem_pool', "'padded' or 'ceil'", ['max', None]),
+    ('num_stages', '1, 2, 3 or 4', [0, 5, '4', True]),
+    ('style', "'pytorch' or 'caffe'", ['torch', None]),
+    ('strides', INTS, [(1, 2, 2), (1, 2, 2, 0), (1, 2, 2, '2'), 2, '1222']),
+    ('dilations', INTS, [(1, 1, 1), (1, 1, 1, -1), 1]),
+    ('out_indices', STAGES, [(0, 4), (-1,), (), 3, '0123', ([3],)]),
+    ('frozen_stages', '-1 (none), 0 (the stem), or up to num_stages=4', [5, -2, None, '1', True]),
+    ('in_channels', 'a positive int', [0, '3', None]),
+    ('base_channels', 'a positive int', [0, 64.0]),
+    ('stem_channels', 'a positive int, or None for base_channels', [0, '64']),
+    ('deep_stem', 'True or False', ['False', None]),
+    ('avg_down', 'True or False', ['False', 1]),
+    ('norm_eval', 'True or False', ['False', None]),
+    ('with_cp', 'True or False', ['False', None]),
+    ('zero_init_residual', 'True or False', ['False', 0]),
+    ('norm_cfg', LAYER + "dict(type='BN')", [None, 'BN', {}, dict(type='BN9'), dict(momentum=0)]),
+    ('norm_cfg', "given num_groups, such as dict(type='GN', num_groups=32)", [dict(type='GN')]),
+    ('conv_cfg', LAYER + "dict(type='ConvWS')", ['ConvWS', {}, dict(type='Convolution9')]),
+    ('dcn', LAYER + "dict(type='DCNv2')", [True, 'DCN', dict(type='DCN9'), dict(groups=1)]),
+    ('stage_with_dcn', BOOLS, [(True,), (0, 1, 1, 1), True]),
+    ('plugins', PLUGINS, ['ContextBlock', AFTER_CONV3, [CONTEXT], ['ContextBlock']]),
+    ('plugins', PLUGINS, [[dict(cfg=CONTEXT)], [dict(position='after_conv3')]]),
+    ('plugins', PLUGINS, [[dict(AFTER_CONV3, cfg=dict(type='Context'))]]),
+    ('plugins', PLUGINS, [[dict(AFTER_CONV3, position='after_conv4')]]),
+    ('plugins', PLUGINS, [[dict(AFTER_CONV3, stages=(True,))], [dict(AFTER_CONV3, stage=1)]]),
+    ('pretrained', 'a path or URL, or None', [True, PRETRAINED]),
+    ('init_cfg', INITIALIZER, ['weights.pth', dict(type='Pretrianed'), [dict(checkpoint='a')]]),
+]
+RESNEXT_RULES = [
+    ('groups', 'a positive int', [0, '32', None]),
+    ('base_width', 'a positive int', [0, 4.0]),
+]
+
+
+def build(name: str, **kwargs) -> nn.Module:
+    with torch.device('meta'):
+        return MODELS.build(dict(type=name, **kwargs))
+
+
+def says(message: str):
+    return pytest.raises(UsageError, match=re.escape(message))
+
+
+@pytest.mark.parametrize(
+    ('name', 'argument', 'allowed', 'value'),
+    [
+        (name, argument, allowed, value)
+        for name, rules in (('SEResNet', RULES), ('SEResNeXt', RULES + RESNEXT_RULES))
+        for argument, allowed, values in rules
+        for value in values
+    ],
+)
+def test_a_value_that_is_not_allowed(name, argument, allowed, value):
+    with says(f'{name}: {argument} must be {allowed}; got {value!r}.'):
+        build(name, depth=50, **{argument: value})
+
+
+@pytest.mark.parametrize('depth', [20, '50', None, True, [50]])
+@pytest.mark.parametrize(
+    ('name', 'depths'), [('SEResNet', '18, 34, 50, 101, 152'), ('SEResNeXt', '50, 101, 152')]
+)
+def test_a_depth_that_is_not_allowed(name, depths, depth):
+    with says(f'{name} has the depths {depths}; got depth={depth!r}.'):
+        build(name, depth=depth)
+
+
+@pytest.mark.parametrize('depth', [18, 34])
+def test_se_resnext_has_no_depth_of_basic_blocks(depth):
+    with says(f'SEResNeXt has the depths 50, 101, 152; got depth={depth}.'):
+        build('SEResNeXt', depth=depth)
+
+
+@pytest.mark.parametrize(
+    ('name', 'argument', 'base'),
+    [
+        ('SEResNet', 'se_config', 'ResNet'),
+        ('SEResNet', 'groups', 'ResNet'),
+        ('SEResNeXt', 'cardinality', 'ResNeXt'),
+    ],
+)
+def test_an_unknown_argument(name, argument, base):
+    with says(
+        f"{name} has no argument '{argument}'. It takes se_cfg, stem_pool and those of mmdet's "
+        f'{base}: '
+    ):
+        build(name, depth=50, **{argument: 32})
+
+
+@pytest.mark.parametrize('se_cfg', [16, '16', [16], True, False])
+def test_se_cfg_that_is_no_dict(se_cfg):
+    with says(f'se_cfg must be a dict with reduction and stages, or None; got {se_cfg!r}.'):
+        build('SEResNet', depth=50, se_cfg=se_cfg)
+
+
+def test_an_unknown_key_of_se_cfg():
+    with says("se_cfg has no key 'ratio'. It takes reduction (default 16) and stages"):
+        build('SEResNet', depth=50, se_cfg=dict(ratio=16))
+
+
+@pytest.mark.parametrize(
+    'reduction', [0, -16, '16', 16.0, None, True, (16, 16), (16, 16, 16, 0), (16, 16, 16, 16.0)]
+)
+def test_se_cfg_reduction_that_is_not_allowed(reduction):
+    with says(
+        'se_cfg: reduction must be a positive int, or a sequence of num_stages=4 of them; '
+        f'got {reduction!r}.'
+    ):
+        build('SEResNet', depth=50, se_cfg=dict(reduction=reduction))
+
+
+def test_se_cfg_reduction_that_does_not_divide_the_channels():
+    with says('64 channels cannot be reduced by 24.'):
+        build('SEResNet', depth=18, se_cfg=dict(reduction=24))
+
+
+@pytest.mark.parametrize('stages', [(True, False), (1, 1, 1, 0), True, 'TTTF', None])
+def test_se_cfg_stages_that_are_not_allowed(stages):
+    with says(f'se_cfg: stages must be a sequence of num_stages=4 bools; got {stages!r}.'):
+        build('SEResNet', depth=50, se_cfg=dict(stages=stages))
+
+
+def test_se_cfg_follows_num_stages():
+    with says('se_cfg: stages must be a sequence of num_stages=2 bools'):
+        build(
+            'SEResNet',
+            depth=50,
+            num_stages=2,
+            strides=(1, 2),
+            dilations=(1, 1),
+            out_indices=(0, 1),
+            se_cfg=dict(stages=(True, True, True, True)),
+        )
+
+
+@pytest.mark.parametrize(
+    ('argument', 'value'), [('dcn', dict(type='DCN')), ('plugins', [AFTER_CONV3])]
+)
+def test_basic_blocks_have_no_dcn_and_no_plugins(argument, value):
+    with says(f'SEResNet: {argument} must be None at depth 18 (use 50 or more)'):
+        build('SEResNet', depth=18, stage_with_dcn=(True, True, True, True), **{argument: value})
+
+
+def test_dcn_without_the_stages_that_have_it():
+    with says('stage_with_dcn must be a sequence of num_stages=3 bools'):
+        build(
+            'SEResNet',
+            depth=50,
+            num_stages=3,
+            strides=(1, 2, 2),
+            dilations=(1, 1, 1),
+            out_indices=(0, 1, 2),
+            dcn=dict(type='DCN'),
+        )
+
+
+def test_dcn_and_conv_cfg():
+    dcn = dict(dcn=dict(type='DCN'), stage_with_dcn=(False, True, True, True))
+    with says('SEResNet: conv_cfg must be left out when dcn is given'):
+        build('SEResNet', depth=50, conv_cfg=dict(type='ConvWS'), **dcn)
+
+
+def test_init_cfg_and_pretrained():
+    with says('SEResNet: init_cfg must be left out when pretrained is given'):
+        build('SEResNet', depth=50, init_cfg=PRETRAINED, pretrained='weights.pth')
+
+
+@pytest.mark.parametrize(
+    'allowed',
+    [
+        dict(norm_cfg=dict(type='SyncBN', requires_grad=False)),
+        dict(norm_cfg=dict(type=nn.BatchNorm2d)),
+        dict(conv_cfg=dict(type='ConvAWS')),
+        dict(dcn=dict(type='DCN', fallback_on_stride=False), stage_with_dcn=[False] * 3 + [True]),
+        dict(plugins=[]),
+        dict(plugins=(dict(AFTER_CONV3, stages=[True, False, False, False]),)),
+        dict(strides=[1, 2, 2, 2], dilations=[1, 1, 1, 1], out_indices=[3]),
+        dict(init_cfg=PRETRAINED),
+        dict(init_cfg=[dict(type='Kaiming', layer='Conv2d'), PRETRAINED]),
+        dict(pretrained='weights.pth'),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize('name', ['SEResNet', 'SEResNeXt'])
+def test_what_mmdet_allows_is_allowed(name, allowed):
+    assert build(name, depth=50, **allowed).depth == 50
+
+
+@pytest.mark.parametrize('backbone', [SEResNet, SEResNeXt])
+def test_the_class_checks_without_the_registry(backbone):
+    with says("style must be 'pytorch' or 'caffe'; got 'torch'."):
+        backbone(depth=50, style='torch')

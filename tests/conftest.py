@@ -1,0 +1,21 @@
+"""What several test files share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+import se_det  # noqa: F401  (first of all: where mmcv is not compiled, mmcv.ops needs it)
+
+
+@pytest.fixture(scope='session')
+def shared() -> Path:
+    """The folder of recorded data and sample data sets: $SE_DET_SHARED, or beside the checkout."""
+    beside_checkout = Path(__file__).resolve().parents[2] / 'shared'
+    folder = Path(os.environ.get('SE_DET_SHARED', beside_checkout))
+    if not folder.is_dir():
+        pytest.skip(
+            'not run: the checks against recorded data and sample data sets. Their folder is not '
+            f'at {folder}; set SE_DET_SHARED to where it is.'
+        )
+    return folder

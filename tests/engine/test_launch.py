@@ -1,0 +1,175 @@
+"""A user's mistakes end in one message that says what to type next."""
+
+import json
+
+import pytest
+
+from se_det.engine import launch
+from se_det.engine.launch import load_config, train
+from se_det.errors import UsageError
+
+R50 = 'configs/faster_rcnn_se_r50.py'
+SHAPES = 'configs/faster_rcnn_se_r50_shapes.py'
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def _options(classes, **changed):
+    """Options that point a COCO config to the data set in ``cells/``."""
+    options = {'model.roi_head.bbox_head.num_classes': len(classes)}
+    for loader, split in (('train', 'train'), ('val', 'val'), ('test', 'val')):
+        dataset = f'{loader}_dataloader.dataset'
+        options[f'{dataset}.data_root'] = 'cells/'
+        options[f'{dataset}.ann_file'] = f'annotations/instances_{split}.json'
+        options[f'{dataset}.data_prefix.img'] = f'{split}/'
+        options[f'{dataset}.metainfo.classes'] = tuple(classes)
+        options[f'{loader}_evaluator.ann_file'] = f'cells/annotations/instances_{split}.json'
+    del options['train_evaluator.ann_file']
+    return options
+
+
+@pytest.fixture
+def cells(tmp_path):
+    """A data set of two classes in COCO's format, in ``cells/``; returns its folder."""
+    for split in ('train', 'val'):
+        (tmp_path / 'cells' / split).mkdir(parents=True)
+        (tmp_path / 'cells' / split / 'a "1".jpg').touch()
+        coco = dict(
+            images=[dict(id=1, file_name='a "1".jpg', width=64, height=48)],
+            annotations=[dict(id=1, image_id=1, category_id=5, bbox=[1, 2, 3, 4], area=12)],
+            categories=[dict(id=5, name='red cell'), dict(id=7, name='white cell')],
+        )
+        file = tmp_path / 'cells' / 'annotations' / f'instances_{split}.json'
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps(coco))
+    return tmp_path / 'cells'
+
+
+def test_coco_missing_says_what_is_expected_and_how_to_do_without():
+    with pytest.raises(UsageError) as error:
+        train(R50)
+    for part in ('data/coco/annotations/instances_train2017.json', 'ln -s', 'make train'):
+        assert part in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (dict(config='configs/faster_rcnn_se_r5.py'), r'No config file.*faster_rcnn_se_r50\.py'),
+        (dict(config='README.md'), r'README\.md cannot be read as a config'),
+        (dict(config=R50, cfg_options={'model.type.x': 1}), 'cfg-options do not fit'),
+        (dict(config=R50, resume='gone.pth'), r'No checkpoint file gone\.pth'),
+    ],
+)
+def test_train_arguments(arguments, message):
+    with pytest.raises(UsageError, match=message):
+        train(**arguments)
+
+
+def test_a_config_that_raises(tmp_path):
+    (tmp_path / 'mine.py').write_text('model = dict(\n')
+    with pytest.raises(UsageError, match=r'mine\.py cannot be read as a config: .*never closed'):
+        train('mine.py')
+
+
+def test_amp_without_a_gpu(monkeypatch):
+    monkeypatch.setattr('se_det.engine.launch.get_device', lambda: 'cpu')
+    with pytest.raises(UsageError, match='--amp needs a GPU'):
+        train(R50, amp=True)
+
+
+def test_auto_scale_lr_without_a_base(tmp_path):
+    (tmp_path / 'mine.py').write_text("_base_ = 'mmdet::_base_/models/faster-rcnn_r50_fpn.py'")
+    with pytest.raises(UsageError, match=r'auto_scale_lr = dict\(base_batch_size=16\)'):
+        train('mine.py', auto_scale_lr=True)
+
+
+def test_launcher_without_torchrun(cells, monkeypatch):
+    monkeypatch.delenv('RANK', raising=False)
+    with pytest.raises(UsageError, match=r'tools/dist_train\.sh'):
+        train(R50, cfg_options=_options(['red cell', 'white cell']), launcher='pytorch')
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (dict(checkpoint='gone.pth'), r'No checkpoint file gone\.pth'),
+        (dict(checkpoint='gone.pth', out='result.json'), r'--out must end in \.pkl'),
+    ],
+)
+def test_test_arguments(arguments, message):
+    with pytest.raises(UsageError, match=message):
+        launch.test(R50, **arguments)
+
+
+def test_a_wrong_backbone_argument():
+    options = {'model.backbone.depth': 51, 'work_dir': 'w'}
+    with pytest.raises(UsageError, match=r'SEResNet has the depths 18, .*152; got depth=51'):
+        train(SHAPES, cfg_options=options)
+
+
+@pytest.mark.parametrize(
+    ('classes', 'changed', 'message'),
+    [
+        (['red cell', 'bacterium'], {}, r"in this order: \('red cell', 'white cell'\)"),
+        (['white cell', 'red cell'], {}, r"Found: \('white cell', 'red cell'\)"),
+        (
+            ['red cell', 'white cell'],
+            {'model.roi_head.bbox_head.num_classes': 80},
+            r'bbox_head\.num_classes must be .* 2; got 80',
+        ),
+        (
+            ['red cell', 'white cell'],
+            {'val_evaluator.ann_file': 'cells/annotations/instances_train.json'},
+            r'val_evaluator\.ann_file must be the annotations of its data set',
+        ),
+        (
+            ['red cell', 'white cell'],
+            {'train_dataloader.dataset.data_prefix.img': 'elsewhere/'},
+            r'cells/elsewhere does not exist',
+        ),
+        (
+            ['red cell', 'white cell'],
+            {'train_dataloader.dataset.type': 'CocoDatset'},
+            r"No data set class 'CocoDatset'",
+        ),
+    ],
+)
+def test_data_that_does_not_fit(cells, classes, changed, message):
+    with pytest.raises(UsageError, match=message):
+        train(R50, cfg_options={**_options(classes), **changed})
+
+
+def test_a_subset_of_the_classes_is_fine(cells):
+    """The checks pass, so that the run goes on to the (unreachable) weights."""
+    options = {**_options(['red cell']), 'model.backbone.init_cfg.checkpoint': 'no-such-file'}
+    with pytest.raises(UsageError, match="No weights 'no-such-file'"):
+        train(R50, cfg_options=options)
+
+
+@pytest.mark.parametrize('content', ['', 'hello', '{"images": []}', '{"categories": 3}'])
+def test_annotations_that_are_not_cocos(cells, content):
+    (cells / 'annotations/instances_train.json').write_text(content)
+    with pytest.raises(UsageError, match='not a COCO annotation file'):
+        train(R50, cfg_options=_options(['red cell', 'white cell']))
+
+
+def test_images_missing(cells):
+    (cells / 'train/a "1".jpg').unlink()
+    with pytest.raises(UsageError, match=r'a "1"\.jpg does not exist'):
+        train(R50, cfg_options=_options(['red cell', 'white cell']))
+
+
+def test_work_dir_is_named_after_the_config():
+    assert load_config(R50).work_dir == 'work_dirs/faster_rcnn_se_r50'
+    assert load_config(R50, work_dir='elsewhere').work_dir == 'elsewhere'
+
+
+def test_data_in_the_current_folder_comes_before_the_checkouts(tmp_path):
+    in_checkout = load_config(R50).train_dataloader.dataset.data_root
+    assert in_checkout.startswith('../') and in_checkout.endswith('/data/coco/')
+    (tmp_path / 'data/coco').mkdir(parents=True)
+    assert load_config(R50).train_dataloader.dataset.data_root == 'data/coco/'

@@ -1,0 +1,62 @@
+from pathlib import Path
+
+import pytest
+import torch
+from mmdet.models.backbones.resnet import ResNet
+from mmdet.registry import MODELS
+
+from se_det.checkpoints import ZOO
+from se_det.engine.launch import load_config
+
+CONFIGS = sorted((Path(__file__).parents[1] / 'configs').glob('*.py'))
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_config_builds_and_backbone_is_what_the_name_says(path):
+    cfg = load_config(str(path))
+    assert 'se_det' in cfg.custom_imports.imports
+    with torch.device('meta'):
+        backbone = MODELS.build(cfg.model).backbone
+    assert isinstance(backbone, ResNet)
+    assert type(backbone).__name__ == ('SEResNe' if '_se_' in path.stem else 'ResNe') + (
+        'Xt' if '_x' in path.stem else 't'
+    )
+    size = next(part for part in path.stem.split('_') if part[0] in 'rx' and part[1:].isdigit())
+    assert backbone.depth == int(size[1:])
+    assert cfg.train_cfg.max_epochs == (
+        24 if path.stem.endswith('_2x') else 4 if path.stem.endswith('_shapes') else 12
+    )
+
+
+@pytest.mark.parametrize(
+    'path', [path for path in CONFIGS if '_se_' in path.stem], ids=lambda path: path.stem
+)
+def test_backbone_is_the_one_that_its_weights_were_trained_for(path):
+    cfg = load_config(str(path))
+    init_cfg = cfg.model.backbone.get('init_cfg')
+    if init_cfg is None:
+        assert path.stem.endswith('_shapes')
+        return
+    assert init_cfg.type == 'SEPretrained'
+    weights = ZOO[init_cfg.checkpoint]
+    assert not weights.strong_recipe
+    defaults = dict(style='pytorch', stem_pool='padded')
+    for name, value in {**defaults, **weights.backbone}.items():
+        assert cfg.model.backbone.get(name, defaults.get(name)) == value, name
+    assert cfg.model.data_preprocessor.bgr_to_rgb
+
+
+def test_configs_are_short():
+    for path in CONFIGS:
+        if not path.stem.endswith('r50_shapes'):
+            assert len(path.read_text().splitlines()) <= 12, path.name
+
+
+@pytest.mark.parametrize('depth', [50, 101])
+def test_plain_controls_differ_in_the_backbone_alone(depth):
+    plain = load_config(f'configs/faster_rcnn_r{depth}.py')
+    ours = load_config(f'configs/faster_rcnn_se_r{depth}.py')
+    for cfg in (plain, ours):
+        cfg.model.pop('backbone')
+        cfg.pop('work_dir')
+    assert plain.to_dict() == ours.to_dict()

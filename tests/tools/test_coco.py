@@ -1,0 +1,58 @@
+"""The user's own path, on real COCO images: train, evaluate, evaluate the checkpoint again."""
+
+import pickle
+import re
+
+import pytest
+
+SMALL_IMAGES = [
+    f'{split}_dataloader.dataset.pipeline.{index}.scale=(256,160)'
+    for split, index in (('train', 2), ('val', 1), ('test', 1))
+]
+FEW_STEPS = [
+    'train_cfg.max_epochs=1',
+    'train_dataloader.dataset.indices=8',
+    'model.test_cfg.rcnn.score_thr=0.0',  # an untrained detector is sure of nothing
+]
+
+
+@pytest.fixture
+def coco(shared, tmp_path):
+    (tmp_path / 'data').mkdir()
+    (tmp_path / 'data' / 'coco').symlink_to(shared / 'coco_mini')
+    return tmp_path
+
+
+def _coco_table(output):
+    return re.findall(r'Average (?:Precision|Recall) .* = (-?[\d.]+)', output)
+
+
+def test_train_then_test_print_the_same_coco_table(coco, run, quick):
+    options = quick + SMALL_IMAGES + FEW_STEPS
+    trained = run('train.py', 'configs/faster_rcnn_se_r50.py', options=options)
+    assert trained.returncode == 0, trained.stderr
+    assert len(re.findall(r'Epoch\(train\)', trained.stdout)) == 4
+    assert '[79/79]' in trained.stdout
+    table = _coco_table(trained.stdout)
+    assert len(table) == 12
+
+    checkpoint = str(coco / 'work_dirs/faster_rcnn_se_r50/epoch_1.pth')
+    tested = run(
+        'test.py', 'configs/faster_rcnn_se_r50.py', checkpoint, '--out', 'out.pkl', options=options
+    )
+    assert tested.returncode == 0, tested.stderr
+    assert _coco_table(tested.stdout) == table
+    predictions = pickle.loads((coco / 'out.pkl').read_bytes())
+    assert len(predictions) == 79
+
+    augmented = run(
+        'test.py',
+        'configs/faster_rcnn_se_r50.py',
+        checkpoint,
+        '--tta',
+        '--show-dir',
+        'shown',
+        options=[*options, 'test_dataloader.dataset.indices=4'],
+    )
+    assert augmented.returncode == 0, augmented.stderr
+    assert len(list(coco.glob('work_dirs/*/*/shown/*.jpg'))) == 4

@@ -1,0 +1,79 @@
+"""The embedded default: shapes, drawn, trained on, reported, resumed, and trained on by two."""
+
+import re
+
+import pytest
+
+SHAPES = 'configs/faster_rcnn_se_r50_shapes.py'
+WORK_DIR = 'work_dirs/faster_rcnn_se_r50_shapes'
+FEW = [
+    'data_root=shapes/',
+    *(f'{split}_dataloader.dataset.data_root=shapes/' for split in ('train', 'val', 'test')),
+    *(
+        f'{split}_evaluator.ann_file=shapes/annotations/instances_val.json'
+        for split in ('val', 'test')
+    ),
+    'train_dataloader.dataset.num_images=8',
+    'val_dataloader.dataset.num_images=4',
+    'test_dataloader.dataset.num_images=4',
+    'train_dataloader.batch_size=2',
+    'model.test_cfg.rcnn.score_thr=0.0',
+]
+
+
+def _epochs(finished):
+    """Epoch and iteration of each line of training progress."""
+    assert finished.returncode == 0, finished.stderr
+    lines = re.findall(r'Epoch\(train\)\s+\[(\d+)\]\[(\d+)/4\]', finished.stdout)
+    return [(int(epoch), int(iteration)) for epoch, iteration in lines]
+
+
+def test_train_stop_and_resume(run, quick, tmp_path):
+    options = quick + FEW
+    first = run('train.py', SHAPES, options=[*options, 'train_cfg.max_epochs=1'])
+    assert _epochs(first) == [(1, step) for step in (1, 2, 3, 4)]
+    assert first.stdout.count('Average Precision') + first.stdout.count('Average Recall') == 12
+
+    resumed = run('train.py', SHAPES, '--resume', options=[*options, 'train_cfg.max_epochs=2'])
+    assert _epochs(resumed) == [(2, step) for step in (1, 2, 3, 4)]
+    assert 'Load checkpoint from' in resumed.stdout
+    report = tmp_path / WORK_DIR / 'report'
+    pictures = sorted(path.name for path in report.iterdir())
+    assert pictures == ['000000.png', '000001.png', '000002.png', '000003.png', 'curves.png']
+    assert (tmp_path / WORK_DIR / 'epoch_2.pth').exists()
+
+    tampered = tmp_path / 'tampered.pth'
+    tampered.write_bytes((tmp_path / WORK_DIR / 'epoch_2.pth').read_bytes()[:5000])
+    damaged = run('train.py', SHAPES, '--resume', 'tampered.pth', options=options)
+    assert damaged.returncode == 2
+    assert 'Traceback' not in damaged.stderr
+    assert 'tampered.pth is damaged' in damaged.stderr
+
+
+@pytest.mark.parametrize('backbone', ['se_r50'])
+def test_two_processes_with_gloo(run, quick, backbone, tmp_path):
+    finished = run(
+        'dist_train.sh',
+        f'configs/faster_rcnn_{backbone}_shapes.py',
+        '2',
+        options=[*quick, *FEW, 'train_cfg.max_epochs=1'],
+        CUDA_VISIBLE_DEVICES='',
+        PORT='29653',
+    )
+    assert finished.returncode == 0, finished.stderr
+    steps = re.findall(r'Epoch\(train\)\s+\[1\]\[(\d)/2\]', finished.stdout)
+    assert steps == ['1', '2']  # 8 images, 2 a process and step
+    assert 'Average Precision' in finished.stdout
+
+    tested = run(
+        'dist_test.sh',
+        f'configs/faster_rcnn_{backbone}_shapes.py',
+        str(tmp_path / f'work_dirs/faster_rcnn_{backbone}_shapes/epoch_1.pth'),
+        '2',
+        options=quick + FEW,
+        CUDA_VISIBLE_DEVICES='',
+        PORT='29654',
+    )
+    assert tested.returncode == 0, tested.stderr
+    table = re.compile(r'Average .* = (-?[\d.]+)')
+    assert table.findall(tested.stdout) == table.findall(finished.stdout)

@@ -1,0 +1,26 @@
+"""Print a table of what configs cost: tools/complexity.py CONFIG ..."""
+
+import argparse
+
+from se_det.analysis.complexity import complexity
+from se_det.command_line import usage_errors_alone
+from se_det.engine.launch import load_config
+
+
+def main() -> None:
+    """Parse the arguments, count, print."""
+    parser = argparse.ArgumentParser(description='Parameters and multiply-adds of configs')
+    parser.add_argument('configs', nargs='+', metavar='CONFIG')
+    with usage_errors_alone():
+        print('| config | parameters, M | of the backbone, M | its GFLOPs at 224 |')
+        print('|---|---|---|---|')
+        for config in parser.parse_args().configs:
+            cost = complexity(load_config(config))
+            print(
+                f'| {config} | {cost.parameters / 1e6:.2f} | {cost.backbone_parameters / 1e6:.2f} '
+                f'| {cost.backbone_multiply_adds / 1e9:.2f} |'
+            )
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,27 @@
+"""Evaluate a checkpoint with COCO's metrics: tools/test.py CONFIG CHECKPOINT."""
+
+import argparse
+
+from se_det.command_line import add_run_arguments, parse_run_arguments, usage_errors_alone
+from se_det.engine.launch import test
+
+
+def main() -> None:
+    """Parse the arguments and test."""
+    parser = argparse.ArgumentParser(description='Evaluate a detector')
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file or URL')
+    parser.add_argument('--out', help='a .pkl file for the predictions')
+    parser.add_argument('--show', action='store_true', help='show the detections in a window')
+    parser.add_argument(
+        '--show-dir', help='save images with the detections here, under <work dir>/<timestamp>'
+    )
+    parser.add_argument('--wait-time', type=float, default=2, help='seconds to show an image')
+    parser.add_argument('--tta', action='store_true', help='test-time augmentation: flips')
+    add_run_arguments(parser)
+    with usage_errors_alone():
+        test(**parse_run_arguments(parser))
+
+
+if __name__ == '__main__':
+    main()

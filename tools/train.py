@@ -1,0 +1,29 @@
+"""Train a detector: tools/train.py CONFIG."""
+
+import argparse
+
+from se_det.command_line import add_run_arguments, parse_run_arguments, usage_errors_alone
+from se_det.engine.launch import train
+
+
+def main() -> None:
+    """Parse the arguments and train."""
+    parser = argparse.ArgumentParser(description='Train a detector')
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--amp', action='store_true', help='train in mixed precision (GPU)')
+    parser.add_argument(
+        '--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size'
+    )
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        help='go on from this checkpoint; without a value, from the latest in the work dir',
+    )
+    add_run_arguments(parser)
+    with usage_errors_alone():
+        train(**parse_run_arguments(parser))
+
+
+if __name__ == '__main__':
+    main()
