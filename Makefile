@@ -3,6 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# Two test processes of one thread each: threads that compete for two cores wait for one another.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
 
 .PHONY: train test test-all lint
 
@@ -10,10 +12,10 @@ train: $(READY)
 	$(BIN)/python tools/train.py configs/faster_rcnn_se_r50_shapes.py
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-all: $(READY)
-	$(BIN)/python -m pytest -m 'long or not long'
+	$(PYTEST) -m 'long or not long'
 
 lint: $(READY)
 	$(BIN)/ruff check
@@ -22,5 +24,5 @@ lint: $(READY)
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "se_det needs Python 3.10 or later: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lite,test,dev]'
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[lite,test,dev]'
 	touch $@

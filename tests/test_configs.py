@@ -24,7 +24,7 @@ def test_config_builds_and_backbone_is_what_the_name_says(path):
     size = next(part for part in path.stem.split('_') if part[0] in 'rx' and part[1:].isdigit())
     assert backbone.depth == int(size[1:])
     assert cfg.train_cfg.max_epochs == (
-        24 if path.stem.endswith('_2x') else 4 if path.stem.endswith('_shapes') else 12
+        24 if path.stem.endswith('_2x') else 5 if path.stem.endswith('_shapes') else 12
     )
 
 

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Print a table of what configs cost: tools/complexity.py CONFIG ..."""
 
 import argparse

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Train a detector: tools/train.py CONFIG."""
 
 import argparse

@@ -12,7 +12,7 @@ CATEGORIES = tuple(f'{texture} {shape}' for shape in SHAPES for texture in TEXTU
 
 CANVAS_SIZES = ((144, 144), (128, 160), (160, 128))  # height, width in pixels
 SHAPES_A_SCENE = (1, 4)
-SIDE = (28, 128)  # pixels, drawn uniformly: COCO's small, medium and large all occur
+SIDE = (28, 128)  # pixels, drawn log-uniformly: COCO's small, medium and large all occur
 MAX_TILT = np.pi / 18
 MIN_VISIBLE = 0.8  # of a shape's area; a shape that would hide more of another is placed anew
 PLACEMENTS_TRIED = 20
@@ -42,7 +42,7 @@ def draw_scene(rng: Generator) -> tuple[np.ndarray, list[Instance]]:
         category = int(rng.integers(len(CATEGORIES)))
         shape, texture = divmod(category, len(TEXTURES))
         for _ in range(PLACEMENTS_TRIED):
-            side = rng.uniform(*SIDE)
+            side = np.exp(rng.uniform(*np.log(SIDE)))
             centre = rng.uniform(side / 2, (height - side / 2, width - side / 2))
             u, v = _shape_axes(height, width, centre, side, rng.uniform(-MAX_TILT, MAX_TILT))
             mask = _inside(SHAPES[shape], u, v)

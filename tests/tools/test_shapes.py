@@ -77,3 +77,11 @@ def test_two_processes_with_gloo(run, quick, backbone, tmp_path):
     assert tested.returncode == 0, tested.stderr
     table = re.compile(r'Average .* = (-?[\d.]+)')
     assert table.findall(tested.stdout) == table.findall(finished.stdout)
+
+
+@pytest.mark.long
+def test_the_default_learns(run, tmp_path):
+    """What ``make train`` does, as its user does it: about six minutes on two cores."""
+    finished = run('train.py', SHAPES, OMP_NUM_THREADS='2')
+    assert finished.returncode == 0, finished.stderr
+    assert float(re.findall(r'bbox_mAP: ([\d.]+)', finished.stdout)[-1]) >= 0.5
