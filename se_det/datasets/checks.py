@@ -44,7 +44,7 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
 
 
 def _coco_datasets(dataset: ConfigDict | None) -> Iterator[ConfigDict]:
-    """The data sets of COCO's format inside a data set config and its wrappers."""
+    """The local data sets of COCO's format inside a data set config and its wrappers."""
     if dataset is None:
         return
     for inner in [dataset.get('dataset'), *dataset.get('datasets', [])]:
@@ -55,8 +55,17 @@ def _coco_datasets(dataset: ConfigDict | None) -> Iterator[ConfigDict]:
             f'No data set class {dataset.type!r} is registered. Check the name, or add its module '
             'to custom_imports.'
         )
-    if issubclass(dataset_class, CocoDataset):
+    location = f'{dataset.get("data_root")} {dataset.get("ann_file")}'
+    if _reads_as_coco(dataset_class) and '://' not in location:
         yield dataset
+
+
+def _reads_as_coco(dataset_class: type) -> bool:
+    """Not so LVIS and panoptic data, which derive from CocoDataset but have rules of their own."""
+    return issubclass(dataset_class, CocoDataset) and all(
+        getattr(dataset_class, method) is getattr(CocoDataset, method)
+        for method in ('load_data_list', 'parse_data_info')
+    )
 
 
 def _check_files(dataset: ConfigDict, where: str) -> Path:

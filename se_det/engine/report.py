@@ -27,7 +27,7 @@ class ReportHook(Hook):
         score_threshold: detections below this score are left out of the pictures.
     """
 
-    def __init__(self, num_images: int = 4, score_threshold: float = 0.3) -> None:
+    def __init__(self, num_images: int = 4, score_threshold: float = 0.5) -> None:
         self.num_images = num_images
         self.score_threshold = score_threshold
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from se_det.datasets.checks import check_data
 from se_det.engine import launch
 from se_det.engine.launch import load_config, train
 from se_det.errors import UsageError
@@ -155,6 +156,31 @@ def test_annotations_that_are_not_cocos(cells, content):
     (cells / 'annotations/instances_train.json').write_text(content)
     with pytest.raises(UsageError, match='not a COCO annotation file'):
         train(R50, cfg_options=_options(['red cell', 'white cell']))
+
+
+@pytest.mark.parametrize(
+    'changed',
+    [
+        {'train_dataloader.dataset.type': 'LVISV1Dataset'},
+        {'train_dataloader.dataset.type': 'CocoPanopticDataset'},
+        {'train_dataloader.dataset.data_root': 's3://bucket/coco/'},
+    ],
+)
+def test_data_with_other_rules_is_left_to_its_class(cells, changed):
+    cfg = load_config(R50, cfg_options={**_options(['bacterium']), **changed})
+    check_data(cfg, ('train',))
+    with pytest.raises(UsageError, match='The class list of val_dataloader'):
+        check_data(cfg, ('train', 'val'))
+
+
+def test_data_sets_in_wrappers_are_checked(cells):
+    cfg = load_config(R50, cfg_options=_options(['bacterium']))
+    dataset = cfg.train_dataloader.dataset
+    cfg.train_dataloader.dataset = dict(
+        type='RepeatDataset', times=2, dataset=dict(type='ConcatDataset', datasets=[dataset])
+    )
+    with pytest.raises(UsageError, match='The class list of train_dataloader'):
+        check_data(cfg, ('train',))
 
 
 def test_images_missing(cells):
