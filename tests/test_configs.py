@@ -35,11 +35,12 @@ def test_backbone_is_the_one_that_its_weights_were_trained_for(path):
     cfg = load_config(str(path))
     init_cfg = cfg.model.backbone.get('init_cfg')
     if init_cfg is None:
-        assert path.stem.endswith('_shapes')
+        assert path.stem.endswith(('_shapes', '_graft'))
         return
     assert init_cfg.type == 'SEPretrained'
     weights = ZOO[init_cfg.checkpoint]
-    assert not weights.strong_recipe
+    optimizer = dict(plain='SGD', strong='AdamW')[weights.recipe]
+    assert cfg.optim_wrapper.optimizer.type == optimizer
     defaults = dict(style='pytorch', stem_pool='padded')
     for name, value in {**defaults, **weights.backbone}.items():
         assert cfg.model.backbone.get(name, defaults.get(name)) == value, name

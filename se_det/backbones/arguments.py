@@ -10,8 +10,8 @@ from mmdet.registry import MODELS
 from mmengine.registry import WEIGHT_INITIALIZERS, Registry
 
 from se_det.errors import UsageError
+from se_det.layers import DEFAULT_REDUCTION
 
-DEFAULT_REDUCTION = 16
 PLUGIN_POSITIONS = ('after_conv1', 'after_conv2', 'after_conv3')
 
 
@@ -131,7 +131,8 @@ def reduction_by_stage(se_cfg: dict | None, num_stages: int) -> list[int | None]
     """Read ``se_cfg`` into the reduction of each stage, None for a stage without SE.
 
     Args:
-        se_cfg: ``reduction``, an int or one a stage, and ``stages``, a bool a stage; or None.
+        se_cfg: ``reduction``, an int or one a stage, ``stages``, a bool a stage, and
+            ``relu_before_se``, a bool; or None.
         num_stages: number of stages of the backbone, 1 to 4.
 
     Raises:
@@ -144,12 +145,15 @@ def reduction_by_stage(se_cfg: dict | None, num_stages: int) -> list[int | None]
     se_cfg = dict(se_cfg or {})
     reduction = se_cfg.pop('reduction', DEFAULT_REDUCTION)
     stages = se_cfg.pop('stages', (True,) * num_stages)
+    relu_before_se = se_cfg.pop('relu_before_se', False)
     if se_cfg:
         raise UsageError(
             f'se_cfg has no key {sorted(se_cfg)[0]!r}. It takes reduction (default '
-            f'{DEFAULT_REDUCTION}) and stages (default all): '
+            f'{DEFAULT_REDUCTION}), stages (default all) and relu_before_se (default False): '
             'se_cfg=dict(reduction=16, stages=(True, True, True, True)).'
         )
+    if not isinstance(relu_before_se, bool):
+        raise UsageError(f'se_cfg: relu_before_se must be True or False; got {relu_before_se!r}.')
     reductions = [reduction] * num_stages if _is_int(reduction) else reduction
     if not _is_positive_ints(reductions, num_stages):
         raise UsageError(

@@ -8,7 +8,7 @@ from mmdet.registry import MODELS
 from torch import Tensor, nn
 
 from se_det.backbones.arguments import check_arguments, reduction_by_stage
-from se_det.layers import SqueezeExcitation
+from se_det.layers import DEFAULT_REDUCTION, SqueezeExcitation
 
 
 class SEResidual:
@@ -18,9 +18,17 @@ class SEResidual:
     which ends with the last norm (and mmdet's plugins).
     """
 
-    def __init__(self, inplanes: int, planes: int, reduction: int = 16, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        inplanes: int,
+        planes: int,
+        reduction: int = DEFAULT_REDUCTION,
+        relu_before_se: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(inplanes, planes, **kwargs)
         self.se = SqueezeExcitation(planes * self.expansion, reduction)
+        self.relu_before_se = relu_before_se
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, C_in, H, W)`` to ``(N, C_out, H / stride, W / stride)``."""
@@ -32,7 +40,10 @@ class SEResidual:
 
     def _add_residual(self, x: Tensor) -> Tensor:
         identity = x if self.downsample is None else self.downsample(x)
-        out = self.se(self.residual(x))
+        out = self.residual(x)
+        if self.relu_before_se:
+            out = self.relu(out)
+        out = self.se(out)
         out += identity
         return out
 
@@ -44,6 +55,7 @@ class SEBasicBlock(SEResidual, BasicBlock):
         inplanes: channels of the input.
         planes: channels of the output.
         reduction: r of `SqueezeExcitation`.
+        relu_before_se: end R with a ReLU.
         **kwargs: as mmdet's BasicBlock.
     """
 
@@ -60,6 +72,7 @@ class SEBottleneck(SEResidual, Bottleneck):
         inplanes: channels of the input.
         planes: channels of the 3x3 convolution, a quarter of the output's.
         reduction: r of `SqueezeExcitation`.
+        relu_before_se: end R with a ReLU.
         **kwargs: as mmdet's Bottleneck.
     """
 
@@ -86,9 +99,10 @@ class SEResNet(ResNet):
 
     Args:
         depth: 18, 34, 50, 101 or 152.
-        se_cfg: ``reduction``, the paper's r, one int or one a stage (default 16), and ``stages``,
-            one bool a stage, whether its blocks carry SE (default all). A stage without SE is
-            built of mmdet's own blocks.
+        se_cfg: ``reduction``, the paper's r, one int or one a stage (default 16); ``stages``,
+            one bool a stage, whether its blocks carry SE (default all; a stage without SE is
+            built of mmdet's own blocks); ``relu_before_se``, whether a ReLU ends the residual
+            branch (default no), for weights that were trained so (timm's legacy 18 and 34).
         stem_pool: ``'padded'``, the pool of nearly all ResNets, or ``'ceil'``, without padding and
             with the output size rounded up, for weights that were trained so (timm's legacy ones).
         **kwargs: as mmdet's ResNet.
@@ -108,6 +122,8 @@ class SEResNet(ResNet):
     ) -> None:
         check_arguments(type(self), depth, stem_pool, kwargs)
         self.se_reductions = reduction_by_stage(se_cfg, kwargs.get('num_stages', 4))
+        self.relu_before_se = bool(se_cfg and se_cfg.get('relu_before_se'))
+        self.stem_pool = stem_pool
         super().__init__(depth=depth, **kwargs)
         if stem_pool == 'ceil':
             self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, ceil_mode=True)
@@ -120,6 +136,6 @@ class SEResNet(ResNet):
         """
         reduction = self.se_reductions[len(self.res_layers)]
         if reduction is not None:
-            kwargs['reduction'] = reduction
+            kwargs.update(reduction=reduction, relu_before_se=self.relu_before_se)
         block = self.stage_blocks_by_se[block][reduction is not None]
         return super().make_res_layer(block=block, **kwargs)

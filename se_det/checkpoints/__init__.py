@@ -1,7 +1,8 @@
-"""Checkpoint files: how they are read, their key layouts, and the public ones with SE weights."""
+"""Checkpoint files: how they are had and read, their key layouts, and the public ones with SE."""
 
+from se_det.checkpoints.conversion import convert_weights, inspect_weights
 from se_det.checkpoints.loading import SEPretrained
 from se_det.checkpoints.reading import read_checkpoint
 from se_det.checkpoints.zoo import ZOO
 
-__all__ = ['ZOO', 'SEPretrained', 'read_checkpoint']
+__all__ = ['ZOO', 'SEPretrained', 'convert_weights', 'inspect_weights', 'read_checkpoint']

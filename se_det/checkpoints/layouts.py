@@ -1,4 +1,4 @@
-"""The key layouts of SE-ResNet checkpoint files, and the way from each to ours.
+"""The key layouts of ResNet and SE-ResNet files, and the way from each to ours.
 
 Our keys are timm's: ``layer1.0.se.fc1.weight`` and so on.
 """
@@ -13,6 +13,10 @@ from se_det.errors import UsageError
 
 StateDict = dict[str, Tensor]
 
+# What training programs put weights into; of two copies, the averaged one (EMA) comes first.
+WRAPPERS = ('state_dict_ema', 'model_ema', 'state_dict', 'model', 'net')
+FIRST_BLOCK = 'layer1.0.conv1.weight'  # a key that every layout has, behind some prefix
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -20,89 +24,143 @@ class Layout:
 
     Attributes:
         name: the family.
-        sign: a regular expression that a key of this family matches, and of no other.
+        sign: a regular expression that a key of this family matches, and of no other; empty for
+            ResNets without SE.
         renamed: pairs of a regular expression and its replacement, applied to each key.
         classifier: prefix of the classifier's keys, which a backbone does without.
     """
 
     name: str
     sign: str
-    renamed: tuple[tuple[str, str], ...]
-    classifier: str
+    renamed: tuple[tuple[str, str], ...] = ()
+    classifier: str = 'fc.'
 
 
-LAYOUTS = (
-    Layout('timm', r'\.se\.fc1\.', (), 'fc.'),
-    Layout(
-        'legacy',
-        r'\.se_module\.fc1\.',
-        ((r'^layer0\.', ''), (r'\.se_module\.', '.se.')),
-        'last_linear.',
-    ),
-    Layout(
-        'mmpretrain',
-        r'\.se_layer\.conv1\.',
-        ((r'\.se_layer\.conv([12])\.(conv\.)?', r'.se.fc\1.'),),
-        'head.',
-    ),
-    Layout(
-        'bias-free',
-        r'\.se\.fc\.0\.',
-        ((r'\.se\.fc\.0\.', '.se.fc1.'), (r'\.se\.fc\.2\.', '.se.fc2.')),
-        'fc.',
-    ),
-)
+LAYOUTS = {
+    layout.name: layout
+    for layout in (
+        Layout('timm', r'\.se\.fc1\.'),
+        Layout(
+            'legacy',
+            r'\.se_module\.fc1\.',
+            ((r'^layer0\.', ''), (r'\.se_module\.', '.se.')),
+            'last_linear.',
+        ),
+        Layout(
+            'mmpretrain',
+            r'\.se_layer\.conv1\.',
+            ((r'\.se_layer\.conv([12])\.(conv\.)?', r'.se.fc\1.'),),
+            'head.',
+        ),
+        Layout(
+            'bias-free',
+            r'\.se\.fc\.0\.',
+            ((r'\.se\.fc\.0\.', '.se.fc1.'), (r'\.se\.fc\.2\.', '.se.fc2.')),
+        ),
+        Layout('plain', ''),
+    )
+}
 
 
-def to_ours(checkpoint: dict) -> tuple[StateDict, Layout]:
+@dataclass(frozen=True)
+class Found:
+    """What a checkpoint holds.
+
+    Attributes:
+        weights: of the backbone, with our keys.
+        layout: the layout that they had.
+        prefix: what stood before the backbone's keys, such as ``'backbone.'``.
+        beside: the other weights of the same model: a classifier's head, a detector's neck and
+            heads, with a detector's keys.
+        converted_from: how `tools/convert_weights.py` describes a file that it wrote; else None.
+    """
+
+    weights: StateDict
+    layout: Layout
+    prefix: str
+    beside: StateDict
+    converted_from: dict | None
+
+    @property
+    def is_detector(self) -> bool:
+        """Whether more than a classifier's head is beside the backbone."""
+        heads = tuple(layout.classifier for layout in LAYOUTS.values())
+        return any(not key.startswith(heads) for key in self.beside)
+
+
+def find_backbone(checkpoint: dict, layout: str | None = None) -> Found:
     """Find the backbone's weights in a checkpoint and give them our keys.
 
-    Wrappers are seen through (``state_dict``, ``model``, DataParallel's ``module.``), a
-    classifier's head and, where there is a ``backbone.``, all beside it are left out.
+    Wrappers are seen through: ``state_dict``, ``model``, averaged copies, DataParallel's
+    ``module.``, a detector's ``backbone.``.
 
     Args:
         checkpoint: what a file holds.
-
-    Returns:
-        The backbone's weights, and the layout that they had.
+        layout: name of the layout, if it is not to be recognised from the keys.
 
     Raises:
-        UsageError: the keys are of no known layout.
+        UsageError: ``layout`` is unknown, or the keys are of no known layout.
     """
+    if layout is not None and layout not in LAYOUTS:
+        raise UsageError(f'No layout {layout!r}. Known: {", ".join(LAYOUTS)}.')
     weights = _unwrap(checkpoint)
-    if any(key.startswith('backbone.') for key in weights):
-        weights = _below(weights, 'backbone.')
-    found = [layout for layout in LAYOUTS if any(re.search(layout.sign, key) for key in weights)]
-    if len(found) != 1:
-        known = ', '.join(layout.name for layout in LAYOUTS)
-        raise UsageError(
-            f'These are not the weights of an SE-ResNet or SE-ResNeXt in a known layout ({known}). '
-            f'Their first keys: {", ".join(list(weights)[:5])}'
-        )
-    (layout,) = found
-    return {
-        _rename(key, layout): _as_convolution(key, tensor)
-        for key, tensor in _with_biases(weights, layout).items()
-        if not key.startswith(layout.classifier)
-    }, layout
+    prefix = _prefix(weights)
+    inner = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+    layout = LAYOUTS[layout or _recognise(inner)]
+    # In a detector: what its own keys begin with, DataParallel's 'module.' or such.
+    outer = prefix.removesuffix('backbone.')
+    beside = {
+        key.removeprefix(outer): tensor
+        for key, tensor in weights.items()
+        if key.startswith(outer) and not key.startswith(prefix)
+    }
+    backbone = {}
+    for key, tensor in _with_biases(inner, layout).items():
+        if key.startswith(layout.classifier):
+            beside[key] = tensor
+        else:
+            backbone[_rename(key, layout.renamed)] = _as_convolution(key, tensor)
+    meta = checkpoint.get('meta')
+    return Found(
+        weights=_with_batch_counts(_with_deep_stem(backbone)),
+        layout=layout,
+        prefix=prefix,
+        beside=beside,
+        converted_from=meta.get('se_det') if isinstance(meta, dict) else None,
+    )
 
 
 def _unwrap(checkpoint: dict) -> StateDict:
-    for wrapper in ('state_dict', 'model', 'net'):
+    for wrapper in WRAPPERS:
         if isinstance(checkpoint.get(wrapper), dict):
             return _unwrap(checkpoint[wrapper])
-    weights = {key: value for key, value in checkpoint.items() if isinstance(value, Tensor)}
-    if weights and all(key.startswith('module.') for key in weights):
-        weights = _below(weights, 'module.')
-    return weights
+    return {key: value for key, value in checkpoint.items() if isinstance(value, Tensor)}
 
 
-def _below(weights: StateDict, prefix: str) -> StateDict:
-    return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+def _prefix(weights: StateDict) -> str:
+    """The shortest one; a teacher is the average of its student."""
+    prefixes = [k.removesuffix(FIRST_BLOCK) for k in weights if k.endswith(FIRST_BLOCK)]
+    return min(prefixes, key=lambda prefix: (len(prefix), 'teacher' not in prefix), default='')
 
 
-def _rename(key: str, layout: Layout) -> str:
-    for pattern, replacement in layout.renamed:
+def _recognise(weights: StateDict) -> str:
+    found = [
+        layout.name
+        for layout in LAYOUTS.values()
+        if layout.sign and any(re.search(layout.sign, key) for key in weights)
+    ]
+    if FIRST_BLOCK in weights and len(found) < 2:
+        return found[0] if found else 'plain'
+    first = ', '.join(list(weights)[:5]) or 'none'
+    raise UsageError(
+        'These are not the weights of a ResNet, SE-ResNet or SE-ResNeXt in a known layout '
+        f'({", ".join(LAYOUTS)}). Their first keys: {first}. If they are, '
+        'tools/convert_weights.py --layout says which layout to take.'
+    )
+
+
+def _rename(key: str, renamed: tuple[tuple[str, str], ...]) -> str:
+    for pattern, replacement in renamed:
         key = re.sub(pattern, replacement, key)
     return key
 
@@ -123,3 +181,21 @@ def _with_biases(weights: StateDict, layout: Layout) -> StateDict:
         if re.search(r'\.se\.fc\.[02]\.weight$', key)
     }
     return {**weights, **biases}
+
+
+def _with_deep_stem(weights: StateDict) -> StateDict:
+    """The three 3x3 convolutions that timm numbers in ``conv1`` are mmdet's ``stem``."""
+    if 'conv1.0.weight' not in weights:
+        return weights
+    renamed = ((r'^conv1\.', 'stem.'), (r'^bn1\.', 'stem.7.'))
+    return {_rename(key, renamed): tensor for key, tensor in weights.items()}
+
+
+def _with_batch_counts(weights: StateDict) -> StateDict:
+    """Files from before torch 0.4.1 lack the counts of batches, which only training asks for."""
+    counts = {
+        key.removesuffix('running_var') + 'num_batches_tracked': torch.tensor(0)
+        for key in weights
+        if key.endswith('running_var')
+    }
+    return {**counts, **weights}

@@ -1,15 +1,8 @@
-"""The public ImageNet weights of SE-ResNet and SE-ResNeXt.
-
-Every file wants RGB images with the mean and standard deviation of `MEAN` and `STD`. The files that
-timm calls legacy pool after the stem in ceil mode without padding (``stem_pool='ceil'``), and its
-bottleneck SE-ResNets, the paper's authors' own models, have the stride on the first 1x1 convolution
-(``style='caffe'``).
-"""
+"""The public ImageNet weights of SE-ResNet and SE-ResNeXt, one row a file."""
 
 from dataclasses import dataclass
-
-MEAN = (123.675, 116.28, 103.53)
-STD = (58.395, 57.12, 57.375)
+from typing import Any, ClassVar
+from urllib.parse import unquote, urlsplit
 
 OPENMMLAB = 'https://download.openmmlab.com/mmclassification/v0/se-resnet'
 TIMM = 'https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights'
@@ -23,116 +16,206 @@ class PublicWeights:
     """One public file.
 
     Attributes:
-        name: what ``init_cfg=dict(type='SEPretrained', checkpoint=...)`` calls it.
+        name: what ``init_cfg=dict(type='SEPretrained', checkpoint=...)`` calls it: who publishes
+            it, and the name there.
         url: where it is; the name ends in the first eight hex digits of its sha256.
-        backbone: the arguments that `MODELS.build` needs for the backbone that fits.
+        layout: name of its key layout, one of `se_det.checkpoints.layouts.LAYOUTS`.
         top1: ImageNet top-1 accuracy in percent at 224 x 224 pixels, as published.
-        strong_recipe: trained with a modern recipe, which wants AdamW (learning rate 2e-4, weight
-            decay 0.05) in fine-tuning, not SGD.
+        type: the backbone that it fits, SEResNet or SEResNeXt, and its arguments:
+        depth: number of layers.
+        groups: groups of a 3x3 convolution.
+        base_width: channels of such a group in the first stage; 64 and one group make a ResNet.
+        style: ``'caffe'`` has the stride on the first 1x1 convolution, as the paper's authors do.
+        stem_pool: as in SEResNet.
+        relu_before_se: as in SEResNet's ``se_cfg``.
+        recipe: ``'plain'`` or ``'strong'``. A strong recipe (many epochs, heavy augmentation) wants
+            AdamW in fine-tuning (learning rate 2e-4, weight decay 0.05), not SGD.
+        licence: SPDX name, as the publisher states it.
     """
 
     name: str
     url: str
-    backbone: dict
+    layout: str
     top1: float
-    strong_recipe: bool = False
+    depth: int
+    groups: int = 1
+    base_width: int = 64
+    style: str = 'pytorch'
+    stem_pool: str = 'padded'
+    relu_before_se: bool = False
+    recipe: str = 'plain'
+    licence: str = 'Apache-2.0'
+
+    # All of them were trained on such images; LoadImageFromFile gives BGR.
+    data_preprocessor: ClassVar[dict[str, Any]] = dict(
+        mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True
+    )
 
     @property
     def sha256_head(self) -> str:
         """The first eight hex digits of the file's sha256."""
         return self.url.removesuffix('.pth')[-8:]
 
+    @property
+    def source(self) -> str:
+        """Where its publisher describes it."""
+        if self.name.startswith('mmpretrain/'):
+            return 'https://github.com/open-mmlab/mmpretrain/tree/main/configs/seresnet'
+        module = 'senet' if self.layout == 'legacy' else 'resnet'
+        return (
+            f'https://github.com/huggingface/pytorch-image-models/blob/main/timm/models/{module}.py'
+        )
 
-def _resnet(depth: int, **kwargs: str) -> dict:
-    return dict(type='SEResNet', depth=depth, **kwargs)
+    @property
+    def backbone(self) -> dict[str, Any]:
+        """The config of the backbone that fits."""
+        cfg = dict(type='SEResNet', depth=self.depth, style=self.style, stem_pool=self.stem_pool)
+        if self.groups > 1:
+            cfg.update(type='SEResNeXt', groups=self.groups, base_width=self.base_width)
+        if self.relu_before_se:
+            cfg.update(se_cfg=dict(relu_before_se=True))
+        return cfg
 
 
-def _resnext(depth: int, groups: int = 32, **kwargs: str) -> dict:
-    return dict(type='SEResNeXt', depth=depth, groups=groups, base_width=4, **kwargs)
+X32 = dict(groups=32, base_width=4)
+X64 = dict(groups=64, base_width=4)
+LEGACY = dict(layout='legacy', stem_pool='ceil')
+
+ZOO = {
+    weights.name: weights
+    for weights in (
+        PublicWeights(
+            'mmpretrain/se_resnet50',
+            f'{OPENMMLAB}/se-resnet50_batch256_imagenet_20200804-ae206104.pth',
+            layout='mmpretrain',
+            top1=77.74,
+            depth=50,
+        ),
+        PublicWeights(
+            'mmpretrain/se_resnet101',
+            f'{OPENMMLAB}/se-resnet101_batch256_imagenet_20200804-ba5b51d4.pth',
+            layout='mmpretrain',
+            top1=78.26,
+            depth=101,
+        ),
+        PublicWeights(
+            'timm/seresnet50.ra2_in1k',
+            f'{TIMM}/seresnet50_ra_224-8efdb4bb.pth',
+            layout='timm',
+            top1=80.26,
+            depth=50,
+            recipe='strong',
+        ),
+        PublicWeights(
+            'timm/seresnet50.a1_in1k',
+            f'{TIMM_RSB}/seresnet50_a1_0-ffa00869.pth',
+            layout='timm',
+            top1=80.01,
+            depth=50,
+            recipe='strong',
+        ),
+        PublicWeights(
+            'timm/seresnext50_32x4d.gluon_in1k',
+            f'{GLUON}/gluon_seresnext50_32x4d-90cf2d6e.pth',
+            layout='timm',
+            top1=79.92,
+            depth=50,
+            **X32,
+        ),
+        PublicWeights(
+            'timm/seresnext50_32x4d.racm_in1k',
+            f'{TIMM}/seresnext50_32x4d_racm-a304a460.pth',
+            layout='timm',
+            top1=81.27,
+            depth=50,
+            **X32,
+            recipe='strong',
+        ),
+        PublicWeights(
+            'timm/seresnext101_32x4d.gluon_in1k',
+            f'{GLUON}/gluon_seresnext101_32x4d-cf52900d.pth',
+            layout='timm',
+            top1=80.89,
+            depth=101,
+            **X32,
+        ),
+        PublicWeights(
+            'timm/seresnext101_64x4d.gluon_in1k',
+            f'{GLUON}/gluon_seresnext101_64x4d-f9926f93.pth',
+            layout='timm',
+            top1=80.88,
+            depth=101,
+            **X64,
+        ),
+        PublicWeights(
+            'timm/legacy_seresnet18.in1k',
+            f'{TIMM}/seresnet18-4bb0ce65.pth',
+            top1=71.74,
+            depth=18,
+            relu_before_se=True,
+            **LEGACY,
+        ),
+        PublicWeights(
+            'timm/legacy_seresnet34.in1k',
+            f'{TIMM}/seresnet34-a4004e63.pth',
+            top1=74.79,
+            depth=34,
+            relu_before_se=True,
+            **LEGACY,
+        ),
+        PublicWeights(
+            'timm/legacy_seresnet50.in1k',
+            f'{CADENE}/se_resnet50-ce0d4300.pth',
+            top1=77.65,
+            depth=50,
+            style='caffe',
+            **LEGACY,
+        ),
+        PublicWeights(
+            'timm/legacy_seresnet101.in1k',
+            f'{CADENE}/se_resnet101-7e38fcc6.pth',
+            top1=78.37,
+            depth=101,
+            style='caffe',
+            **LEGACY,
+        ),
+        PublicWeights(
+            'timm/legacy_seresnet152.in1k',
+            f'{CADENE}/se_resnet152-d17c99b7.pth',
+            top1=78.66,
+            depth=152,
+            style='caffe',
+            **LEGACY,
+        ),
+        PublicWeights(
+            'timm/legacy_seresnext50_32x4d.in1k',
+            f'{TIMM}/legacy_se_resnext50_32x4d-f3651bad.pth',
+            top1=79.08,
+            depth=50,
+            **X32,
+            **LEGACY,
+        ),
+        PublicWeights(
+            'timm/legacy_seresnext101_32x4d.in1k',
+            f'{TIMM}/legacy_se_resnext101_32x4d-37725eac.pth',
+            top1=80.27,
+            depth=101,
+            **X32,
+            **LEGACY,
+        ),
+    )
+}
 
 
-_FILES = (
-    PublicWeights(
-        'mmpretrain/se_resnet50',
-        f'{OPENMMLAB}/se-resnet50_batch256_imagenet_20200804-ae206104.pth',
-        _resnet(50),
-        77.74,
-    ),
-    PublicWeights(
-        'mmpretrain/se_resnet101',
-        f'{OPENMMLAB}/se-resnet101_batch256_imagenet_20200804-ba5b51d4.pth',
-        _resnet(101),
-        78.26,
-    ),
-    PublicWeights(
-        'timm/seresnet50.ra2_in1k',
-        f'{TIMM}/seresnet50_ra_224-8efdb4bb.pth',
-        _resnet(50),
-        80.26,
-        strong_recipe=True,
-    ),
-    PublicWeights(
-        'timm/seresnet50.a1_in1k',
-        f'{TIMM_RSB}/seresnet50_a1_0-ffa00869.pth',
-        _resnet(50),
-        80.01,
-        strong_recipe=True,
-    ),
-    PublicWeights(
-        'timm/seresnext50_32x4d.gluon_in1k',
-        f'{GLUON}/gluon_seresnext50_32x4d-90cf2d6e.pth',
-        _resnext(50),
-        79.92,
-    ),
-    PublicWeights(
-        'timm/seresnext50_32x4d.racm_in1k',
-        f'{TIMM}/seresnext50_32x4d_racm-a304a460.pth',
-        _resnext(50),
-        81.27,
-        strong_recipe=True,
-    ),
-    PublicWeights(
-        'timm/seresnext101_32x4d.gluon_in1k',
-        f'{GLUON}/gluon_seresnext101_32x4d-cf52900d.pth',
-        _resnext(101),
-        80.89,
-    ),
-    PublicWeights(
-        'timm/seresnext101_64x4d.gluon_in1k',
-        f'{GLUON}/gluon_seresnext101_64x4d-f9926f93.pth',
-        _resnext(101, groups=64),
-        80.88,
-    ),
-    PublicWeights(
-        'timm/legacy_seresnet50.in1k',
-        f'{CADENE}/se_resnet50-ce0d4300.pth',
-        _resnet(50, style='caffe', stem_pool='ceil'),
-        77.65,
-    ),
-    PublicWeights(
-        'timm/legacy_seresnet101.in1k',
-        f'{CADENE}/se_resnet101-7e38fcc6.pth',
-        _resnet(101, style='caffe', stem_pool='ceil'),
-        78.37,
-    ),
-    PublicWeights(
-        'timm/legacy_seresnet152.in1k',
-        f'{CADENE}/se_resnet152-d17c99b7.pth',
-        _resnet(152, style='caffe', stem_pool='ceil'),
-        78.66,
-    ),
-    PublicWeights(
-        'timm/legacy_seresnext50_32x4d.in1k',
-        f'{TIMM}/legacy_se_resnext50_32x4d-f3651bad.pth',
-        _resnext(50, stem_pool='ceil'),
-        79.08,
-    ),
-    PublicWeights(
-        'timm/legacy_seresnext101_32x4d.in1k',
-        f'{TIMM}/legacy_se_resnext101_32x4d-37725eac.pth',
-        _resnext(101, stem_pool='ceil'),
-        80.27,
-    ),
-)
+def public_weights(checkpoint: str) -> PublicWeights | None:
+    """Find the row of a public file.
 
-ZOO = {weights.name: weights for weights in _FILES}
+    Args:
+        checkpoint: its name in `ZOO`, its URL, or a file that has kept the published file's name.
+
+    Returns:
+        The row; None for a file that is not in `ZOO`.
+    """
+    file_name = unquote(urlsplit(checkpoint).path).rpartition('/')[2]
+    by_file_name = {weights.url.rpartition('/')[2]: weights for weights in ZOO.values()}
+    return ZOO.get(checkpoint) or by_file_name.get(file_name)

@@ -14,6 +14,7 @@ from mmengine.device import get_device
 from mmengine.registry import RUNNERS, init_default_scope
 from mmengine.runner import Runner
 
+from se_det.checkpoints.agreement import check_preprocessing
 from se_det.datasets.checks import check_data
 from se_det.engine.distributed import join_process_group
 from se_det.errors import UsageError
@@ -61,6 +62,7 @@ def train(
     if resume:
         cfg.resume = True
         cfg.load_from = None if resume == 'auto' else _existing_checkpoint(resume)
+    check_preprocessing(cfg)
     check_data(cfg, ('train', 'val'))
     _build_runner(cfg, launcher).train()
 

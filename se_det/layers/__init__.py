@@ -1,5 +1,5 @@
 """Layers on plain torch; nothing here knows mmdet."""
 
-from se_det.layers.squeeze_excitation import SqueezeExcitation
+from se_det.layers.squeeze_excitation import DEFAULT_REDUCTION, SqueezeExcitation
 
-__all__ = ['SqueezeExcitation']
+__all__ = ['DEFAULT_REDUCTION', 'SqueezeExcitation']

@@ -4,6 +4,8 @@ from torch import Tensor, nn
 
 from se_det.errors import UsageError
 
+DEFAULT_REDUCTION = 16  # the paper's r
+
 
 class SqueezeExcitation(nn.Module):
     """Scale each channel by a gate that looks at the whole image.
@@ -24,7 +26,7 @@ class SqueezeExcitation(nn.Module):
         UsageError: ``reduction`` does not divide ``channels``.
     """
 
-    def __init__(self, channels: int, reduction: int = 16) -> None:
+    def __init__(self, channels: int, reduction: int = DEFAULT_REDUCTION) -> None:
         super().__init__()
         if reduction < 1 or channels % reduction:
             raise UsageError(

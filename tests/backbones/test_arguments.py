@@ -124,7 +124,7 @@ def test_se_cfg_that_is_no_dict(se_cfg):
 
 
 def test_an_unknown_key_of_se_cfg():
-    with says("se_cfg has no key 'ratio'. It takes reduction (default 16) and stages"):
+    with says("se_cfg has no key 'ratio'. It takes reduction (default 16), stages"):
         build('SEResNet', depth=50, se_cfg=dict(ratio=16))
 
 

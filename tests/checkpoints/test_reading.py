@@ -1,13 +1,15 @@
 import os
 import zipfile
+from argparse import Namespace
 
 import numpy as np
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
+from safetensors.torch import save_file
 
-from se_det.checkpoints import read_checkpoint
+from se_det.checkpoints import SEPretrained, inspect_weights, read_checkpoint
 from se_det.errors import UsageError
 
 
@@ -41,7 +43,17 @@ def test_weights_and_training_state_come_back(tmp_path):
     assert read['array'].tolist() == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize('read', [read_checkpoint, CheckpointLoader.load_checkpoint])
+@pytest.mark.parametrize(
+    'read',
+    [
+        read_checkpoint,
+        CheckpointLoader.load_checkpoint,
+        inspect_weights,
+        lambda path: SEPretrained(path)(torch.nn.Identity()),
+        lambda path: SEPretrained(path, graft=True)(torch.nn.Identity()),
+    ],
+    ids=['read_checkpoint', 'mmengine', 'inspect_weights', 'SEPretrained', 'graft'],
+)
 def test_code_in_a_file_is_refused_and_does_not_run(tmp_path, read):
     torch.save(dict(weight=RunsCommand(tmp_path / 'trace')), tmp_path / 'evil.pth')
     with pytest.raises(UsageError, match=r'evil\.pth was not loaded.*could run code'):
@@ -71,14 +83,42 @@ def _zip_of_something_else(path):
         _truncated,
         _zip_of_something_else,
         lambda path: path.write_bytes(b''),
-        lambda path: path.write_text('<!DOCTYPE html><html>Not found</html>'),
     ],
-    ids=['truncated', 'zip', 'empty', 'html'],
+    ids=['truncated', 'zip', 'empty'],
 )
 def test_what_is_no_checkpoint_is_named(tmp_path, write):
     write(tmp_path / 'weights.pth')
     with pytest.raises(UsageError, match=r'weights\.pth .*(damaged|no torch checkpoint)'):
         read_checkpoint(tmp_path / 'weights.pth')
+
+
+def test_a_web_page_is_named(tmp_path):
+    (tmp_path / 'weights.pth').write_text('\n<!DOCTYPE html><html>Not found</html>')
+    with pytest.raises(UsageError, match=r'weights\.pth is a web page'):
+        read_checkpoint(tmp_path / 'weights.pth')
+
+
+def test_a_whole_module_or_a_tensor_is_named(tmp_path):
+    torch.save(torch.zeros(3), tmp_path / 'tensor.pth')
+    with pytest.raises(UsageError, match='holds a Tensor; expected a dict'):
+        read_checkpoint(tmp_path / 'tensor.pth')
+    torch.save(torch.nn.Linear(1, 1), tmp_path / 'module.pth')
+    with pytest.raises(UsageError, match='was not loaded'):
+        read_checkpoint(tmp_path / 'module.pth')
+
+
+def test_safetensors_whole_and_truncated(tmp_path):
+    path = tmp_path / 'model.safetensors'
+    save_file(dict(weight=torch.arange(3.0)), path)
+    assert torch.equal(read_checkpoint(path)['weight'], torch.arange(3.0))
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(UsageError, match=r'model\.safetensors is damaged'):
+        read_checkpoint(path)
+
+
+def test_the_arguments_of_a_training_program_are_read(tmp_path):
+    torch.save(dict(model={}, args=Namespace(lr=0.1)), tmp_path / 'state.pth')
+    assert read_checkpoint(tmp_path / 'state.pth')['args'].lr == 0.1
 
 
 def test_missing_file(tmp_path):

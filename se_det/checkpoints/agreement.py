@@ -1,0 +1,111 @@
+"""Does a config agree with its weights: the backbone's arguments, the images' preprocessing?"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.logging import MessageHub
+from torch import nn
+
+from se_det.checkpoints.zoo import PublicWeights, public_weights
+from se_det.errors import UsageError
+
+
+def check_backbone(backbone: nn.Module, wanted: dict[str, Any], source: str) -> None:
+    """Check the arguments that a backbone was built with.
+
+    Args:
+        backbone: an SEResNet or SEResNeXt.
+        wanted: the config of the backbone that the weights were trained in, as
+            `se_det.checkpoints.architecture.describe_backbone` gives it.
+        source: what to call the weights.
+
+    Raises:
+        UsageError: an argument differs; the message has the lines to paste.
+    """
+    different = {
+        key: value
+        for key, value in wanted.items()
+        if key not in ('type', 'se_cfg') and _argument(backbone, key) != value
+    }
+    relu_before_se = wanted.get('se_cfg', {}).get('relu_before_se', False)
+    if relu_before_se != backbone.relu_before_se:
+        different['se_cfg'] = {**wanted.get('se_cfg', {}), 'relu_before_se': relu_before_se}
+    is_wider = wanted['type'] == 'SEResNet' and _argument(backbone, 'groups') > 1
+    if different or is_wider:
+        found = ', '.join(
+            f'{key}={_argument(backbone, key)!r}' for key in [*different, *['groups'] * is_wider]
+        )
+        lines = ', '.join(f'{key}={value!r}' for key, value in {**wanted, **different}.items())
+        raise UsageError(
+            f'The backbone does not follow its weights, {source}: it has {found}. Set\n'
+            f'model = dict(backbone=dict({lines}))'
+            + ('\nand remove groups and base_width.' if is_wider else '')
+        )
+
+
+def check_preprocessing(cfg: Config, public: PublicWeights | None = None) -> None:
+    """Check that a config's images are made as those that its public weights were trained on.
+
+    Args:
+        cfg: the config of a run.
+        public: the weights; if not given, all that ``SEPretrained`` in the config names.
+
+    Raises:
+        UsageError: mean, std or the order of the colours differs; the message has the lines to
+            paste.
+    """
+    model = cfg.get('model', {})
+    used = [public] if public else [public_weights(name) for name in _pretrained(model)]
+    for weights in filter(None, used):
+        wanted = weights.data_preprocessor
+        for found in _preprocessors(model):
+            in_order = bool(found.get('bgr_to_rgb')) and not found.get('rgb_to_bgr')
+            if in_order and all(_close(found[name], wanted[name]) for name in ('mean', 'std')):
+                continue
+            lines = ', '.join(f'{key}={value!r}' for key, value in wanted.items())
+            order = ', rgb_to_bgr=False' if found.get('rgb_to_bgr') else ''
+            raise UsageError(
+                f'{weights.name} was trained on RGB images with another mean or std than this '
+                f"config's data_preprocessor gives: {dict(found)}. Set\n"
+                f'model = dict(data_preprocessor=dict({lines}{order}))'
+            )
+
+
+def running_config() -> Config | None:
+    """The config of mmengine's Runner that this process runs, if it runs one."""
+    text = MessageHub.get_current_instance().get_info('cfg', None)
+    return Config.fromstring(text, '.py') if text else None
+
+
+def _argument(backbone: nn.Module, key: str) -> Any:
+    if key == 'se_cfg':
+        return dict(relu_before_se=backbone.relu_before_se)
+    return getattr(backbone, key, dict(groups=1, base_width=64).get(key))
+
+
+def _pretrained(value: Any) -> Iterator[str]:
+    """The checkpoints that ``SEPretrained`` names anywhere in a config."""
+    if isinstance(value, dict):
+        if value.get('type') == 'SEPretrained' and not value.get('graft'):
+            yield value['checkpoint']
+        for inner in value.values():
+            yield from _pretrained(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _pretrained(inner)
+
+
+def _preprocessors(model: dict) -> Iterator[dict]:
+    """Every ``data_preprocessor`` of a model's config that normalises images."""
+    for key, value in model.items():
+        if isinstance(value, dict):
+            if key == 'data_preprocessor' and value.get('mean') is not None:
+                yield value
+            yield from _preprocessors(value)
+
+
+def _close(found: Any, wanted: list[float]) -> bool:
+    return len(found) == len(wanted) and all(
+        abs(a - b) < 0.01 for a, b in zip(found, wanted, strict=True)
+    )

@@ -1,0 +1,68 @@
+import logging
+
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine.logging import MMLogger
+
+from se_det.engine.launch import load_config
+
+BACKBONE = dict(type='SEResNet', depth=50, base_channels=8)
+
+
+def randomise(model: torch.nn.Module) -> torch.nn.Module:
+    """Give every weight a random value, batch norm's and the biases included."""
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point():
+            tensor.uniform_(0.5, 1.5) if 'running_var' in name else tensor.normal_(0, 0.1)
+    return model
+
+
+@pytest.fixture(scope='session')
+def trained():
+    """A narrow SE-ResNet-50 whose every weight is random."""
+    torch.manual_seed(0)
+    return randomise(MODELS.build(BACKBONE))
+
+
+@pytest.fixture
+def log():
+    """What is logged while a test runs, a text a message."""
+    texts = []
+    handler = logging.Handler()
+    handler.emit = lambda record: texts.append(record.getMessage())
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(handler)
+    yield texts
+    logger.removeHandler(handler)
+
+
+@pytest.fixture
+def save(tmp_path):
+    """Write a checkpoint and return the init_cfg that loads it."""
+
+    def save_checkpoint(checkpoint, name='weights.pth', **options):
+        torch.save(checkpoint, tmp_path / name)
+        return dict(type='SEPretrained', checkpoint=str(tmp_path / name), **options)
+
+    return save_checkpoint
+
+
+@pytest.fixture
+def faster_rcnn():
+    """The config of a narrow Faster R-CNN of a backbone."""
+
+    def config(backbone, base_channels=8, **model):
+        cfg = load_config('configs/faster_rcnn_r50.py').model
+        cfg.update(model)
+        cfg.backbone.update(type=backbone, base_channels=base_channels, init_cfg=None)
+        cfg.neck.update(in_channels=[base_channels * n for n in (4, 8, 16, 32)], out_channels=16)
+        cfg.rpn_head.update(in_channels=16, feat_channels=16)
+        cfg.roi_head.bbox_roi_extractor.out_channels = 16
+        cfg.roi_head.bbox_head.update(in_channels=16, fc_out_channels=32)
+        cfg.train_cfg.rpn_proposal.max_per_img = 50
+        cfg.test_cfg.rpn.max_per_img = 50
+        cfg.test_cfg.rcnn.score_thr = 0.0
+        return cfg
+
+    return config

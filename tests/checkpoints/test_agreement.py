@@ -1,0 +1,139 @@
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.logging import MessageHub
+
+from se_det.checkpoints import ZOO, SEPretrained
+from se_det.checkpoints.agreement import check_preprocessing
+from se_det.engine.launch import load_config, train
+from se_det.errors import UsageError
+
+BACKBONE = dict(type='SEResNet', depth=50, base_channels=8)
+RESNEXT = dict(type='SEResNeXt', depth=50, groups=32, base_width=4)
+LEGACY = 'se_resnet50-ce0d4300.pth'
+
+
+@pytest.mark.parametrize(
+    ('cfg', 'name', 'message'),
+    [
+        (
+            dict(BACKBONE, stem_pool='ceil'),
+            LEGACY,
+            r"has style='pytorch'\. Set\nmodel = dict\(backbone=dict\(type='SEResNet', depth=50, "
+            r"style='caffe', stem_pool='ceil'",
+        ),
+        (dict(BACKBONE, style='caffe'), LEGACY, r"has stem_pool='padded'\. Set"),
+        (dict(BACKBONE, style='caffe'), 'se_resnet50-x.pth', None),
+        (
+            dict(BACKBONE, style='caffe'),
+            'se-resnet50_batch256_imagenet_20200804-ae206104.pth',
+            r"has style='caffe'\. Set\n.*style='pytorch', stem_pool='padded'",
+        ),
+        (dict(BACKBONE, depth=101), 'x.pth', r'has depth=101\. Set\n.*depth=50'),
+        (
+            dict(RESNEXT),
+            'x.pth',
+            r"has groups=32\. Set\n.*type='SEResNet', depth=50\)\)\nand remove groups",
+        ),
+        (
+            dict(BACKBONE, se_cfg=dict(relu_before_se=True)),
+            'x.pth',
+            r"has se_cfg=.*True.*Set\n.*se_cfg=.*relu_before_se': False",
+        ),
+        (
+            dict(BACKBONE, se_cfg=dict(reduction=8)),
+            'x.pth',
+            r'of another shape: .*They are of\ndict\(type=',
+        ),
+    ],
+)
+def test_the_backbone_follows_its_weights(trained, save, cfg, name, message):
+    load = SEPretrained(save(trained.state_dict(), name)['checkpoint'])
+    backbone = MODELS.build(cfg)
+    if message is None:
+        load(backbone)
+    else:
+        with pytest.raises(UsageError, match=message):
+            load(backbone)
+
+
+def test_the_legacy_layout_tells_style_and_pool_without_a_name(trained, save):
+    legacy = {key.replace('.se.', '.se_module.'): w for key, w in trained.state_dict().items()}
+    load = SEPretrained(save(legacy)['checkpoint'])
+    with pytest.raises(UsageError, match=r"has style='pytorch', stem_pool='padded'\. Set"):
+        load(MODELS.build(BACKBONE))
+    load(MODELS.build(dict(BACKBONE, style='caffe', stem_pool='ceil')))
+
+
+def _config(**data_preprocessor):
+    cfg = load_config('configs/faster_rcnn_se_r50.py')
+    cfg.model.data_preprocessor.update(data_preprocessor)
+    return cfg
+
+
+WRONG = [
+    (dict(bgr_to_rgb=False), ''),
+    (dict(mean=[103.530, 116.280, 123.675]), ''),
+    (dict(std=[1.0, 1.0, 1.0]), ''),
+    (dict(rgb_to_bgr=True), ', rgb_to_bgr=False'),
+]
+
+
+@pytest.mark.parametrize(('change', 'added'), WRONG)
+def test_preprocessing_that_disagrees(change, added):
+    with pytest.raises(UsageError) as error:
+        check_preprocessing(_config(**change))
+    assert 'mmpretrain/se_resnet50 was trained on RGB images' in str(error.value)
+    lines = str(error.value).partition('Set\n')[2]
+    assert lines.endswith(
+        'model = dict(data_preprocessor=dict(mean=[123.675, 116.28, 103.53], '
+        f'std=[58.395, 57.12, 57.375], bgr_to_rgb=True{added}))'
+    )
+    cfg = _config(**change)
+    cfg.merge_from_dict(Config.fromstring(lines, '.py').to_dict())
+    check_preprocessing(cfg)
+
+
+def test_preprocessing_in_a_wrapper_and_of_weights_unknown():
+    cfg = _config(bgr_to_rgb=False)
+    cfg.model = dict(
+        type='SoftTeacher',
+        detector=cfg.model,
+        data_preprocessor=dict(
+            type='MultiBranchDataPreprocessor', data_preprocessor=cfg.model.data_preprocessor
+        ),
+    )
+    with pytest.raises(UsageError, match='was trained on RGB images'):
+        check_preprocessing(cfg)
+    cfg.model.detector.backbone.init_cfg.checkpoint = 'mine.pth'
+    check_preprocessing(cfg)
+
+
+def test_train_tells_before_it_looks_for_data():
+    with pytest.raises(UsageError, match='was trained on RGB images'):
+        train(
+            'configs/faster_rcnn_se_r50.py',
+            cfg_options={'model.data_preprocessor.bgr_to_rgb': False},
+        )
+
+
+def test_other_tools_are_told_too(trained, save):
+    """mmengine's Runner puts the config where we find it, whoever started it."""
+    hub = MessageHub.get_current_instance()
+    init_cfg = save(trained.state_dict(), 'se_resnet50-ce0d4300.pth')
+    backbone = MODELS.build(dict(BACKBONE, style='caffe', stem_pool='ceil'))
+    hub.update_info('cfg', _config(bgr_to_rgb=False).pretty_text)
+    try:
+        with pytest.raises(UsageError, match=r'legacy_seresnet50\.in1k was trained on RGB'):
+            SEPretrained(init_cfg['checkpoint'])(backbone)
+    finally:
+        hub.runtime_info.pop('cfg')
+    SEPretrained(init_cfg['checkpoint'])(backbone)
+
+
+@pytest.mark.parametrize('name', ZOO)
+def test_the_backbone_of_a_public_file_agrees_with_it(name):
+    with torch.device('meta'):
+        backbone = MODELS.build(ZOO[name].backbone)
+    assert backbone.depth == ZOO[name].depth

@@ -1,0 +1,177 @@
+"""A plain model and its SE twin compute the same, to the last bit."""
+
+import pytest
+import timm
+import torch
+import torchvision
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmengine.structures import InstanceData
+
+from se_det.checkpoints import SEPretrained, convert_weights, read_checkpoint
+from se_det.errors import UsageError
+
+
+@pytest.fixture
+def images():
+    return torch.randn(2, 3, 75, 101, generator=torch.Generator().manual_seed(0))
+
+
+def _plain(cfg):
+    """mmdet's own model with random weights, norms included, in evaluation mode."""
+    torch.manual_seed(0)
+    model = MODELS.build(cfg)
+    model.init_weights()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+            torch.nn.init.uniform_(module.weight, 0.1, 0.3)
+            torch.nn.init.normal_(module.bias, 0, 0.1)
+    model.eval()
+    return model
+
+
+def _twin(init_cfg, **cfg):
+    model = MODELS.build(dict(cfg, type=f'SE{cfg["type"]}', init_cfg=init_cfg))
+    model.init_weights()
+    model.eval()
+    return model
+
+
+@pytest.mark.parametrize(
+    'cfg',
+    [
+        dict(type='ResNet', depth=18),
+        dict(type='ResNet', depth=50),
+        dict(type='ResNet', depth=50, style='caffe', norm_eval=True, frozen_stages=2),
+        dict(type='ResNet', depth=50, deep_stem=True, avg_down=True),
+        dict(type='ResNet', depth=50, norm_cfg=dict(type='GN', num_groups=32)),
+        dict(type='ResNeXt', depth=50, groups=32, base_width=4),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize('training', [False, True])
+def test_mmdets_backbones(cfg, training, images, save):
+    plain = _plain(cfg)
+    twin = _twin(save(plain.state_dict(), graft=True), **cfg)
+    for model in (plain, twin):
+        model.train(training)
+    for ours, theirs in zip(twin(images), plain(images), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@torch.no_grad()
+def test_torchvisions_resnet50(images, save):
+    torch.manual_seed(0)
+    theirs = torchvision.models.resnet50().eval()
+    twin = _twin(save(theirs.state_dict(), graft=True), type='ResNet', depth=50)
+    features = theirs.relu(theirs.bn1(theirs.conv1(images)))
+    features = theirs.maxpool(features)
+    for index, ours in enumerate(twin(images), start=1):
+        features = getattr(theirs, f'layer{index}')(features)
+        assert torch.equal(ours, features)
+
+
+@pytest.mark.parametrize(
+    ('name', 'cfg'),
+    [
+        ('resnet34', dict(type='ResNet', depth=34)),
+        ('resnet50d', dict(type='ResNet', depth=50, deep_stem=True, avg_down=True)),
+        ('resnext50_32x4d', dict(type='ResNeXt', depth=50, groups=32, base_width=4)),
+    ],
+)
+@torch.no_grad()
+def test_timms(name, cfg, images, save):
+    torch.manual_seed(0)
+    theirs = timm.create_model(name).eval()
+    twin = _twin(save(dict(state_dict=theirs.state_dict()), graft=True), **cfg)
+    maps = theirs.forward_intermediates(images, intermediates_only=True)[1:]
+    for ours, expected in zip(twin(images), maps, strict=True):
+        assert torch.equal(ours, expected)
+
+
+def test_stages_without_se_stay_as_they_are(images, save):
+    plain = _plain(dict(type='ResNet', depth=50))
+    stages = dict(se_cfg=dict(stages=(False, True, True, False), reduction=(16, 8, 4, 16)))
+    twin = _twin(save(plain.state_dict(), graft=True), type='ResNet', depth=50, **stages)
+    for ours, theirs in zip(twin(images), plain(images), strict=True):
+        assert torch.equal(ours, theirs)
+    for key in ('layer1.0.bn3.weight', 'layer4.0.bn3.bias'):
+        assert torch.equal(twin.state_dict()[key], plain.state_dict()[key])
+    key = 'layer2.0.bn3.weight'
+    assert torch.equal(twin.state_dict()[key], 2 * plain.state_dict()[key])
+
+
+def _batch():
+    generator = torch.Generator().manual_seed(0)
+    samples = []
+    for _ in range(2):
+        sample = DetDataSample()
+        size = dict(img_shape=(128, 160), ori_shape=(128, 160), batch_input_shape=(128, 160))
+        sample.set_metainfo(dict(size, pad_shape=(128, 160), scale_factor=(1.0, 1.0)))
+        boxes = torch.tensor([[10.0, 20.0, 90.0, 100.0], [60.0, 30.0, 150.0, 110.0]])
+        sample.gt_instances = InstanceData(bboxes=boxes, labels=torch.tensor([0, 1]))
+        samples.append(sample)
+    return torch.randn(2, 3, 128, 160, generator=generator), samples
+
+
+def _loss(detector):
+    torch.manual_seed(0)  # anchors and boxes are sampled at random
+    losses = detector(*_batch(), mode='loss')
+    return detector.parse_losses(losses)[0]
+
+
+@pytest.mark.parametrize('by', ['init_cfg', 'convert_weights'])
+def test_a_faster_rcnn(by, faster_rcnn, save, tmp_path):
+    plain = _plain(faster_rcnn('ResNet', 64))
+    init_cfg = save(dict(state_dict=plain.state_dict(), meta=dict(CLASSES=('a', 'b'))), graft=True)
+    if by == 'convert_weights':
+        convert_weights(init_cfg['checkpoint'], str(tmp_path / 'twin.pth'), graft=True)
+        twin = MODELS.build(faster_rcnn('SEResNet', 64))
+        twin.load_state_dict(read_checkpoint(tmp_path / 'twin.pth')['state_dict'], strict=True)
+    else:
+        twin = MODELS.build(faster_rcnn('SEResNet', 64, init_cfg=init_cfg))
+        twin.init_weights()
+
+    plain.eval(), twin.eval()
+    with torch.no_grad():
+        (ours, theirs) = (model(*_batch(), mode='predict') for model in (twin, plain))
+    for our_sample, their_sample in zip(ours, theirs, strict=True):
+        assert len(their_sample.pred_instances) > 0
+        for key, value in their_sample.pred_instances.items():
+            assert torch.equal(our_sample.pred_instances[key], value)
+
+    plain.train(), twin.train()
+    before = _loss(twin)
+    assert torch.equal(before, _loss(plain))
+    optimizer = torch.optim.SGD([p for p in twin.parameters() if p.requires_grad], lr=1e-4)
+    before.backward()
+    optimizer.step()
+    assert _loss(twin) < before
+    for name, parameter in twin.backbone.named_parameters():
+        if name.endswith('se.fc2.weight'):
+            assert bool(parameter.any()) == (not name.startswith('layer1'))  # layer1 is frozen
+
+
+@pytest.mark.parametrize(
+    ('change', 'cfg', 'message'),
+    [
+        (lambda w: {**w, 'layer1.0.se.fc1.weight': torch.zeros(1)}, {}, 'Remove graft=True'),
+        (lambda w: {**w, 'layer1.0.bn3.bias': w['bn1.bias']}, {}, 'layer1.0.bn3.bias'),
+        (lambda w: {k: v for k, v in w.items() if 'bn' not in k}, {}, 'has no norm'),
+        (lambda w: w, dict(se_cfg=dict(relu_before_se=True)), 'relu_before_se'),
+        (
+            lambda w: w,
+            dict(plugins=[dict(cfg=dict(type='ContextBlock', ratio=1), position='after_conv3')]),
+            'plugins at after_conv3',
+        ),
+    ],
+    ids=['has SE', 'misshapen', 'no norm', 'ReLU', 'plugin'],
+)
+def test_what_cannot_be_grafted(change, cfg, message, save):
+    plain = MODELS.build(dict(type='ResNet', depth=50, base_channels=8))
+    init_cfg = save(change(plain.state_dict()))
+    backbone = MODELS.build(dict(type='SEResNet', depth=50, base_channels=8, **cfg))
+    with pytest.raises(UsageError, match=message):
+        SEPretrained(init_cfg['checkpoint'], graft=True)(backbone)

@@ -1,0 +1,127 @@
+import re
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from se_det.checkpoints.layouts import LAYOUTS, find_backbone
+from se_det.errors import UsageError
+
+
+def _renamed(weights, *replacements, prefix=''):
+    renamed = {}
+    for key, tensor in weights.items():
+        for pattern, replacement in replacements:
+            key = re.sub(pattern, replacement, key)
+        renamed[prefix + key] = tensor
+    return renamed
+
+
+def _legacy(weights):
+    return _renamed(weights, (r'^(conv1|bn1)', r'layer0.\1'), (r'\.se\.', '.se_module.'))
+
+
+def _mmpretrain(weights):
+    return _renamed(weights, (r'\.se\.fc([12])\.', r'.se_layer.conv\1.conv.'), prefix='backbone.')
+
+
+def _old_mmpretrain(weights):
+    return _renamed(weights, (r'\.se\.fc([12])\.', r'.se_layer.conv\1.'))
+
+
+def _bias_free(weights):
+    weights = {k: v for k, v in weights.items() if not re.search(r'\.se\.fc[12]\.bias$', k)}
+    weights = {k: v[:, :, 0, 0] if '.se.' in k else v for k, v in weights.items()}
+    return _renamed(weights, (r'\.se\.fc1\.', '.se.fc.0.'), (r'\.se\.fc2\.', '.se.fc.2.'))
+
+
+def _plain(weights):
+    return {key: tensor for key, tensor in weights.items() if '.se.' not in key}
+
+
+FILES = {
+    'timm': (lambda weights: weights, 'timm', 'fc.weight'),
+    'legacy': (_legacy, 'legacy', 'last_linear.weight'),
+    'mmpretrain': (_mmpretrain, 'mmpretrain', 'head.fc.weight'),
+    'mmpretrain, old': (_old_mmpretrain, 'mmpretrain', 'head.fc.weight'),
+    'bias-free': (_bias_free, 'bias-free', 'fc.weight'),
+    'plain': (_plain, 'plain', 'fc.weight'),
+}
+
+
+def _averaged(weights):
+    """A file of torchvision's training: the average and what it is an average of."""
+    ema = {'n_averaged': torch.tensor(3), **_renamed(weights, prefix='module.')}
+    return dict(model={k: v + 1 for k, v in weights.items()}, model_ema=ema, epoch=3)
+
+
+WRAPPERS = {
+    'bare': lambda weights: weights,
+    'state_dict': lambda weights: dict(state_dict=weights, meta=dict(epoch=3)),
+    'model': lambda weights: dict(model=weights, optimizer={}),
+    'DataParallel': lambda weights: _renamed(weights, prefix='module.'),
+    'average beside it, timm': lambda weights: dict(
+        state_dict={k: v + 1 for k, v in weights.items()},
+        state_dict_ema=weights,
+        args=SimpleNamespace(lr=0.1),
+    ),
+    'average beside it, torchvision': _averaged,
+    'teacher and student': lambda weights: {
+        **_renamed({k: v + 1 for k, v in weights.items()}, prefix='student.'),
+        **_renamed(weights, prefix='teacher.'),
+    },
+}
+
+
+@pytest.mark.parametrize('wrap', WRAPPERS.values(), ids=WRAPPERS)
+@pytest.mark.parametrize(('rename', 'layout', 'classifier'), FILES.values(), ids=FILES)
+def test_every_layout_in_every_wrapper_is_found_whole(trained, rename, layout, classifier, wrap):
+    weights = dict(trained.state_dict())
+    if layout == 'bias-free':
+        biases = [key for key in weights if re.search(r'\.se\.fc[12]\.bias$', key)]
+        weights.update({key: torch.zeros_like(weights[key]) for key in biases})
+    found = find_backbone(wrap({**rename(weights), classifier: torch.zeros(1000, 256)}))
+    assert found.layout.name == layout
+    expected = _plain(weights) if layout == 'plain' else weights
+    assert found.weights.keys() == expected.keys()
+    assert all(torch.equal(found.weights[key], tensor) for key, tensor in expected.items())
+    assert list(found.beside) == [classifier]
+    assert not found.is_detector
+
+
+@pytest.mark.parametrize('outer', ['', 'module.', 'teacher.'])
+def test_of_a_detector_neck_and_heads_are_kept_beside(trained, outer):
+    detector = _renamed(trained.state_dict(), prefix=f'{outer}backbone.')
+    detector[f'{outer}neck.lateral_convs.0.conv.weight'] = torch.zeros(1)
+    found = find_backbone(dict(state_dict=detector))
+    assert found.prefix == f'{outer}backbone.'
+    assert found.weights.keys() == trained.state_dict().keys()
+    assert list(found.beside) == ['neck.lateral_convs.0.conv.weight']
+    assert found.is_detector
+
+
+def test_files_from_before_batches_were_counted(trained):
+    weights = {k: v for k, v in trained.state_dict().items() if 'num_batches' not in k}
+    found = find_backbone(weights)
+    assert found.weights.keys() == trained.state_dict().keys()
+    assert found.weights['bn1.num_batches_tracked'] == 0
+
+
+def test_a_layout_can_be_forced(trained):
+    mixed = {**trained.state_dict(), 'layer1.0.se_module.fc1.weight': torch.zeros(1)}
+    with pytest.raises(UsageError, match='--layout'):
+        find_backbone(mixed)
+    assert find_backbone(mixed, 'timm').layout.name == 'timm'
+    with pytest.raises(UsageError, match=rf"No layout 'caffe'\. Known: {', '.join(LAYOUTS)}"):
+        find_backbone(mixed, 'caffe')
+
+
+@pytest.mark.parametrize(
+    'checkpoint',
+    [{}, dict(epoch=3), dict(state_dict={}), {'features.0.weight': torch.zeros(1)}],
+    ids=['empty', 'no weights', 'empty state_dict', 'another network'],
+)
+def test_what_is_no_resnet_is_named(checkpoint):
+    first = 'features' if 'features.0.weight' in checkpoint else 'none'
+    with pytest.raises(UsageError, match=rf'not the weights of a ResNet.* first keys: {first}'):
+        find_backbone(checkpoint)

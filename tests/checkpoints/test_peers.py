@@ -1,0 +1,116 @@
+"""Files that timm and mmpretrain write, loaded here, give the feature maps that they give there.
+
+The peers' models are initialised at random: what counts is that every weight ends where it belongs.
+"""
+
+import pytest
+import timm
+import torch
+from mmdet.registry import MODELS
+from mmpretrain.models import SEResNet, SEResNeXt
+
+from se_det.checkpoints import ZOO
+from se_det.checkpoints.architecture import describe_backbone
+from se_det.checkpoints.layouts import find_backbone
+
+TIMM = [
+    'seresnet50',
+    'seresnet101',
+    'seresnet152',
+    'seresnet152d',
+    'seresnext50_32x4d',
+    'seresnext101_32x4d',
+    'seresnext101_64x4d',
+    'legacy_seresnet18',
+    'legacy_seresnet34',
+    'legacy_seresnet50',
+    'legacy_seresnet101',
+    'legacy_seresnet152',
+    'legacy_seresnext50_32x4d',
+    'legacy_seresnext101_32x4d',
+]
+MMPRETRAIN = [(SEResNet, 50), (SEResNet, 101), (SEResNeXt, 50), (SEResNeXt, 101)]
+SIZES = [(64, 96), (75, 101)]  # height, width; the second is no multiple of the stride
+
+
+def _randomise(model):
+    """Give each weight a value of its own, statistics and biases included."""
+    torch.manual_seed(0)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            for tensor in (module.weight, module.running_var):
+                torch.nn.init.uniform_(tensor, 0.5, 1.5)
+            for tensor in (module.bias, module.running_mean):
+                torch.nn.init.normal_(tensor, std=0.1)
+        elif getattr(module, 'bias', None) is not None:
+            torch.nn.init.normal_(module.bias, std=0.5)
+    model.eval()
+    return model
+
+
+def _load(checkpoint, path):
+    """Load a file into the backbone that its names and shapes describe."""
+    torch.save(checkpoint, path)
+    cfg = describe_backbone(find_backbone(checkpoint), None)
+    backbone = MODELS.build(dict(cfg, init_cfg=dict(type='SEPretrained', checkpoint=str(path))))
+    backbone.init_weights()
+    backbone.eval()
+    return backbone, cfg
+
+
+def _assert_equal(ours, theirs):
+    assert len(ours) == len(theirs) == 4
+    for our_map, their_map in zip(ours, theirs, strict=True):
+        assert our_map.shape == their_map.shape
+        assert (our_map - their_map).abs().max() <= 1e-5 * their_map.abs().max()
+
+
+@pytest.mark.parametrize('name', TIMM)
+@torch.no_grad()
+def test_timm(name, tmp_path):
+    theirs = _randomise(timm.create_model(name))
+    ours, cfg = _load(theirs.state_dict(), tmp_path / 'weights.pth')
+    for size in SIZES:
+        images = torch.randn(2, 3, *size)
+        maps = theirs.forward_intermediates(images, intermediates_only=True)
+        _assert_equal(ours(images), maps[1:])
+    for weights in ZOO.values():
+        if weights.name.startswith(f'timm/{name}.'):
+            defaults = dict(style='pytorch', stem_pool='padded')
+            assert weights.backbone == {**defaults, **cfg}
+            assert weights.layout == find_backbone(theirs.state_dict()).layout.name
+
+
+@pytest.mark.parametrize(('backbone', 'depth'), MMPRETRAIN)
+@torch.no_grad()
+def test_mmpretrain(backbone, depth, tmp_path):
+    theirs = _randomise(backbone(depth=depth, out_indices=(0, 1, 2, 3)))
+    weights = {f'backbone.{key}': tensor for key, tensor in theirs.state_dict().items()}
+    weights['head.fc.weight'] = torch.zeros(1000, 2048)
+    ours, cfg = _load(dict(state_dict=weights, meta={}), tmp_path / 'weights.pth')
+    for size in SIZES:
+        images = torch.randn(2, 3, *size)
+        _assert_equal(ours(images), theirs(images))
+    public = ZOO.get(f'mmpretrain/se_resnet{depth}')
+    if backbone is SEResNet:
+        assert public.backbone == dict(cfg, style='pytorch', stem_pool='padded')
+        assert public.layout == find_backbone(weights).layout.name
+
+
+def test_every_public_file_has_a_twin_here():
+    timms = {name.removeprefix('timm/').partition('.')[0] for name in ZOO if name[0] == 't'}
+    assert timms <= set(TIMM)
+    assert {name for name in ZOO if name[0] == 'm'} == {
+        f'mmpretrain/se_resnet{depth}' for depth in (50, 101)
+    }
+
+
+@pytest.mark.parametrize('name', [name for name in ZOO if name.startswith('timm/')])
+def test_the_zoo_says_what_timm_says(name):
+    published = timm.get_pretrained_cfg(name.removeprefix('timm/'))
+    weights = ZOO[name]
+    assert weights.url == published.url
+    assert weights.licence.lower() == published.license
+    for key in ('mean', 'std'):
+        ours = [value / 255 for value in weights.data_preprocessor[key]]
+        assert ours == pytest.approx(getattr(published, key), abs=1e-4)

@@ -1,0 +1,64 @@
+"""The tools read checkpoints without running code in them, convert them, and tell what they are."""
+
+import os
+
+import pytest
+import torch
+import torchvision
+
+SHAPES = 'configs/faster_rcnn_se_r50_shapes.py'
+TINY = [
+    'data_root=shapes/',
+    *(f'{split}_dataloader.dataset.data_root=shapes/' for split in ('train', 'val')),
+    'val_evaluator.ann_file=shapes/annotations/instances_val.json',
+    'train_dataloader.dataset.num_images=2',
+    'val_dataloader.dataset.num_images=1',
+    'train_dataloader.batch_size=2',
+]
+
+
+class RunsCommand:
+    def __init__(self, trace):
+        self.trace = trace
+
+    def __reduce__(self):
+        return os.system, (f'touch {self.trace}',)
+
+
+@pytest.mark.parametrize(
+    ('tool', 'arguments', 'options'),
+    [
+        ('train.py', [SHAPES, '--resume', 'evil.pth'], []),
+        ('train.py', [SHAPES], ['load_from=evil.pth']),
+        ('test.py', [SHAPES, 'evil.pth'], []),
+        ('convert_weights.py', ['evil.pth', 'ours.pth'], None),
+        ('convert_weights.py', ['evil.pth', '--inspect'], None),
+    ],
+    ids=['resume', 'load_from', 'test', 'convert', 'inspect'],
+)
+def test_a_command_in_a_checkpoint_leaves_no_trace(run, quick, tmp_path, tool, arguments, options):
+    trace = tmp_path / 'trace'
+    checkpoint = dict(state_dict={'backbone.conv1.weight': RunsCommand(trace)})
+    torch.save(checkpoint, tmp_path / 'evil.pth')
+    options = [] if options is None else [*quick, *TINY, *options]
+    finished = run(tool, *arguments, options=options)
+    assert finished.returncode == 2, finished.stderr
+    assert 'could run code' in finished.stderr
+    assert 'Traceback' not in finished.stderr
+    assert not trace.exists()
+    assert not (tmp_path / 'ours.pth').exists()
+
+
+def test_convert_inspect_and_graft(run, tmp_path):
+    torch.save(dict(state_dict={}), tmp_path / 'empty.pth')
+    failed = run('convert_weights.py', 'empty.pth', '--inspect')
+    assert failed.returncode == 2
+    assert failed.stderr.strip().startswith('error: These are not the weights of a ResNet')
+    assert run('convert_weights.py', 'empty.pth').returncode == 2
+    torch.save(torchvision.models.resnet18().state_dict(), tmp_path / 'resnet18.pth')
+    grafted = run('convert_weights.py', 'resnet18.pth', 'se.pth', '--graft')
+    assert grafted.returncode == 0, grafted.stderr
+    assert grafted.stdout.strip().endswith("for dict(type='SEResNet', depth=18)")
+    inspected = run('convert_weights.py', 'se.pth', '--inspect')
+    assert "dict(type='SEResNet', depth=18)" in inspected.stdout
+    assert 'SE:           yes' in inspected.stdout

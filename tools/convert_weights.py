@@ -1,0 +1,35 @@
+#!/usr/bin/env python3
+"""Write a checkpoint in se_det's layout, or tell what it is: tools/convert_weights.py SRC DST."""
+
+import argparse
+
+from se_det.checkpoints import convert_weights, inspect_weights
+from se_det.checkpoints.layouts import LAYOUTS
+from se_det.command_line import usage_errors_alone
+
+
+def main() -> None:
+    """Parse the arguments, convert or inspect, print."""
+    parser = argparse.ArgumentParser(description='Convert, graft or inspect a checkpoint')
+    parser.add_argument(
+        'src', help="a file, a URL, or a public name such as 'mmpretrain/se_resnet50'"
+    )
+    parser.add_argument('dst', nargs='?', help='the .pth file to write')
+    parser.add_argument('--layout', choices=LAYOUTS, help='of SRC, instead of recognising it')
+    action = parser.add_mutually_exclusive_group()
+    action.add_argument(
+        '--graft', action='store_true', help='SRC is plain: add SE that computes the same'
+    )
+    action.add_argument('--inspect', action='store_true', help='only print what SRC is')
+    arguments = parser.parse_args()
+    if arguments.inspect == (arguments.dst is not None):
+        parser.error('give DST, the file to write, or --inspect, to write none')
+    with usage_errors_alone():
+        if arguments.inspect:
+            print(inspect_weights(arguments.src, arguments.layout))
+        else:
+            print(convert_weights(arguments.src, arguments.dst, arguments.layout, arguments.graft))
+
+
+if __name__ == '__main__':
+    main()
