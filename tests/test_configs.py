@@ -61,3 +61,38 @@ def test_plain_controls_differ_in_the_backbone_alone(depth):
         cfg.model.pop('backbone')
         cfg.pop('work_dir')
     assert plain.to_dict() == ours.to_dict()
+
+
+def test_the_readme_lists_the_public_weights():
+    readme = (Path(__file__).parents[1] / 'README.md').read_text()
+    for weights in ZOO.values():
+        row = next(line for line in readme.splitlines() if line.startswith(f'| `{weights.name}`'))
+        size = f'SE-{"X" if weights.groups > 1 else "R"}{weights.depth}'
+        assert size in row and row.endswith(f'| {weights.top1:.2f} | {weights.recipe} |')
+        assert ("style='caffe'" in row) == (weights.style == 'caffe')
+        assert ("stem_pool='ceil'" in row) == (weights.stem_pool == 'ceil')
+        assert ('relu_before_se' in row) == weights.relu_before_se
+
+
+def test_the_graft_config_starts_as_the_plain_detector(tmp_path, monkeypatch):
+    """With a random detector in the place of MMDetection's published one."""
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    cfg = load_config('configs/faster_rcnn_se_r50_graft.py')
+    plain = MODELS.build(load_config('configs/faster_rcnn_r50.py').model)
+    cached = tmp_path / 'hub' / 'checkpoints' / Path(cfg.model.init_cfg.checkpoint).name
+    cached.parent.mkdir(parents=True)
+    torch.save(dict(meta=dict(CLASSES=('a',)), state_dict=plain.state_dict()), cached)
+    grafted = MODELS.build(cfg.model)
+    grafted.init_weights()
+    plain.eval(), grafted.eval()
+    images = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        for ours, theirs in zip(
+            grafted.extract_feat(images), plain.extract_feat(images), strict=True
+        ):
+            assert torch.equal(ours, theirs)
+    for part in ('rpn_head', 'roi_head'):
+        weights = getattr(plain, part).state_dict()
+        assert all(
+            torch.equal(w, weights[k]) for k, w in getattr(grafted, part).state_dict().items()
+        )
