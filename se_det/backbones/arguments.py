@@ -132,7 +132,7 @@ def reduction_by_stage(se_cfg: dict | None, num_stages: int) -> list[int | None]
 
     Args:
         se_cfg: ``reduction``, an int or one a stage, ``stages``, a bool a stage, and
-            ``relu_before_se``, a bool; or None.
+            ``relu_before_se`` and ``fused``, bools; or None.
         num_stages: number of stages of the backbone, 1 to 4.
 
     Raises:
@@ -145,15 +145,17 @@ def reduction_by_stage(se_cfg: dict | None, num_stages: int) -> list[int | None]
     se_cfg = dict(se_cfg or {})
     reduction = se_cfg.pop('reduction', DEFAULT_REDUCTION)
     stages = se_cfg.pop('stages', (True,) * num_stages)
-    relu_before_se = se_cfg.pop('relu_before_se', False)
+    flags = {name: se_cfg.pop(name, False) for name in ('relu_before_se', 'fused')}
     if se_cfg:
         raise UsageError(
             f'se_cfg has no key {sorted(se_cfg)[0]!r}. It takes reduction (default '
-            f'{DEFAULT_REDUCTION}), stages (default all) and relu_before_se (default False): '
+            f'{DEFAULT_REDUCTION}), stages (default all), relu_before_se (default False) and '
+            'fused (default True): '
             'se_cfg=dict(reduction=16, stages=(True, True, True, True)).'
         )
-    if not isinstance(relu_before_se, bool):
-        raise UsageError(f'se_cfg: relu_before_se must be True or False; got {relu_before_se!r}.')
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise UsageError(f'se_cfg: {name} must be True or False; got {value!r}.')
     reductions = [reduction] * num_stages if _is_int(reduction) else reduction
     if not _is_positive_ints(reductions, num_stages):
         raise UsageError(

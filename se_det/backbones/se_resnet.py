@@ -8,7 +8,15 @@ from mmdet.registry import MODELS
 from torch import Tensor, nn
 
 from se_det.backbones.arguments import check_arguments, reduction_by_stage
-from se_det.layers import DEFAULT_REDUCTION, SqueezeExcitation
+from se_det.layers import (
+    DEFAULT_REDUCTION,
+    SqueezeExcitation,
+    can_fold,
+    folded_convolution,
+    gated_projection,
+    gated_residual,
+    has_hooks,
+)
 
 
 class SEResidual:
@@ -16,6 +24,9 @@ class SEResidual:
 
     What `SEBasicBlock` and `SEBottleneck` have in common: they differ in R, the residual branch,
     which ends with the last norm (and mmdet's plugins).
+
+    `_plain` is the composition as the paper has it. With ``fused``, the block takes a way that
+    costs less and computes the same, where there is one.
     """
 
     def __init__(
@@ -24,28 +35,57 @@ class SEResidual:
         planes: int,
         reduction: int = DEFAULT_REDUCTION,
         relu_before_se: bool = False,
+        fused: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(inplanes, planes, **kwargs)
         self.se = SqueezeExcitation(planes * self.expansion, reduction)
         self.relu_before_se = relu_before_se
+        self.fused = fused
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, C_in, H, W)`` to ``(N, C_out, H / stride, W / stride)``."""
+        forward = self._fused if self.fused and self._can_fuse(x) else self._plain
         if self.with_cp and x.requires_grad:
-            out = torch.utils.checkpoint.checkpoint(self._add_residual, x, use_reentrant=False)
-        else:
-            out = self._add_residual(x)
+            return torch.utils.checkpoint.checkpoint(forward, x, use_reentrant=False)
+        return forward(x)
+
+    def _plain(self, x: Tensor) -> Tensor:
+        identity = x if self.downsample is None else self.downsample(x)
+        out = self.se(self._residual_before_se(x))
+        out += identity
         return self.relu(out)
 
-    def _add_residual(self, x: Tensor) -> Tensor:
-        identity = x if self.downsample is None else self.downsample(x)
+    def _fused(self, x: Tensor) -> Tensor:
+        identity = x if self.downsample is None else _downsampled(x, self.downsample)
+        out = self._residual_before_se(x)
+        return gated_residual(identity, out, self.se.logits(out))
+
+    def _residual_before_se(self, x: Tensor) -> Tensor:
         out = self.residual(x)
-        if self.relu_before_se:
-            out = self.relu(out)
-        out = self.se(out)
-        out += identity
-        return out
+        return self.relu(out) if self.relu_before_se else out
+
+    def _can_fuse(self, x: Tensor) -> bool:
+        """Not in lower precisions, under compilers, or where hooks would miss what they wait for.
+
+        In half precision the difference that `gated_residual` takes has too few digits; a compiler
+        fuses the plain composition itself.
+        """
+        return (
+            x.dtype in (torch.float32, torch.float64)
+            and x.device.type in ('cpu', 'cuda')
+            and not torch.is_autocast_enabled(x.device.type)
+            and not torch.compiler.is_compiling()
+            and not torch.jit.is_tracing()
+            and not any(map(has_hooks, self.children()))
+            and not any(map(has_hooks, self.se.children()))
+        )
+
+
+def _downsampled(x: Tensor, downsample: nn.Sequential) -> Tensor:
+    if len(downsample) == 2 and can_fold(*downsample):
+        return folded_convolution(x, *downsample, relu=False)
+    return downsample(x)
 
 
 class SEBasicBlock(SEResidual, BasicBlock):
@@ -56,6 +96,7 @@ class SEBasicBlock(SEResidual, BasicBlock):
         planes: channels of the output.
         reduction: r of `SqueezeExcitation`.
         relu_before_se: end R with a ReLU.
+        fused: compute the same at less cost, where that is possible.
         **kwargs: as mmdet's BasicBlock.
     """
 
@@ -73,6 +114,7 @@ class SEBottleneck(SEResidual, Bottleneck):
         planes: channels of the 3x3 convolution, a quarter of the output's.
         reduction: r of `SqueezeExcitation`.
         relu_before_se: end R with a ReLU.
+        fused: compute the same at less cost, where that is possible.
         **kwargs: as mmdet's Bottleneck.
     """
 
@@ -89,6 +131,20 @@ class SEBottleneck(SEResidual, Bottleneck):
             out = self.forward_plugin(out, self.after_conv3_plugin_names)
         return out
 
+    def _fused(self, x: Tensor) -> Tensor:
+        foldable = not self.with_plugins and not self.relu_before_se
+        if not (
+            foldable
+            and can_fold(self.conv1, self.norm1)
+            and can_fold(self.conv2, self.norm2)
+            and can_fold(self.conv3, self.norm3)
+        ):
+            return super()._fused(x)
+        identity = x if self.downsample is None else _downsampled(x, self.downsample)
+        out = folded_convolution(x, self.conv1, self.norm1, relu=True)
+        out = folded_convolution(out, self.conv2, self.norm2, relu=True)
+        return gated_projection(out, identity, self.conv3, self.norm3, self.se)
+
 
 @MODELS.register_module()
 class SEResNet(ResNet):
@@ -102,7 +158,9 @@ class SEResNet(ResNet):
         se_cfg: ``reduction``, the paper's r, one int or one a stage (default 16); ``stages``,
             one bool a stage, whether its blocks carry SE (default all; a stage without SE is
             built of mmdet's own blocks); ``relu_before_se``, whether a ReLU ends the residual
-            branch (default no), for weights that were trained so (timm's legacy 18 and 34).
+            branch (default no), for weights that were trained so (timm's legacy 18 and 34);
+            ``fused``, whether blocks may take a way that costs less and computes the same up to
+            rounding (default yes).
         stem_pool: ``'padded'``, the pool of nearly all ResNets, or ``'ceil'``, without padding and
             with the output size rounded up, for weights that were trained so (timm's legacy ones).
         **kwargs: as mmdet's ResNet.
@@ -123,6 +181,7 @@ class SEResNet(ResNet):
         check_arguments(type(self), depth, stem_pool, kwargs)
         self.se_reductions = reduction_by_stage(se_cfg, kwargs.get('num_stages', 4))
         self.relu_before_se = bool(se_cfg and se_cfg.get('relu_before_se'))
+        self.fused = not se_cfg or se_cfg.get('fused', True)
         self.stem_pool = stem_pool
         super().__init__(depth=depth, **kwargs)
         if stem_pool == 'ceil':
@@ -136,6 +195,6 @@ class SEResNet(ResNet):
         """
         reduction = self.se_reductions[len(self.res_layers)]
         if reduction is not None:
-            kwargs.update(reduction=reduction, relu_before_se=self.relu_before_se)
+            kwargs.update(reduction=reduction, relu_before_se=self.relu_before_se, fused=self.fused)
         block = self.stage_blocks_by_se[block][reduction is not None]
         return super().make_res_layer(block=block, **kwargs)

@@ -39,10 +39,14 @@ class SqueezeExcitation(nn.Module):
         self.fc2 = nn.Conv2d(channels // reduction, channels, kernel_size=1)
         self.sigmoid = nn.Sigmoid()
 
+    def logits(self, x: Tensor) -> Tensor:
+        """What `gate` is the sigmoid of, ``(N, C, 1, 1)``."""
+        z = x.mean((2, 3), keepdim=True)
+        return self.fc2(self.act(self.fc1(z)))
+
     def gate(self, x: Tensor) -> Tensor:
         """Squeeze and excite: ``(N, C, H, W)`` to a gate in (0, 1), ``(N, C, 1, 1)``."""
-        z = x.mean((2, 3), keepdim=True)
-        return self.sigmoid(self.fc2(self.act(self.fc1(z))))
+        return self.sigmoid(self.logits(x))
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale ``x`` ``(N, C, H, W)`` by its gate; the same shape comes back."""

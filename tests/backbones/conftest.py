@@ -18,7 +18,7 @@ def make_twins() -> Callable:
     """
 
     def make(ours: type, mmdets: type, **kwargs) -> tuple[nn.Module, nn.Module]:
-        se_cfg = kwargs.pop('se_cfg', None)
+        se_cfg = dict(kwargs.pop('se_cfg', {}), fused=False)
         # mmdet takes fallback_on_stride out of the dcn it is given
         our_twin = ours(se_cfg=se_cfg, **copy.deepcopy(kwargs))
         mmdets_twin = mmdets(**copy.deepcopy(kwargs))

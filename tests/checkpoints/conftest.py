@@ -52,10 +52,12 @@ def save(tmp_path):
 def faster_rcnn():
     """The config of a narrow Faster R-CNN of a backbone."""
 
-    def config(backbone, base_channels=8, **model):
+    def config(backbone, base_channels=8, se_cfg=None, **model):
         cfg = load_config('configs/faster_rcnn_r50.py').model
         cfg.update(model)
         cfg.backbone.update(type=backbone, base_channels=base_channels, init_cfg=None)
+        if se_cfg is not None:
+            cfg.backbone.se_cfg = se_cfg
         cfg.neck.update(in_channels=[base_channels * n for n in (4, 8, 16, 32)], out_channels=16)
         cfg.rpn_head.update(in_channels=16, feat_channels=16)
         cfg.roi_head.bbox_roi_extractor.out_channels = 16

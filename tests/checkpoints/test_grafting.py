@@ -11,6 +11,8 @@ from mmengine.structures import InstanceData
 from se_det.checkpoints import SEPretrained, convert_weights, read_checkpoint
 from se_det.errors import UsageError
 
+PLAIN = dict(fused=False)  # the composition that gives the same bits
+
 
 @pytest.fixture
 def images():
@@ -32,8 +34,9 @@ def _plain(cfg):
     return model
 
 
-def _twin(init_cfg, **cfg):
-    model = MODELS.build(dict(cfg, type=f'SE{cfg["type"]}', init_cfg=init_cfg))
+def _twin(init_cfg, fused=False, se_cfg=None, **cfg):
+    se_cfg = dict(se_cfg or {}, fused=fused)
+    model = MODELS.build(dict(cfg, type=f'SE{cfg["type"]}', se_cfg=se_cfg, init_cfg=init_cfg))
     model.init_weights()
     model.eval()
     return model
@@ -59,6 +62,17 @@ def test_mmdets_backbones(cfg, training, images, save):
         model.train(training)
     for ours, theirs in zip(twin(images), plain(images), strict=True):
         assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize('training', [False, True])
+def test_fused_blocks_compute_the_same_up_to_rounding(training, images, save):
+    plain = _plain(dict(type='ResNet', depth=50, norm_eval=True))
+    init_cfg = save(plain.state_dict(), graft=True)
+    twin = _twin(init_cfg, fused=True, type='ResNet', depth=50, norm_eval=True)
+    for model in (plain, twin):
+        model.train(training)
+    for ours, theirs in zip(twin(images), plain(images), strict=True):
+        assert (ours - theirs).abs().max() <= 1e-5 * theirs.abs().max()
 
 
 @torch.no_grad()
@@ -128,10 +142,10 @@ def test_a_faster_rcnn(by, faster_rcnn, save, tmp_path):
     init_cfg = save(dict(state_dict=plain.state_dict(), meta=dict(CLASSES=('a', 'b'))), graft=True)
     if by == 'convert_weights':
         convert_weights(init_cfg['checkpoint'], str(tmp_path / 'twin.pth'), graft=True)
-        twin = MODELS.build(faster_rcnn('SEResNet', 64))
+        twin = MODELS.build(faster_rcnn('SEResNet', 64, PLAIN))
         twin.load_state_dict(read_checkpoint(tmp_path / 'twin.pth')['state_dict'], strict=True)
     else:
-        twin = MODELS.build(faster_rcnn('SEResNet', 64, init_cfg=init_cfg))
+        twin = MODELS.build(faster_rcnn('SEResNet', 64, PLAIN, init_cfg=init_cfg))
         twin.init_weights()
 
     plain.eval(), twin.eval()

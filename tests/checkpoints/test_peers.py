@@ -9,6 +9,7 @@ import torch
 from mmdet.registry import MODELS
 from mmpretrain.models import SEResNet, SEResNeXt
 
+from se_det.backbones.se_resnet import SEResidual
 from se_det.checkpoints import ZOO
 from se_det.checkpoints.architecture import describe_backbone
 from se_det.checkpoints.layouts import find_backbone
@@ -38,8 +39,8 @@ def _randomise(model):
     torch.manual_seed(0)
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
-            for tensor in (module.weight, module.running_var):
-                torch.nn.init.uniform_(tensor, 0.5, 1.5)
+            torch.nn.init.uniform_(module.weight, 0.1, 0.5)  # more, and rounding errors grow
+            torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
             for tensor in (module.bias, module.running_mean):
                 torch.nn.init.normal_(tensor, std=0.1)
         elif getattr(module, 'bias', None) is not None:
@@ -52,10 +53,25 @@ def _load(checkpoint, path):
     """Load a file into the backbone that its names and shapes describe."""
     torch.save(checkpoint, path)
     cfg = describe_backbone(find_backbone(checkpoint), None)
-    backbone = MODELS.build(dict(cfg, init_cfg=dict(type='SEPretrained', checkpoint=str(path))))
+    init_cfg = dict(type='SEPretrained', checkpoint=str(path))
+    backbone = MODELS.build(dict(cfg, init_cfg=init_cfg))
     backbone.init_weights()
     backbone.eval()
     return backbone, cfg
+
+
+def _assert_same_maps(ours, theirs, their_maps):
+    """In float32 by the plain composition; in float64, where rounding is less, by the fused."""
+    blocks = [module for module in ours.modules() if isinstance(module, SEResidual)]
+    for dtype, fused, size in [
+        (torch.float32, False, SIZES[0]),
+        (torch.float32, False, SIZES[1]),
+        (torch.float64, True, SIZES[1]),
+    ]:
+        for block in blocks:
+            block.fused = fused
+        images = torch.randn(2, 3, *size, dtype=dtype)
+        _assert_equal(ours.to(dtype)(images), their_maps(theirs.to(dtype), images))
 
 
 def _assert_equal(ours, theirs):
@@ -70,10 +86,11 @@ def _assert_equal(ours, theirs):
 def test_timm(name, tmp_path):
     theirs = _randomise(timm.create_model(name))
     ours, cfg = _load(theirs.state_dict(), tmp_path / 'weights.pth')
-    for size in SIZES:
-        images = torch.randn(2, 3, *size)
-        maps = theirs.forward_intermediates(images, intermediates_only=True)
-        _assert_equal(ours(images), maps[1:])
+    _assert_same_maps(
+        ours,
+        theirs,
+        lambda model, images: model.forward_intermediates(images, intermediates_only=True)[1:],
+    )
     for weights in ZOO.values():
         if weights.name.startswith(f'timm/{name}.'):
             defaults = dict(style='pytorch', stem_pool='padded')
@@ -88,9 +105,7 @@ def test_mmpretrain(backbone, depth, tmp_path):
     weights = {f'backbone.{key}': tensor for key, tensor in theirs.state_dict().items()}
     weights['head.fc.weight'] = torch.zeros(1000, 2048)
     ours, cfg = _load(dict(state_dict=weights, meta={}), tmp_path / 'weights.pth')
-    for size in SIZES:
-        images = torch.randn(2, 3, *size)
-        _assert_equal(ours(images), theirs(images))
+    _assert_same_maps(ours, theirs, lambda model, images: model(images))
     public = ZOO.get(f'mmpretrain/se_resnet{depth}')
     if backbone is SEResNet:
         assert public.backbone == dict(cfg, style='pytorch', stem_pool='padded')

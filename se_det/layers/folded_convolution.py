@@ -1,0 +1,151 @@
+"""A convolution with the batch norm behind it folded into its weight: one pass instead of three.
+
+Batch norm in evaluation mode is linear, ``a x + b`` with ``a = weight / sqrt(var + eps)`` and
+``b = bias - a mean``: it can go into the convolution before it, in training too, as long as the
+statistics stand still. Neither the convolution's output nor the folded weight is kept for the
+backward pass; the weight is folded once more there.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def can_fold(conv: nn.Module, norm: nn.Module) -> bool:
+    """Whether `folded_convolution` computes what ``norm(conv(x))`` does."""
+    return (
+        type(conv) is nn.Conv2d
+        and conv.bias is None
+        and conv.padding_mode == 'zeros'
+        and isinstance(norm, _BatchNorm)
+        and not norm.training
+        and norm.affine
+        and norm.running_mean is not None
+        and not has_hooks(conv)
+        and not has_hooks(norm)
+    )
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether someone looks at what goes in and out of a module."""
+    return bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+    )
+
+
+def folded_convolution(x: Tensor, conv: nn.Conv2d, norm: _BatchNorm, relu: bool) -> Tensor:
+    """``norm(conv(x))``, or ``relu(norm(conv(x)))``, for a norm in evaluation mode.
+
+    Args:
+        x: ``(N, C_in, H, W)``.
+        conv: a convolution without bias.
+        norm: the batch norm behind it.
+        relu: whether a ReLU follows.
+
+    Returns:
+        ``(N, C_out, H', W')``.
+    """
+    return _FoldedConvolution.apply(
+        x, conv.stride, conv.padding, conv.dilation, conv.groups, relu, *norm_inputs(conv, norm)
+    )
+
+
+def norm_inputs(conv: nn.Conv2d, norm: _BatchNorm) -> tuple[Any, ...]:
+    """What `fold` takes, from the modules."""
+    return conv.weight, norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.eps
+
+
+def scale_and_shift(
+    weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor, eps: float
+) -> tuple[Tensor, Tensor]:
+    """Batch norm's ``a`` and ``b``, each ``(C,)``."""
+    scale = weight * torch.rsqrt(var + eps)
+    return scale, bias - mean * scale
+
+
+def fold(
+    conv_weight: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor, eps: float
+) -> tuple[Tensor, Tensor]:
+    """Weight ``(C_out, C_in, k, k)`` and bias ``(C_out,)`` of the folded convolution."""
+    scale, shift = scale_and_shift(weight, bias, mean, var, eps)
+    return conv_weight * scale[:, None, None, None], shift
+
+
+def gradients(
+    function: Callable[..., tuple[Tensor, ...]],
+    inputs: Sequence[Any],
+    needed: Sequence[bool],
+    output_gradients: tuple[Tensor, ...],
+) -> list[Tensor | None]:
+    """Compute a function of small tensors again and go back through it.
+
+    Args:
+        function: from the inputs to some tensors.
+        inputs: its arguments.
+        needed: for each of them, whether its gradient is asked for.
+        output_gradients: the gradients of what the function returns.
+
+    Returns:
+        A gradient for each input; None where none is needed.
+    """
+    with torch.enable_grad():
+        inputs = [
+            value.detach().requires_grad_(need) if isinstance(value, Tensor) else value
+            for value, need in zip(inputs, needed, strict=True)
+        ]
+        outputs = function(*inputs)
+    wanted = [value for value, need in zip(inputs, needed, strict=True) if need]
+    if not wanted:
+        return [None] * len(inputs)
+    found = iter(torch.autograd.grad(outputs, wanted, output_gradients))
+    return [next(found) if need else None for need in needed]
+
+
+class _FoldedConvolution(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx,
+        x: Tensor,
+        stride: tuple[int, int],
+        padding: tuple[int, int],
+        dilation: tuple[int, int],
+        groups: int,
+        relu: bool,
+        *norm: Any,
+    ) -> Tensor:
+        y = F.conv2d(x, *fold(*norm), stride, padding, dilation, groups)
+        if relu:
+            y.relu_()
+        *tensors, ctx.eps = norm
+        ctx.geometry = stride, padding, dilation, False, (0, 0), groups
+        ctx.save_for_backward(x, *tensors, *([y] if relu else []))
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, conv_weight, weight, bias, mean, var, *y = ctx.saved_tensors
+        if y:
+            gradient = torch.ops.aten.threshold_backward(gradient, y[0], 0)
+        norm = conv_weight, weight, bias, mean, var, ctx.eps
+        folded_weight, _ = fold(*norm)
+        x_needed, norm_needed = ctx.needs_input_grad[0], ctx.needs_input_grad[6:]
+        x_gradient, *folded_gradients = torch.ops.aten.convolution_backward(
+            gradient,
+            x,
+            folded_weight,
+            list(bias.shape),
+            *ctx.geometry,
+            [x_needed, any(norm_needed), any(norm_needed)],
+        )
+        if not any(norm_needed):
+            return x_gradient, *[None] * 11
+        return x_gradient, *[None] * 5, *gradients(fold, norm, norm_needed, tuple(folded_gradients))
