@@ -1,5 +1,6 @@
 """Training with several processes where there is no GPU."""
 
+import atexit
 import os
 
 import torch.distributed
@@ -34,6 +35,8 @@ def join_process_group(cfg: Config, launcher: str) -> None:
     if launcher != 'pytorch':
         raise UsageError(f'Without a GPU, the launcher must be none or pytorch; got {launcher}.')
     torch.distributed.init_process_group('gloo')
+    # Or its threads may still run when the interpreter goes, which then aborts now and then.
+    atexit.register(torch.distributed.destroy_process_group)
     cfg.model_wrapper_cfg = dict(
         type='MMDistributedDataParallel',
         device_ids=None,

@@ -53,6 +53,10 @@ def folded_convolution(x: Tensor, conv: nn.Conv2d, norm: _BatchNorm, relu: bool)
     Returns:
         ``(N, C_out, H', W')``.
     """
+    pixels = x.shape[0] * x.shape[2] * x.shape[3] / (conv.stride[0] * conv.stride[1])
+    if conv.weight[0].numel() > pixels:  # then folding would take longer than what it saves
+        y = norm(conv(x))
+        return F.relu_(y) if relu else y
     return _FoldedConvolution.apply(
         x, conv.stride, conv.padding, conv.dilation, conv.groups, relu, *norm_inputs(conv, norm)
     )
@@ -79,34 +83,43 @@ def fold(
     return conv_weight * scale[:, None, None, None], shift
 
 
-def gradients(
-    function: Callable[..., tuple[Tensor, ...]],
-    inputs: Sequence[Any],
-    needed: Sequence[bool],
-    output_gradients: tuple[Tensor, ...],
-) -> list[Tensor | None]:
-    """Compute a function of small tensors again and go back through it.
+class Recomputed:
+    """Small tensors computed again in a backward pass, and the way back through them.
 
     Args:
-        function: from the inputs to some tensors.
+        function: from the inputs to a tuple of tensors.
         inputs: its arguments.
-        needed: for each of them, whether its gradient is asked for.
-        output_gradients: the gradients of what the function returns.
-
-    Returns:
-        A gradient for each input; None where none is needed.
+        needed: for each of them, whether its gradient will be asked for.
     """
-    with torch.enable_grad():
-        inputs = [
-            value.detach().requires_grad_(need) if isinstance(value, Tensor) else value
-            for value, need in zip(inputs, needed, strict=True)
+
+    def __init__(
+        self,
+        function: Callable[..., tuple[Tensor, ...]],
+        inputs: Sequence[Any],
+        needed: Sequence[bool],
+    ) -> None:
+        with torch.enable_grad():
+            inputs = [
+                value.detach().requires_grad_(need) if isinstance(value, Tensor) else value
+                for value, need in zip(inputs, needed, strict=True)
+            ]
+            self._outputs = function(*inputs)
+        self._needed = needed
+        self._wanted = [value for value, need in zip(inputs, needed, strict=True) if need]
+        self.outputs = [output.detach() for output in self._outputs]
+
+    def gradients(self, output_gradients: Sequence[Tensor]) -> list[Tensor | None]:
+        """From the gradients of the outputs to one for each input, None where none is needed."""
+        if not self._wanted:
+            return [None] * len(self._needed)
+        reached = [
+            (output, gradient)
+            for output, gradient in zip(self._outputs, output_gradients, strict=True)
+            if output.requires_grad
         ]
-        outputs = function(*inputs)
-    wanted = [value for value, need in zip(inputs, needed, strict=True) if need]
-    if not wanted:
-        return [None] * len(inputs)
-    found = iter(torch.autograd.grad(outputs, wanted, output_gradients))
-    return [next(found) if need else None for need in needed]
+        outputs, output_gradients = zip(*reached, strict=True)
+        found = iter(torch.autograd.grad(outputs, self._wanted, output_gradients))
+        return [next(found) if need else None for need in self._needed]
 
 
 class _FoldedConvolution(torch.autograd.Function):
@@ -136,16 +149,14 @@ class _FoldedConvolution(torch.autograd.Function):
         if y:
             gradient = torch.ops.aten.threshold_backward(gradient, y[0], 0)
         norm = conv_weight, weight, bias, mean, var, ctx.eps
-        folded_weight, _ = fold(*norm)
         x_needed, norm_needed = ctx.needs_input_grad[0], ctx.needs_input_grad[6:]
+        folded = Recomputed(fold, norm, norm_needed)
         x_gradient, *folded_gradients = torch.ops.aten.convolution_backward(
             gradient,
             x,
-            folded_weight,
+            folded.outputs[0],
             list(bias.shape),
             *ctx.geometry,
             [x_needed, any(norm_needed), any(norm_needed)],
         )
-        if not any(norm_needed):
-            return x_gradient, *[None] * 11
-        return x_gradient, *[None] * 5, *gradients(fold, norm, norm_needed, tuple(folded_gradients))
+        return x_gradient, *[None] * 5, *folded.gradients(folded_gradients)

@@ -15,7 +15,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from se_det.layers.folded_convolution import gradients, norm_inputs, scale_and_shift
+from se_det.layers.folded_convolution import Recomputed, norm_inputs, scale_and_shift
 from se_det.layers.squeeze_excitation import SqueezeExcitation
 
 
@@ -124,13 +124,11 @@ class _GatedProjection(torch.autograd.Function):
         parameters.insert(5, ctx.eps)
         gradient = torch.ops.aten.threshold_backward(gradient, y, 0)
         per_channel = gradient.flatten(2)
-        weight, _ = project(mean_u, *parameters)
+        projection = Recomputed(project, (mean_u, *parameters), (True, *ctx.needs_input_grad[2:]))
+        weight, _ = projection.outputs
         weight_gradient = torch.bmm(per_channel, u.flatten(2).transpose(1, 2))
-        mean_gradient, *parameter_gradients = gradients(
-            project,
-            (mean_u, *parameters),
-            (True, *ctx.needs_input_grad[2:]),
-            (weight_gradient, per_channel.sum(2)),
+        mean_gradient, *parameter_gradients = projection.gradients(
+            (weight_gradient, per_channel.sum(2))
         )
         u_gradient = torch.empty_like(u).flatten(2)
         u_gradient.copy_((mean_gradient / u_gradient.shape[2]).unsqueeze(2).expand_as(u_gradient))

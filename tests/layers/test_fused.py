@@ -1,0 +1,234 @@
+"""The fused ways of an SE block against the plain composition: outputs and every gradient."""
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from se_det.backbones import SEBasicBlock, SEBottleneck, SEResNeXtBottleneck
+from se_det.layers import can_fold, folded_convolution
+
+settings.register_profile('blocks', deadline=None, max_examples=25, derandomize=True)
+settings.load_profile('blocks')
+
+TOLERANCE = {torch.float64: (1e-10, 1e-10), torch.float32: (1e-5, 2e-4)}  # outputs, gradients
+
+
+def _randomise(block):
+    for module in block.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, std=0.1)
+            nn.init.normal_(module.running_mean, std=0.1)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+
+
+def _downsample(channels, out_channels, stride):
+    conv = nn.Conv2d(channels, out_channels, 1, stride=stride, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(out_channels))
+
+
+def _assert_close(found, expected, tolerance):
+    assert (found - expected).abs().max() <= tolerance * max(1e-3, expected.abs().max())
+
+
+def _assert_agree(block, x):
+    """Outputs and gradients of the fused and the plain way."""
+    plain, fused = copy.deepcopy(block), copy.deepcopy(block)
+    plain.fused = False
+    results = []
+    for twin in (plain, fused):
+        leaf = x.clone().requires_grad_()
+        y = twin(leaf)
+        (y * torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y)).sum().backward()
+        grads = {name: p.grad for name, p in twin.named_parameters()}
+        results.append((y.detach(), {**grads, 'x': leaf.grad}))
+    (expected, expected_gradients), (found, gradients) = results
+    output_tolerance, gradient_tolerance = TOLERANCE[x.dtype]
+    _assert_close(found, expected, output_tolerance)
+    for name, gradient in expected_gradients.items():
+        _assert_close(gradients[name], gradient, gradient_tolerance)
+
+
+@given(
+    kind=st.sampled_from([SEBottleneck, SEResNeXtBottleneck, SEBasicBlock]),
+    stride=st.sampled_from([1, 2]),
+    dilation=st.sampled_from([1, 2]),
+    style=st.sampled_from(['pytorch', 'caffe']),
+    batch=st.integers(1, 3),
+    size=st.tuples(st.integers(3, 17), st.integers(3, 17)),
+    downsample=st.booleans(),
+    training=st.booleans(),
+    channels_last=st.booleans(),
+    relu_before_se=st.booleans(),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+    seed=st.integers(0, 99),
+)
+def test_fused_blocks_agree_with_the_plain_composition(
+    kind,
+    stride,
+    dilation,
+    style,
+    batch,
+    size,
+    downsample,
+    training,
+    channels_last,
+    relu_before_se,
+    dtype,
+    seed,
+):
+    torch.manual_seed(seed)
+    planes = 16
+    out_channels = planes * kind.expansion
+    in_channels = 24 if stride == 2 or downsample else out_channels
+    shortcut = _downsample(in_channels, out_channels, stride) if in_channels == 24 else None
+    more = dict(groups=4, base_width=16) if kind is SEResNeXtBottleneck else {}
+    block = kind(
+        in_channels,
+        planes,
+        reduction=4,
+        stride=stride,
+        dilation=dilation,
+        style=style,
+        downsample=shortcut,
+        relu_before_se=relu_before_se,
+        **more,
+    )
+    _randomise(block)
+    block.to(dtype).train(training)
+    x = torch.randn(batch, in_channels, *size, dtype=dtype)
+    if channels_last:
+        x = x.contiguous(memory_format=torch.channels_last)
+    _assert_agree(block, x)
+
+
+@pytest.fixture
+def block():
+    torch.manual_seed(0)
+    block = SEBottleneck(64, 16, reduction=4).double().eval()
+    _randomise(block)
+    return block
+
+
+@pytest.fixture
+def x():
+    return torch.randn(2, 64, 12, 10, dtype=torch.float64)
+
+
+def test_frozen_parameters_get_no_gradient_and_the_others_do(block, x):
+    for name, parameter in block.named_parameters():
+        parameter.requires_grad = not name.startswith(('conv1', 'bn2', 'bn3.weight', 'se.fc1'))
+    leaf = x.requires_grad_()
+    block(leaf).square().sum().backward()
+    assert leaf.grad.any()
+    for parameter in block.parameters():
+        assert (parameter.grad is not None) == parameter.requires_grad
+
+
+def _kept_for_backward(block, x):
+    """Bytes of the tensors that the backward pass keeps, parameters, buffers and ``x`` left out."""
+    own = {t.untyped_storage().data_ptr() for t in [*block.parameters(), *block.buffers(), x]}
+    kept = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        y = block(x)
+    del y
+    return sum(kept.values())
+
+
+def test_neither_projection_nor_its_norm_is_kept(block):
+    x = torch.randn(1, 64, 40, 40, dtype=torch.float64, requires_grad=True)
+    wide, narrow = x.nbytes, x.nbytes // 4
+    assert _kept_for_backward(block, x) < 1.02 * (wide + 2 * narrow)
+    block.fused = False
+    assert _kept_for_backward(block, x) > 3 * wide + 4 * narrow
+
+
+def test_the_residual_is_not_kept_where_nothing_folds(block):
+    x = torch.randn(1, 64, 40, 40, dtype=torch.float64, requires_grad=True)
+    block.train()
+    fused = _kept_for_backward(block, x)
+    block.fused = False
+    assert _kept_for_backward(block, x) - fused >= x.nbytes
+
+
+def test_hooks_see_what_they_wait_for(block, x):
+    gates = []
+    block.se.register_forward_hook(lambda module, inputs, output: gates.append(output))
+    block(x)
+    assert len(gates) == 1
+
+
+@pytest.mark.parametrize('mode', [torch.no_grad, torch.inference_mode])
+def test_inference(block, x, mode):
+    expected = block(x).detach()
+    with mode():
+        assert torch.equal(block(x), expected)
+
+
+@pytest.mark.parametrize('with_cp', [False, True])
+def test_checkpointing_changes_no_gradient(block, x, with_cp):
+    block.with_cp = with_cp
+    leaf = x.clone().requires_grad_()
+    block(leaf).square().sum().backward()
+    plain = copy.deepcopy(block)
+    plain.zero_grad()
+    plain.fused = plain.with_cp = False
+    other = x.clone().requires_grad_()
+    plain(other).square().sum().backward()
+    torch.testing.assert_close(leaf.grad, other.grad, rtol=1e-9, atol=1e-9)
+
+
+def test_autocast_takes_the_plain_composition(block, x):
+    block.float()
+    x = x.float()
+    with torch.autocast('cpu', torch.bfloat16):
+        found = block(x)
+        block.fused = False
+        assert torch.equal(block(x), found)
+
+
+@pytest.mark.parametrize(
+    ('conv', 'norm', 'allowed'),
+    [
+        (nn.Conv2d(4, 4, 1, bias=False), nn.BatchNorm2d(4).eval(), True),
+        (nn.Conv2d(4, 4, 1, bias=False), nn.SyncBatchNorm(4).eval(), True),
+        (nn.Conv2d(4, 4, 1, bias=False), nn.BatchNorm2d(4), False),
+        (nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4).eval(), False),
+        (nn.Conv2d(4, 4, 1, bias=False), nn.GroupNorm(2, 4).eval(), False),
+        (nn.Conv2d(4, 4, 1, bias=False), nn.BatchNorm2d(4, affine=False).eval(), False),
+        (
+            nn.Conv2d(4, 4, 1, bias=False),
+            nn.BatchNorm2d(4, track_running_stats=False).eval(),
+            False,
+        ),
+        (nn.Conv2d(4, 4, 3, bias=False, padding_mode='reflect'), nn.BatchNorm2d(4).eval(), False),
+    ],
+    ids=str,
+)
+def test_what_can_be_folded(conv, norm, allowed):
+    assert can_fold(conv, norm) == allowed
+
+
+@pytest.mark.parametrize('relu', [False, True])
+@pytest.mark.parametrize('size', [2, 20], ids=['not worth folding', 'folded'])
+def test_folded_convolution_gradcheck(relu, size):
+    torch.manual_seed(0)
+    conv = nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=2, bias=False).double()
+    norm = nn.BatchNorm2d(6).double().eval()
+    _randomise(norm)
+    x = torch.randn(1, 4, size, size, dtype=torch.float64, requires_grad=True)
+    expected = norm(conv(x)).relu() if relu else norm(conv(x))
+    torch.testing.assert_close(folded_convolution(x, conv, norm, relu), expected)
+    inputs = (x, conv.weight, norm.weight, norm.bias)
+    assert torch.autograd.gradcheck(lambda *_: folded_convolution(x, conv, norm, relu), inputs)
