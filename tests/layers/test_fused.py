@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from se_det.analysis.benchmark import saved_bytes
 from se_det.backbones import SEBasicBlock, SEBottleneck, SEResNeXtBottleneck
 from se_det.layers import can_fold, folded_convolution
 
@@ -129,37 +130,20 @@ def test_frozen_parameters_get_no_gradient_and_the_others_do(block, x):
         assert (parameter.grad is not None) == parameter.requires_grad
 
 
-def _kept_for_backward(block, x):
-    """Bytes of the tensors that the backward pass keeps, parameters, buffers and ``x`` left out."""
-    own = {t.untyped_storage().data_ptr() for t in [*block.parameters(), *block.buffers(), x]}
-    kept = {}
-
-    def pack(tensor):
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        y = block(x)
-    del y
-    return sum(kept.values())
-
-
 def test_neither_projection_nor_its_norm_is_kept(block):
     x = torch.randn(1, 64, 40, 40, dtype=torch.float64, requires_grad=True)
     wide, narrow = x.nbytes, x.nbytes // 4
-    assert _kept_for_backward(block, x) < 1.02 * (wide + 2 * narrow)
+    assert saved_bytes(block, x) < 1.02 * (wide + 2 * narrow)
     block.fused = False
-    assert _kept_for_backward(block, x) > 3 * wide + 4 * narrow
+    assert saved_bytes(block, x) > 3 * wide + 4 * narrow
 
 
 def test_the_residual_is_not_kept_where_nothing_folds(block):
     x = torch.randn(1, 64, 40, 40, dtype=torch.float64, requires_grad=True)
     block.train()
-    fused = _kept_for_backward(block, x)
+    fused = saved_bytes(block, x)
     block.fused = False
-    assert _kept_for_backward(block, x) - fused >= x.nbytes
+    assert saved_bytes(block, x) - fused >= x.nbytes
 
 
 def test_hooks_see_what_they_wait_for(block, x):
