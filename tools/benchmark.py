@@ -3,9 +3,10 @@
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 
-from se_det.analysis.benchmark import as_records, as_table, benchmark
+from se_det.analysis.benchmark import as_table, benchmark
 from se_det.command_line import usage_errors_alone
 
 
@@ -26,7 +27,7 @@ def main() -> None:
         costs = benchmark(**arguments)
         print(as_table(costs))
         if json_file:
-            Path(json_file).write_text(json.dumps(as_records(costs), indent=1))
+            Path(json_file).write_text(json.dumps([asdict(cost) for cost in costs], indent=1))
 
 
 if __name__ == '__main__':

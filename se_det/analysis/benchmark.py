@@ -4,8 +4,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from mmdet.models.backbones.resnet import Bottleneck
@@ -101,8 +100,12 @@ def benchmark(
         The costs, mmdet's plain ResNet first.
 
     Raises:
-        UsageError: no contender has such a name.
+        UsageError: no contender has such a name, there is no such device, or a number is below 1.
     """
+    if min(batch, rounds, *size) < 1:
+        raise UsageError('batch, size and rounds must be 1 or more.')
+    if device == 'cuda' and not torch.cuda.is_available():
+        raise UsageError('No GPU was found. Use --device cpu.')
     builders = {
         name: build
         for name, build in contenders(depth).items()
@@ -163,11 +166,6 @@ def as_table(costs: list[Cost]) -> str:
         memory = f'{cost.saved_bytes / 1e6:.0f} | {cost.saved_bytes / saved:.3f}' if saved else '|'
         lines.append(f'| {cost.name} | {cost.seconds:.3f} | {cost.ratio:.3f} | {memory} |')
     return '\n'.join(lines)
-
-
-def as_records(costs: list[Cost]) -> list[dict[str, Any]]:
-    """Costs as plain dicts, for JSON."""
-    return [asdict(cost) for cost in costs]
 
 
 def _time(step: Callable[[nn.Module, Tensor], None], model: nn.Module, images: Tensor) -> float:

@@ -7,6 +7,7 @@ from mmengine.config import Config
 from mmengine.logging import MessageHub
 from torch import nn
 
+from se_det.checkpoints.architecture import as_text
 from se_det.checkpoints.zoo import PublicWeights, public_weights
 from se_det.errors import UsageError
 
@@ -36,10 +37,9 @@ def check_backbone(backbone: nn.Module, wanted: dict[str, Any], source: str) -> 
         found = ', '.join(
             f'{key}={_argument(backbone, key)!r}' for key in [*different, *['groups'] * is_wider]
         )
-        lines = ', '.join(f'{key}={value!r}' for key, value in {**wanted, **different}.items())
         raise UsageError(
             f'The backbone does not follow its weights, {source}: it has {found}. Set\n'
-            f'model = dict(backbone=dict({lines}))'
+            f'model = dict(backbone={as_text({**wanted, **different})})'
             + ('\nand remove groups and base_width.' if is_wider else '')
         )
 
@@ -63,12 +63,11 @@ def check_preprocessing(cfg: Config, public: PublicWeights | None = None) -> Non
             in_order = bool(found.get('bgr_to_rgb')) and not found.get('rgb_to_bgr')
             if in_order and all(_close(found[name], wanted[name]) for name in ('mean', 'std')):
                 continue
-            lines = ', '.join(f'{key}={value!r}' for key, value in wanted.items())
-            order = ', rgb_to_bgr=False' if found.get('rgb_to_bgr') else ''
+            added = dict(rgb_to_bgr=False) if found.get('rgb_to_bgr') else {}
             raise UsageError(
                 f'{weights.name} was trained on RGB images with another mean or std than this '
                 f"config's data_preprocessor gives: {dict(found)}. Set\n"
-                f'model = dict(data_preprocessor=dict({lines}{order}))'
+                f'model = dict(data_preprocessor={as_text({**wanted, **added})})'
             )
 
 

@@ -29,7 +29,7 @@ def describe_backbone(found: Found, public: PublicWeights | None) -> dict[str, A
     cfg: dict[str, Any] = dict(type='SEResNet')
     if (depth := _depth(weights)) is not None:
         cfg['depth'] = depth
-    if 'layer1.0.conv3.weight' in weights:
+    if {'layer1.0.conv2.weight', 'layer1.0.conv3.weight'} <= weights.keys():
         width, group_width = weights['layer1.0.conv2.weight'].shape[:2]
         if width > group_width:
             cfg.update(type='SEResNeXt', groups=width // group_width, base_width=group_width)
@@ -49,6 +49,11 @@ def describe_backbone(found: Found, public: PublicWeights | None) -> dict[str, A
     se_cfg.update(known.get('se_cfg', {}))
     cfg.update({key: known[key] for key in ('style', 'stem_pool') if key in known})
     return {**cfg, 'se_cfg': se_cfg} if se_cfg else cfg
+
+
+def as_text(cfg: dict[str, Any]) -> str:
+    """A config as one would type it: ``dict(type='SEResNet', depth=50)``."""
+    return f'dict({", ".join(f"{key}={value!r}" for key, value in cfg.items())})'
 
 
 def blocks(weights: StateDict) -> list[str]:

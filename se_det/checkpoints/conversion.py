@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from se_det.checkpoints.architecture import describe_backbone
+from se_det.checkpoints.architecture import as_text, describe_backbone
 from se_det.checkpoints.fetching import fetch
 from se_det.checkpoints.grafting import graft as graft_se
 from se_det.checkpoints.grafting import hidden_channels_of_all
@@ -55,7 +55,7 @@ def convert_weights(
     finally:
         partial.unlink(missing_ok=True)
     kind = 'detector' if found.is_detector else 'backbone'
-    return f'{destination}: {kind}, {len(weights)} keys, for {_as_config(backbone)}'
+    return f'{destination}: {kind}, {len(weights)} keys, for {as_text(backbone)}'
 
 
 def inspect_weights(source: str, layout: str | None = None) -> str:
@@ -79,7 +79,7 @@ def inspect_weights(source: str, layout: str | None = None) -> str:
     lines = {
         'file': str(path),
         'layout': found.layout.name + (f', behind {found.prefix!r}' if found.prefix else ''),
-        'backbone': _as_config(describe_backbone(found, public)),
+        'backbone': as_text(describe_backbone(found, public)),
         'SE': 'no; --graft adds it' if found.layout.name == 'plain' else 'yes',
         'weights': f'{len(found.weights)} keys, {sum(w.numel() for w in parameters) / 1e6:.2f} M '
         f'values, {", ".join(sorted({str(w.dtype).removeprefix("torch.") for w in parameters}))}',
@@ -88,9 +88,5 @@ def inspect_weights(source: str, layout: str | None = None) -> str:
     if public is not None:
         lines['published as'] = f'{public.name}, {public.licence}, {public.source}'
         lines['top-1'] = f'{public.top1} %, {public.recipe} recipe'
-        lines['images'] = _as_config(public.data_preprocessor)
+        lines['images'] = as_text(public.data_preprocessor)
     return '\n'.join(f'{name + ":":<14}{value}' for name, value in lines.items())
-
-
-def _as_config(cfg: dict) -> str:
-    return f'dict({", ".join(f"{key}={value!r}" for key, value in cfg.items())})'

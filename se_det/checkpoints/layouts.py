@@ -106,6 +106,8 @@ def find_backbone(checkpoint: dict, layout: str | None = None) -> Found:
     weights = _unwrap(checkpoint)
     prefix = _prefix(weights)
     inner = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+    if FIRST_BLOCK not in inner:
+        raise _unknown(inner)
     layout = LAYOUTS[layout or _recognise(inner)]
     # In a detector: what its own keys begin with, DataParallel's 'module.' or such.
     outer = prefix.removesuffix('backbone.')
@@ -149,10 +151,14 @@ def _recognise(weights: StateDict) -> str:
         for layout in LAYOUTS.values()
         if layout.sign and any(re.search(layout.sign, key) for key in weights)
     ]
-    if FIRST_BLOCK in weights and len(found) < 2:
-        return found[0] if found else 'plain'
+    if len(found) > 1:
+        raise _unknown(weights)
+    return found[0] if found else 'plain'
+
+
+def _unknown(weights: StateDict) -> UsageError:
     first = ', '.join(list(weights)[:5]) or 'none'
-    raise UsageError(
+    return UsageError(
         'These are not the weights of a ResNet, SE-ResNet or SE-ResNeXt in a known layout '
         f'({", ".join(LAYOUTS)}). Their first keys: {first}. If they are, '
         'tools/convert_weights.py --layout says which layout to take.'

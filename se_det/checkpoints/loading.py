@@ -9,7 +9,7 @@ from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import nn
 
 from se_det.checkpoints.agreement import check_backbone, check_preprocessing, running_config
-from se_det.checkpoints.architecture import describe_backbone
+from se_det.checkpoints.architecture import as_text, describe_backbone
 from se_det.checkpoints.fetching import fetch
 from se_det.checkpoints.grafting import graft, hidden_channels_like
 from se_det.checkpoints.layouts import Found, StateDict, find_backbone
@@ -154,10 +154,9 @@ def _check_fit(
         if keys
     ]
     if problems:
-        arguments = ', '.join(f'{key}={value!r}' for key, value in wanted.items())
         raise UsageError(
             f'The weights of {source} do not fit {type(backbone).__name__}: {"; ".join(problems)}. '
-            f'They are of\ndict({arguments})\nCheck these arguments of the backbone, and stages '
+            f'They are of\n{as_text(wanted)}\nCheck these arguments of the backbone, and stages '
             'in se_cfg.'
         )
 

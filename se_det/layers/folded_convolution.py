@@ -6,7 +6,6 @@ statistics stand still. Neither the convolution's output nor the folded weight i
 backward pass; the weight is folded once more there.
 """
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +13,8 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from se_det.layers.recomputation import Recomputed
 
 
 def can_fold(conv: nn.Module, norm: nn.Module) -> bool:
@@ -54,7 +55,8 @@ def folded_convolution(x: Tensor, conv: nn.Conv2d, norm: _BatchNorm, relu: bool)
         ``(N, C_out, H', W')``.
     """
     pixels = x.shape[0] * x.shape[2] * x.shape[3] / (conv.stride[0] * conv.stride[1])
-    if conv.weight[0].numel() > pixels:  # then folding would take longer than what it saves
+    # Where the weight is larger than the output, folding takes longer than what it saves.
+    if conv.weight.numel() > conv.out_channels * pixels:
         y = norm(conv(x))
         return F.relu_(y) if relu else y
     return _FoldedConvolution.apply(
@@ -81,45 +83,6 @@ def fold(
     """Weight ``(C_out, C_in, k, k)`` and bias ``(C_out,)`` of the folded convolution."""
     scale, shift = scale_and_shift(weight, bias, mean, var, eps)
     return conv_weight * scale[:, None, None, None], shift
-
-
-class Recomputed:
-    """Small tensors computed again in a backward pass, and the way back through them.
-
-    Args:
-        function: from the inputs to a tuple of tensors.
-        inputs: its arguments.
-        needed: for each of them, whether its gradient will be asked for.
-    """
-
-    def __init__(
-        self,
-        function: Callable[..., tuple[Tensor, ...]],
-        inputs: Sequence[Any],
-        needed: Sequence[bool],
-    ) -> None:
-        with torch.enable_grad():
-            inputs = [
-                value.detach().requires_grad_(need) if isinstance(value, Tensor) else value
-                for value, need in zip(inputs, needed, strict=True)
-            ]
-            self._outputs = function(*inputs)
-        self._needed = needed
-        self._wanted = [value for value, need in zip(inputs, needed, strict=True) if need]
-        self.outputs = [output.detach() for output in self._outputs]
-
-    def gradients(self, output_gradients: Sequence[Tensor]) -> list[Tensor | None]:
-        """From the gradients of the outputs to one for each input, None where none is needed."""
-        if not self._wanted:
-            return [None] * len(self._needed)
-        reached = [
-            (output, gradient)
-            for output, gradient in zip(self._outputs, output_gradients, strict=True)
-            if output.requires_grad
-        ]
-        outputs, output_gradients = zip(*reached, strict=True)
-        found = iter(torch.autograd.grad(outputs, self._wanted, output_gradients))
-        return [next(found) if need else None for need in self._needed]
 
 
 class _FoldedConvolution(torch.autograd.Function):

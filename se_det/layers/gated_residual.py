@@ -15,7 +15,8 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from se_det.layers.folded_convolution import Recomputed, norm_inputs, scale_and_shift
+from se_det.layers.folded_convolution import norm_inputs, scale_and_shift
+from se_det.layers.recomputation import Recomputed
 from se_det.layers.squeeze_excitation import SqueezeExcitation
 
 

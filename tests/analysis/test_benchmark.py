@@ -33,3 +33,13 @@ def test_the_floor_computes_what_the_plain_one_does():
 def test_an_unknown_contender():
     with pytest.raises(UsageError, match='Known: mmdet ResNet'):
         benchmark(50, 'train', 1, (64, 96), 1, 'cpu', only=['detectron'])
+
+
+@pytest.mark.parametrize(
+    ('changed', 'message'), [(dict(rounds=0), '1 or more'), (dict(device='cuda'), 'No GPU')]
+)
+def test_what_cannot_be_measured(changed, message, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    arguments = dict(depth=50, mode='train', batch=1, size=(64, 96), rounds=1, device='cpu')
+    with pytest.raises(UsageError, match=message):
+        benchmark(**{**arguments, **changed})

@@ -125,3 +125,5 @@ def test_what_is_no_resnet_is_named(checkpoint):
     first = 'features' if 'features.0.weight' in checkpoint else 'none'
     with pytest.raises(UsageError, match=rf'not the weights of a ResNet.* first keys: {first}'):
         find_backbone(checkpoint)
+    with pytest.raises(UsageError, match='not the weights of a ResNet'):
+        find_backbone(checkpoint, 'timm')
