@@ -66,16 +66,10 @@ class SEResidual:
         return self.relu(out) if self.relu_before_se else out
 
     def _can_fuse(self, x: Tensor) -> bool:
-        """Not in lower precisions, under compilers, or where hooks would miss what they wait for.
-
-        In half precision the difference that `gated_residual` takes has too few digits; a compiler
-        fuses the plain composition itself.
-        """
+        """Not while traced, or where hooks would miss what they wait for."""
         return (
-            x.dtype in (torch.float32, torch.float64)
+            x.is_floating_point()
             and x.device.type in ('cpu', 'cuda')
-            and not torch.is_autocast_enabled(x.device.type)
-            and not torch.compiler.is_compiling()
             and not torch.jit.is_tracing()
             and not any(map(has_hooks, self.children()))
             and not any(map(has_hooks, self.se.children()))

@@ -14,7 +14,8 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from se_det.layers.recomputation import Recomputed
+from se_det.layers.kernels import kernels_for
+from se_det.layers.precision import as_in_autocast, vector_dtype
 
 
 def can_fold(conv: nn.Module, norm: nn.Module) -> bool:
@@ -52,21 +53,28 @@ def folded_convolution(x: Tensor, conv: nn.Conv2d, norm: _BatchNorm, relu: bool)
         relu: whether a ReLU follows.
 
     Returns:
-        ``(N, C_out, H', W')``.
+        ``(N, C_out, H', W')``, in the precision that autocast sets.
     """
     pixels = x.shape[0] * x.shape[2] * x.shape[3] / (conv.stride[0] * conv.stride[1])
     # Where the weight is larger than the output, folding takes longer than what it saves.
     if conv.weight.numel() > conv.out_channels * pixels:
         y = norm(conv(x))
         return F.relu_(y) if relu else y
-    return _FoldedConvolution.apply(
-        x, conv.stride, conv.padding, conv.dilation, conv.groups, relu, *norm_inputs(conv, norm)
-    )
+    x = as_in_autocast(x)
+    dtype = vector_dtype(x)
+    geometry = conv.stride, conv.padding, conv.dilation, conv.groups
+    inputs = x, geometry, relu, conv.weight.to(dtype), *norm_inputs(norm, dtype)
+    with torch.autocast(x.device.type, enabled=False):
+        if torch.compiler.is_compiling():
+            y, _ = _convolve(*inputs)
+            return y
+        return _FoldedConvolution.apply(*inputs)
 
 
-def norm_inputs(conv: nn.Conv2d, norm: _BatchNorm) -> tuple[Any, ...]:
-    """What `fold` takes, from the modules."""
-    return conv.weight, norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.eps
+def norm_inputs(norm: _BatchNorm, dtype: torch.dtype) -> tuple[Any, ...]:
+    """What `scale_and_shift` takes, from the module."""
+    vectors = norm.weight, norm.bias, norm.running_mean, norm.running_var
+    return *(vector.to(dtype) for vector in vectors), norm.eps
 
 
 def scale_and_shift(
@@ -74,15 +82,46 @@ def scale_and_shift(
 ) -> tuple[Tensor, Tensor]:
     """Batch norm's ``a`` and ``b``, each ``(C,)``."""
     scale = weight * torch.rsqrt(var + eps)
-    return scale, bias - mean * scale
+    return scale, torch.addcmul(bias, mean, scale, value=-1)
 
 
-def fold(
-    conv_weight: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor, eps: float
+def norm_gradients(
+    scale_gradient: Tensor, shift_gradient: Tensor, mean: Tensor, var: Tensor, eps: float
+) -> tuple[Tensor | None, ...]:
+    """From the gradients of ``a`` and ``b`` to those of the arguments of `scale_and_shift`."""
+    weight_gradient = (scale_gradient - mean * shift_gradient) * torch.rsqrt(var + eps)
+    return weight_gradient, shift_gradient, None, None, None
+
+
+def relu_gradient(gradient: Tensor, y: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The gradient ``(N, C, H, W)`` before a ReLU with output ``y``, and its sums ``(N, C)``.
+
+    No ReLU where ``y`` is None.
+    """
+    kernels = kernels_for(gradient) if y is not None else None
+    if kernels:
+        return kernels.relu_gradient(gradient, y)
+    if y is not None:
+        gradient = torch.ops.aten.threshold_backward(gradient, y, 0)
+    return gradient, gradient.sum((2, 3), dtype=dtype)
+
+
+def _convolve(
+    x: Tensor, geometry: tuple[Any, ...], relu: bool, weight: Tensor, *norm: Any
 ) -> tuple[Tensor, Tensor]:
-    """Weight ``(C_out, C_in, k, k)`` and bias ``(C_out,)`` of the folded convolution."""
-    scale, shift = scale_and_shift(weight, bias, mean, var, eps)
-    return conv_weight * scale[:, None, None, None], shift
+    """What `folded_convolution` returns, and ``a``."""
+    scale, shift = scale_and_shift(*norm)
+    folded = _fold(weight, scale, x.dtype)
+    kernels = kernels_for(x) if relu else None
+    if kernels:
+        y = F.conv2d(x, folded, None, *geometry)
+        return kernels.scale_add_relu(y, bias=shift, in_place=True), scale
+    y = F.conv2d(x, folded, shift.to(x.dtype), *geometry)
+    return y.relu_() if relu else y, scale
+
+
+def _fold(weight: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
+    return (weight * scale[:, None, None, None]).to(dtype)
 
 
 class _FoldedConvolution(torch.autograd.Function):
@@ -90,36 +129,42 @@ class _FoldedConvolution(torch.autograd.Function):
     def forward(
         ctx: FunctionCtx,
         x: Tensor,
-        stride: tuple[int, int],
-        padding: tuple[int, int],
-        dilation: tuple[int, int],
-        groups: int,
+        geometry: tuple[Any, ...],
         relu: bool,
+        weight: Tensor,
         *norm: Any,
     ) -> Tensor:
-        y = F.conv2d(x, *fold(*norm), stride, padding, dilation, groups)
-        if relu:
-            y.relu_()
-        *tensors, ctx.eps = norm
-        ctx.geometry = stride, padding, dilation, False, (0, 0), groups
-        ctx.save_for_backward(x, *tensors, *([y] if relu else []))
+        y, scale = _convolve(x, geometry, relu, weight, *norm)
+        _, _, mean, var, ctx.eps = norm
+        ctx.geometry = geometry
+        ctx.save_for_backward(x, weight, scale, mean, var, y if relu else None)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, conv_weight, weight, bias, mean, var, *y = ctx.saved_tensors
-        if y:
-            gradient = torch.ops.aten.threshold_backward(gradient, y[0], 0)
-        norm = conv_weight, weight, bias, mean, var, ctx.eps
-        x_needed, norm_needed = ctx.needs_input_grad[0], ctx.needs_input_grad[6:]
-        folded = Recomputed(fold, norm, norm_needed)
-        x_gradient, *folded_gradients = torch.ops.aten.convolution_backward(
+        x, weight, scale, mean, var, y = ctx.saved_tensors
+        x_needed, _, _, *parameters_needed = ctx.needs_input_grad
+        parameter_needed = any(parameters_needed)
+        gradient, sums = relu_gradient(gradient, y, scale.dtype)
+        stride, padding, dilation, groups = ctx.geometry
+        x_gradient, folded_gradient, _ = torch.ops.aten.convolution_backward(
             gradient,
             x,
-            folded.outputs[0],
-            list(bias.shape),
-            *ctx.geometry,
-            [x_needed, any(norm_needed), any(norm_needed)],
+            _fold(weight, scale, x.dtype),
+            None,
+            stride,
+            padding,
+            dilation,
+            False,
+            (0, 0),
+            groups,
+            [x_needed, parameter_needed, False],
         )
-        return x_gradient, *[None] * 5, *folded.gradients(folded_gradients)
+        if not parameter_needed:
+            return x_gradient, *[None] * 8
+        folded_gradient = folded_gradient.to(weight.dtype)
+        scale_gradient = (folded_gradient * weight).sum((1, 2, 3))
+        weight_gradient = folded_gradient.mul_(scale[:, None, None, None])
+        norm_gradient = norm_gradients(scale_gradient, sums.sum(0), mean, var, ctx.eps)
+        return x_gradient, None, None, weight_gradient, *norm_gradient

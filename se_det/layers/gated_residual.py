@@ -15,8 +15,14 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from se_det.layers.folded_convolution import norm_inputs, scale_and_shift
-from se_det.layers.recomputation import Recomputed
+from se_det.layers.folded_convolution import (
+    norm_gradients,
+    norm_inputs,
+    relu_gradient,
+    scale_and_shift,
+)
+from se_det.layers.kernels import kernels_for
+from se_det.layers.precision import as_in_autocast, is_half, vector_dtype
 from se_det.layers.squeeze_excitation import SqueezeExcitation
 
 
@@ -25,10 +31,15 @@ def gated_residual(identity: Tensor, residual: Tensor, logits: Tensor) -> Tensor
 
     Args:
         identity: the shortcut, ``(N, C, H, W)``.
-        residual: the residual branch, of the same shape; not kept for the backward pass.
+        residual: the residual branch, of the same shape; not kept for the backward pass, except
+            in half precision, where ``y - identity`` has too few digits.
         logits: of the gate, ``(N, C, 1, 1)``.
+
+    Returns:
+        ``(N, C, H, W)``, in the precision of ``residual``.
     """
-    return _GatedResidual.apply(identity, residual, logits)
+    with torch.autocast(residual.device.type, enabled=False):
+        return _GatedResidual.apply(identity.to(residual.dtype), residual, logits)
 
 
 def gated_projection(
@@ -47,91 +58,137 @@ def gated_projection(
         se: the block that follows.
 
     Returns:
-        ``(N, C, H, W)``.
+        ``(N, C, H, W)``, in the precision that autocast sets.
     """
-    fully_connected = se.fc1.weight, se.fc1.bias, se.fc2.weight, se.fc2.bias
-    return _GatedProjection.apply(u, identity, *norm_inputs(conv, norm), *fully_connected)
-
-
-def project(
-    mean_u: Tensor,
-    conv_weight: Tensor,
-    norm_weight: Tensor,
-    norm_bias: Tensor,
-    norm_mean: Tensor,
-    norm_var: Tensor,
-    eps: float,
-    fc1_weight: Tensor,
-    fc1_bias: Tensor,
-    fc2_weight: Tensor,
-    fc2_bias: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """The projection of each image, its gate included: ``s a W`` ``(N, C, K)``, ``s b`` ``(N, C)``.
-
-    Args:
-        mean_u: the mean over H x W of what the convolution reads, ``(N, K)``.
-        conv_weight: ``(C, K, 1, 1)``.
-        norm_weight: of the batch norm, as the four that follow.
-        norm_bias: ``(C,)``.
-        norm_mean: ``(C,)``.
-        norm_var: ``(C,)``.
-        eps: its epsilon.
-        fc1_weight: of the SE block, as the three that follow.
-        fc1_bias: ``(C / r,)``.
-        fc2_weight: ``(C, C / r, 1, 1)``.
-        fc2_bias: ``(C,)``.
-    """
-    scale, shift = scale_and_shift(norm_weight, norm_bias, norm_mean, norm_var, eps)
-    weight = conv_weight.flatten(1)
-    squeezed = F.linear(mean_u, weight) * scale + shift
-    hidden = F.linear(squeezed, fc1_weight.flatten(1), fc1_bias).relu()
-    gate = F.linear(hidden, fc2_weight.flatten(1), fc2_bias).sigmoid()
-    return (gate * scale).unsqueeze(2) * weight, gate * shift
+    u = as_in_autocast(u)
+    dtype = vector_dtype(u)
+    fully_connected = (
+        parameter.to(dtype)
+        for parameter in (
+            se.fc1.weight.flatten(1),
+            se.fc1.bias,
+            se.fc2.weight.flatten(1),
+            se.fc2.bias,
+        )
+    )
+    weight = conv.weight.flatten(1).to(dtype)
+    inputs = u, identity.to(u.dtype), weight, *norm_inputs(norm, dtype), *fully_connected
+    with torch.autocast(u.device.type, enabled=False):
+        if torch.compiler.is_compiling():
+            y, *_ = _project(*inputs)
+            return y
+        return _GatedProjection.apply(*inputs)
 
 
 class _GatedResidual(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, identity: Tensor, residual: Tensor, logits: Tensor) -> Tensor:
-        gate = logits.sigmoid()
-        y = torch.addcmul(identity, residual, gate).relu_()
-        ctx.save_for_backward(identity, y, gate)
+        gate = logits.to(vector_dtype(logits)).sigmoid()
+        kernels = kernels_for(residual)
+        if kernels:
+            y = kernels.scale_add_relu(residual, scale=gate.flatten(1), identity=identity)
+        else:
+            y = torch.addcmul(identity, residual, gate.to(residual.dtype)).relu_()
+        ctx.keeps_residual = is_half(residual)
+        ctx.save_for_backward(residual if ctx.keeps_residual else identity, y, gate)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        identity, y, gate = ctx.saved_tensors
-        gradient = torch.ops.aten.threshold_backward(gradient, y, 0)
-        gated = torch.sub(y, identity).mul_(gradient).sum((2, 3), keepdim=True)
-        return gradient, gradient * gate, (1 - gate) * gated
+        kept, y, gate = ctx.saved_tensors
+        kernels = kernels_for(y)
+        if kernels:
+            factor = dict(factor=kept) if ctx.keeps_residual else dict(identity=kept)
+            gradient, products = kernels.relu_gradient(gradient, y, **factor)
+            products = products[:, :, None, None]
+        else:
+            gradient = torch.ops.aten.threshold_backward(gradient, y, 0)
+            factor = kept * gradient if ctx.keeps_residual else torch.sub(y, kept).mul_(gradient)
+            products = factor.sum((2, 3), keepdim=True, dtype=gate.dtype)
+        # Of the logits: (1 - s) s times the sum of g v, where y - x is s v.
+        share = (1 - gate) * gate if ctx.keeps_residual else 1 - gate
+        logits_gradient = (share * products).to(gradient.dtype)
+        return gradient, gradient * gate.to(gradient.dtype), logits_gradient
+
+
+def _project(
+    u: Tensor, identity: Tensor, weight: Tensor, *parameters: Any
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """What `gated_projection` returns, and the vectors that led to it.
+
+    Those are ``mean(u)`` ``(N, K)``, ``W mean(u)`` ``(N, C)``, ``z`` ``(N, C)``, the hidden layer
+    ``(N, C / r)``, ``s`` ``(N, C)``, ``a`` ``(C,)`` and ``b`` ``(C,)``.
+    """
+    *norm, fc1_weight, fc1_bias, fc2_weight, fc2_bias = parameters
+    scale, shift = scale_and_shift(*norm)
+    mean_u = u.mean((2, 3), dtype=weight.dtype)
+    projected = F.linear(mean_u, weight)
+    squeezed = torch.addcmul(shift, projected, scale)
+    hidden = F.linear(squeezed, fc1_weight, fc1_bias).relu()
+    gate = F.linear(hidden, fc2_weight, fc2_bias).sigmoid()
+    gated_weight = _gate(weight, gate * scale, u.dtype)
+    gated_shift = gate * shift
+    kernels = kernels_for(u)
+    if kernels:
+        y = torch.empty_like(identity).flatten(2)
+        y = y.baddbmm_(gated_weight, u.flatten(2), beta=0).unflatten(2, u.shape[2:])
+        y = kernels.scale_add_relu(y, bias=gated_shift, identity=identity, in_place=True)
+    else:
+        y = (identity + gated_shift[:, :, None, None].to(u.dtype)).flatten(2)
+        y = y.baddbmm_(gated_weight, u.flatten(2)).relu_().unflatten(2, u.shape[2:])
+    return y, (mean_u, projected, squeezed, hidden, gate, scale, shift)
+
+
+def _gate(weight: Tensor, gate: Tensor, dtype: torch.dtype) -> Tensor:
+    """The projection ``(C, K)`` of each image, ``(N, C, K)``: its rows times a gate ``(N, C)``."""
+    return (gate.unsqueeze(2) * weight).to(dtype)
 
 
 class _GatedProjection(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, u: Tensor, identity: Tensor, *parameters: Any) -> Tensor:
-        mean_u = u.mean((2, 3))
-        weight, bias = project(mean_u, *parameters)
-        y = (identity + bias[:, :, None, None]).flatten(2)
-        y.baddbmm_(weight, u.flatten(2)).relu_()
-        y = y.unflatten(2, identity.shape[2:])
-        *norm, ctx.eps, fc1_weight, fc1_bias, fc2_weight, fc2_bias = parameters
-        ctx.save_for_backward(u, mean_u, y, *norm, fc1_weight, fc1_bias, fc2_weight, fc2_bias)
+    def forward(
+        ctx: FunctionCtx, u: Tensor, identity: Tensor, weight: Tensor, *parameters: Any
+    ) -> Tensor:
+        y, vectors = _project(u, identity, weight, *parameters)
+        _, _, mean, var, ctx.eps, fc1_weight, _, fc2_weight, _ = parameters
+        ctx.save_for_backward(u, y, weight, mean, var, fc1_weight, fc2_weight, *vectors)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        u, mean_u, y, *parameters = ctx.saved_tensors
-        parameters.insert(5, ctx.eps)
-        gradient = torch.ops.aten.threshold_backward(gradient, y, 0)
-        per_channel = gradient.flatten(2)
-        projection = Recomputed(project, (mean_u, *parameters), (True, *ctx.needs_input_grad[2:]))
-        weight, _ = projection.outputs
-        weight_gradient = torch.bmm(per_channel, u.flatten(2).transpose(1, 2))
-        mean_gradient, *parameter_gradients = projection.gradients(
-            (weight_gradient, per_channel.sum(2))
-        )
+        u, y, weight, mean, var, fc1_weight, fc2_weight, *vectors = ctx.saved_tensors
+        mean_u, projected, squeezed, hidden, gate, scale, shift = vectors
+        gradient, gated_shift_gradient = relu_gradient(gradient, y, scale.dtype)
+        gradients = gradient.flatten(2)
+        per_image = gradients.bmm(u.flatten(2).transpose(1, 2)).to(weight.dtype)
+
+        # From the gated weight, s a W, and the gated shift, s b, to the gate.
+        row_gradient = (per_image * weight).sum(2)
+        gate_gradient = row_gradient * scale + gated_shift_gradient * shift
+        # Through the excitation, s = sigmoid(W2 relu(W1 z)).
+        logit_gradient = gate_gradient * gate * (1 - gate)
+        hidden_gradient = (logit_gradient @ fc2_weight) * (hidden > 0)
+        squeezed_gradient = hidden_gradient @ fc1_weight
+        # Through the squeeze, z = a W mean(u) + b.
+        projected_gradient = squeezed_gradient * scale
+        scale_gradient = (row_gradient * gate + squeezed_gradient * projected).sum(0)
+        shift_gradient = (gated_shift_gradient * gate + squeezed_gradient).sum(0)
+
+        gated_scale = gate * scale
         u_gradient = torch.empty_like(u).flatten(2)
-        u_gradient.copy_((mean_gradient / u_gradient.shape[2]).unsqueeze(2).expand_as(u_gradient))
-        u_gradient.baddbmm_(weight.transpose(1, 2), per_channel)
-        return u_gradient.unflatten(2, u.shape[2:]), gradient, *parameter_gradients
+        mean_gradient = (projected_gradient @ weight) / u_gradient.shape[2]
+        u_gradient.copy_(mean_gradient.unsqueeze(2).expand_as(u_gradient))
+        u_gradient.baddbmm_(_gate(weight, gated_scale, u.dtype).transpose(1, 2), gradients)
+        weight_gradient = per_image.mul_(gated_scale.unsqueeze(2)).sum(0)
+        return (
+            u_gradient.unflatten(2, u.shape[2:]),
+            gradient,
+            weight_gradient.addmm_(projected_gradient.T, mean_u),
+            *norm_gradients(scale_gradient, shift_gradient, mean, var, ctx.eps),
+            hidden_gradient.T @ squeezed,
+            hidden_gradient.sum(0),
+            logit_gradient.T @ hidden,
+            logit_gradient.sum(0),
+        )

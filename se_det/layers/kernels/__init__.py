@@ -1,0 +1,32 @@
+"""Kernels for GPUs, and whether they can run: every layer has a way in plain torch as well."""
+
+import functools
+import importlib
+import os
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+
+def kernels_for(x: Tensor) -> ModuleType | None:
+    """`feature_maps` where its kernels run on the device of ``x``, else None.
+
+    None under torch.compile, which makes such kernels itself.
+    """
+    if torch.compiler.is_compiling():
+        return None
+    if x.is_cuda or os.environ.get('TRITON_INTERPRET') == '1':
+        return _kernels_on(x.device)
+    return None
+
+
+@functools.cache
+def _kernels_on(device: torch.device) -> ModuleType | None:
+    # Triton may be absent, too new for the GPU or in want of a C compiler; it says so in many ways.
+    try:
+        feature_maps = importlib.import_module('se_det.layers.kernels.feature_maps')
+        feature_maps.relu_gradient(*torch.ones(2, 1, 1, 2, 2, device=device))
+    except Exception:
+        return None
+    return feature_maps

@@ -1,0 +1,194 @@
+"""Triton kernels: passes over whole feature maps, one where torch takes two to four.
+
+Each reads and writes maps in their own precision and computes in float32 (float64 for float64).
+Maps are contiguous or channels_last; a map that lies otherwise than the first one is copied.
+"""
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+ELEMENTS = 2048  # of a map, for each program
+
+
+def scale_add_relu(
+    x: Tensor,
+    scale: Tensor | None = None,
+    bias: Tensor | None = None,
+    identity: Tensor | None = None,
+    in_place: bool = False,
+) -> Tensor:
+    """``relu(scale * x + bias + identity)``.
+
+    Args:
+        x: ``(N, C, H, W)``.
+        scale: ``(N, C)``, or None for 1.
+        bias: ``(N, C)`` or ``(C,)``, or None for 0.
+        identity: of the shape of ``x``, or None for 0.
+        in_place: whether the result may take the place of ``x``.
+
+    Returns:
+        The result, of the shape of ``x``.
+    """
+    layout = _Layout(x)
+    x = layout.of(x)
+    out = x if in_place else torch.empty_like(x)
+    layout.launch(
+        _scale_add_relu,
+        out,
+        x,
+        None if scale is None else scale.contiguous(),
+        None if bias is None else bias.contiguous(),
+        None if identity is None else layout.of(identity),
+        0 if bias is None or bias.dim() == 1 else bias.shape[1],
+    )
+    return out
+
+
+def relu_gradient(
+    gradient: Tensor, y: Tensor, identity: Tensor | None = None, factor: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The gradient before a ReLU, and what its pixels sum up to.
+
+    Args:
+        gradient: of the ReLU's output, ``(N, C, H, W)``.
+        y: the ReLU's output, of the same shape.
+        identity: if given, each pixel counts ``y - identity`` times in the sum.
+        factor: if given, each pixel counts ``factor`` times.
+
+    Returns:
+        The gradient where y is positive and 0 elsewhere, ``(N, C, H, W)``, and its sum over
+        H x W, ``(N, C)``, in float32 or float64.
+    """
+    layout = _Layout(y)
+    y = layout.of(y)
+    passed = torch.empty_like(y)
+    sums = y.new_empty((layout.pixel_blocks, *y.shape[:2]), dtype=layout.precision)
+    layout.launch(
+        _relu_gradient,
+        passed,
+        sums,
+        layout.of(gradient),
+        y,
+        None if identity is None else layout.of(identity),
+        None if factor is None else layout.of(factor),
+    )
+    return passed, sums.sum(0)
+
+
+class _Layout:
+    """How programs share out a map: each takes a tile of channels and pixels of one image."""
+
+    def __init__(self, x: Tensor) -> None:
+        images, channels, height, width = x.shape
+        pixels = height * width
+        if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
+            self._memory_format = torch.channels_last
+            channel_stride, pixel_stride = 1, channels
+            channel_block = min(64, triton.next_power_of_2(channels))
+            pixel_block = ELEMENTS // channel_block
+        else:
+            self._memory_format = torch.contiguous_format
+            channel_stride, pixel_stride = pixels, 1
+            pixel_block = min(ELEMENTS, triton.next_power_of_2(pixels))
+            channel_block = min(ELEMENTS // pixel_block, triton.next_power_of_2(channels))
+        self.precision = torch.promote_types(x.dtype, torch.float32)
+        self.pixel_blocks = triton.cdiv(pixels, pixel_block)
+        self._grid = self.pixel_blocks, triton.cdiv(channels, channel_block), images
+        self._strides = channels, pixels, channel_stride, pixel_stride
+        self._constants = dict(
+            CHANNEL_BLOCK=channel_block,
+            PIXEL_BLOCK=pixel_block,
+            PRECISION=tl.float64 if self.precision is torch.float64 else tl.float32,
+        )
+
+    def of(self, x: Tensor) -> Tensor:
+        """``x`` as it lies in this layout."""
+        return x.contiguous(memory_format=self._memory_format)
+
+    def launch(self, kernel: triton.runtime.KernelInterface, out: Tensor, *arguments: Any) -> None:
+        with torch.cuda.device_of(out):
+            kernel[self._grid](out, *arguments, *self._strides, **self._constants)
+
+
+@triton.jit
+def _tile(
+    channels,
+    pixels,
+    channel_stride,
+    pixel_stride,
+    CHANNEL_BLOCK: tl.constexpr,
+    PIXEL_BLOCK: tl.constexpr,
+):
+    """The channels, the offsets in the map and which of them are inside, of this program."""
+    image = tl.program_id(2).to(tl.int64)
+    c = tl.program_id(1) * CHANNEL_BLOCK + tl.arange(0, CHANNEL_BLOCK)
+    p = tl.program_id(0) * PIXEL_BLOCK + tl.arange(0, PIXEL_BLOCK)
+    offsets = c[:, None].to(tl.int64) * channel_stride + p[None, :].to(tl.int64) * pixel_stride
+    inside = (c[:, None] < channels) & (p[None, :] < pixels)
+    return image, c, image * channels * pixels + offsets, inside
+
+
+@triton.jit
+def _scale_add_relu(
+    out,
+    x,
+    scale,
+    bias,
+    identity,
+    bias_stride,
+    channels,
+    pixels,
+    channel_stride,
+    pixel_stride,
+    CHANNEL_BLOCK: tl.constexpr,
+    PIXEL_BLOCK: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    image, c, offsets, inside = _tile(
+        channels, pixels, channel_stride, pixel_stride, CHANNEL_BLOCK, PIXEL_BLOCK
+    )
+    value = tl.load(x + offsets, mask=inside).to(PRECISION)
+    if scale is not None:
+        value *= tl.load(scale + image * channels + c, mask=c < channels).to(PRECISION)[:, None]
+    if bias is not None:
+        value += tl.load(bias + image * bias_stride + c, mask=c < channels).to(PRECISION)[:, None]
+    if identity is not None:
+        value += tl.load(identity + offsets, mask=inside).to(PRECISION)
+    # NaN stays NaN, as in torch.
+    value = tl.where(value < 0, 0, value)
+    tl.store(out + offsets, value.to(out.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _relu_gradient(
+    passed,
+    sums,
+    gradient,
+    y,
+    identity,
+    factor,
+    channels,
+    pixels,
+    channel_stride,
+    pixel_stride,
+    CHANNEL_BLOCK: tl.constexpr,
+    PIXEL_BLOCK: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    image, c, offsets, inside = _tile(
+        channels, pixels, channel_stride, pixel_stride, CHANNEL_BLOCK, PIXEL_BLOCK
+    )
+    output = tl.load(y + offsets, mask=inside, other=0).to(PRECISION)
+    value = tl.load(gradient + offsets, mask=inside, other=0).to(PRECISION)
+    value = tl.where(output <= 0, 0, value)
+    tl.store(passed + offsets, value.to(passed.dtype.element_ty), mask=inside)
+    if identity is not None:
+        value *= output - tl.load(identity + offsets, mask=inside, other=0).to(PRECISION)
+    if factor is not None:
+        value *= tl.load(factor + offsets, mask=inside, other=0).to(PRECISION)
+    image_of_block = tl.program_id(0).to(tl.int64) * tl.num_programs(2) + image
+    tl.store(sums + image_of_block * channels + c, tl.sum(value, axis=1), mask=c < channels)
