@@ -1,5 +1,6 @@
 """SE-ResNet: mmdet's ResNet with a Squeeze-and-Excitation block in each residual branch."""
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import torch.utils.checkpoint
@@ -45,7 +46,8 @@ class SEResidual:
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, C_in, H, W)`` to ``(N, C_out, H / stride, W / stride)``."""
-        forward = self._fused if self.fused and self._can_fuse(x) else self._plain
+        watched = (*self.children(), *self.se.children())
+        forward = self._fused if self.fused and _can_fuse(x, watched) else self._plain
         if self.with_cp and x.requires_grad:
             return torch.utils.checkpoint.checkpoint(forward, x, use_reentrant=False)
         return forward(x)
@@ -65,15 +67,15 @@ class SEResidual:
         out = self.residual(x)
         return self.relu(out) if self.relu_before_se else out
 
-    def _can_fuse(self, x: Tensor) -> bool:
-        """Not while traced, or where hooks would miss what they wait for."""
-        return (
-            x.is_floating_point()
-            and x.device.type in ('cpu', 'cuda')
-            and not torch.jit.is_tracing()
-            and not any(map(has_hooks, self.children()))
-            and not any(map(has_hooks, self.se.children()))
-        )
+
+def _can_fuse(x: Tensor, modules: Iterable[nn.Module]) -> bool:
+    """Not while traced, or where hooks of the modules would miss what they wait for."""
+    return (
+        x.is_floating_point()
+        and x.device.type in ('cpu', 'cuda')
+        and not torch.jit.is_tracing()
+        and not any(map(has_hooks, modules))
+    )
 
 
 def _downsampled(x: Tensor, downsample: nn.Sequential) -> Tensor:
@@ -180,6 +182,23 @@ class SEResNet(ResNet):
         super().__init__(depth=depth, **kwargs)
         if stem_pool == 'ceil':
             self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, ceil_mode=True)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Map images ``(N, 3, H, W)`` to the feature maps of the stages in ``out_indices``."""
+        x = self.maxpool(self._stem(x))
+        outputs = []
+        for index, name in enumerate(self.res_layers):
+            x = getattr(self, name)(x)
+            if index in self.out_indices:
+                outputs.append(x)
+        return tuple(outputs)
+
+    def _stem(self, x: Tensor) -> Tensor:
+        if self.deep_stem:
+            return self.stem(x)
+        if self.fused and can_fold(self.conv1, self.norm1) and _can_fuse(x, [self.relu]):
+            return folded_convolution(x, self.conv1, self.norm1, relu=True)
+        return self.relu(self.norm1(self.conv1(x)))
 
     def make_res_layer(self, block: type[nn.Module], **kwargs: Any) -> nn.Module:
         """Build the next stage, of SE blocks if ``se_cfg`` gives it SE.

@@ -2,7 +2,6 @@
 
 import functools
 import importlib
-import os
 from types import ModuleType
 
 import torch
@@ -14,15 +13,13 @@ def kernels_for(x: Tensor) -> ModuleType | None:
 
     None under torch.compile, which makes such kernels itself.
     """
-    if torch.compiler.is_compiling():
-        return None
-    if x.is_cuda or os.environ.get('TRITON_INTERPRET') == '1':
-        return _kernels_on(x.device)
-    return None
+    return None if torch.compiler.is_compiling() else _kernels_on(x.device)
 
 
 @functools.cache
 def _kernels_on(device: torch.device) -> ModuleType | None:
+    if device.type != 'cuda':
+        return None
     # Triton may be absent, too new for the GPU or in want of a C compiler; it says so in many ways.
     try:
         feature_maps = importlib.import_module('se_det.layers.kernels.feature_maps')

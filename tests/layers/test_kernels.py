@@ -1,0 +1,42 @@
+"""The Triton kernels; without a GPU, in Triton's interpreter (see tests/conftest.py)."""
+
+import pytest
+import torch
+
+DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
+
+
+@pytest.mark.parametrize('channels_last', [False, True])
+@pytest.mark.parametrize('dtype', [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize('shape', [(2, 20, 13, 170), (1, 130, 3, 5), (3, 1, 1, 1)], ids=str)
+def test_kernels_against_their_formulas(kernels, shape, dtype, channels_last):
+    torch.manual_seed(0)
+    x, identity, gradient = (torch.randn(shape, device=DEVICE).to(dtype) for _ in range(3))
+    if channels_last:
+        x = x.contiguous(memory_format=torch.channels_last)
+    scale, bias = torch.rand(shape[:2], device=DEVICE), torch.randn(shape[1], device=DEVICE)
+    exact_x, exact_identity, exact_gradient = x.double(), identity.double(), gradient.double()
+
+    y = kernels.scale_add_relu(x, scale, bias, identity)
+    expected = exact_x * scale[:, :, None, None] + bias[:, None, None] + exact_identity
+    tolerance = 4 * torch.finfo(dtype).eps if dtype.itemsize < 8 else 1e-6
+    assert y.dtype == dtype and y.stride() == x.stride()
+    torch.testing.assert_close(y.double(), expected.relu(), rtol=tolerance, atol=tolerance)
+
+    passed = exact_gradient * (y > 0)
+    weights = {None: 1, 'identity': y.double() - exact_identity, 'factor': exact_identity}
+    for name, weight in weights.items():
+        found, sums = kernels.relu_gradient(gradient, y, **({name: identity} if name else {}))
+        assert torch.equal(found.double(), passed)
+        torch.testing.assert_close(
+            sums.double(), (passed * weight).sum((2, 3)), rtol=1e-4, atol=1e-3
+        )
+
+
+def test_kernels_in_place_and_not_a_number(kernels):
+    x = torch.tensor([-1.0, 2.0, float('nan'), float('inf')], device=DEVICE).view(1, 1, 2, 2)
+    assert kernels.scale_add_relu(x).data_ptr() != x.data_ptr()
+    assert kernels.scale_add_relu(x, in_place=True).data_ptr() == x.data_ptr()
+    torch.testing.assert_close(
+        x.flatten(), x.new_tensor([0, 2, torch.nan, torch.inf]), equal_nan=True
+    )
