@@ -1,0 +1,52 @@
+"""Deformable convolution, versions 1 and 2."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmcv import ops
+from torch.autograd import gradcheck
+
+
+def test_deform_conv2d_as_recorded(golden, assert_results_and_gradients):
+    case = golden('deform')
+    inputs = [t.requires_grad_() for t in (case.x, case.off, case.w)]
+    stride, padding, dilation, groups, deform_groups = 2, 1, 1, 2, 2
+    result = ops.deform_conv2d(*inputs, stride, padding, dilation, groups, deform_groups)
+    assert_results_and_gradients(result, case.y, inputs, [case.gx, case.go, case.gw])
+
+
+def test_modulated_deform_conv2d_as_recorded(golden, assert_results_and_gradients):
+    case = golden('mdeform')
+    inputs = [t.requires_grad_() for t in (case.x, case.off, case.m, case.w, case.b)]
+    stride, padding = 1, 1
+    result = ops.modulated_deform_conv2d(*inputs, stride, padding)
+    gradients = [case.gx, case.go, case.gm, case.gw, case.gb]
+    assert_results_and_gradients(result, case.y, inputs, gradients)
+
+
+UNEVEN = (2, 1), (1, 2), (1, 2), 2  # stride, padding, dilation, groups
+DEFORM_GROUPS = 2
+
+
+def test_deform_conv2d_of_uneven_geometry(random):
+    x, offset, weight = random(2, 2, 6, 7), random(2, 24, 3, 9), random(4, 1, 3, 2)
+
+    def convolve(*tensors):
+        return ops.deform_conv2d(*tensors, *UNEVEN, DEFORM_GROUPS)
+
+    unmoved = convolve(x, torch.zeros_like(offset), weight)
+    torch.testing.assert_close(unmoved, F.conv2d(x, weight, None, *UNEVEN))
+    assert gradcheck(convolve, (x, offset, weight), fast_mode=True)
+
+
+@pytest.mark.parametrize('with_bias', [True, False])
+def test_modulated_deform_conv2d_of_uneven_geometry(random, with_bias):
+    x, offset, mask = random(2, 2, 6, 7), random(2, 24, 3, 9), random(2, 12, 3, 9)
+    weight, bias = random(4, 1, 3, 2), random(4) if with_bias else None
+
+    def convolve(*tensors):
+        return ops.modulated_deform_conv2d(*tensors, *UNEVEN, DEFORM_GROUPS)
+
+    halved = convolve(x, torch.zeros_like(offset), torch.full_like(mask, 0.5), weight, bias)
+    torch.testing.assert_close(halved, F.conv2d(x, weight / 2, bias, *UNEVEN))
+    assert gradcheck(convolve, (x, offset, mask, weight, bias), fast_mode=True)
