@@ -24,6 +24,8 @@ from se_det.mmcv_ops.deform_conv import (
 from se_det.mmcv_ops.focal_loss import (
     sigmoid_focal_loss_backward,
     sigmoid_focal_loss_forward,
+    softmax_focal_loss_backward,
+    softmax_focal_loss_forward,
 )
 from se_det.mmcv_ops.roi_align import roi_align_backward, roi_align_forward
 
@@ -42,6 +44,8 @@ __all__ = [
     'roi_align_forward',
     'sigmoid_focal_loss_backward',
     'sigmoid_focal_loss_forward',
+    'softmax_focal_loss_backward',
+    'softmax_focal_loss_forward',
     'softnms',
 ]
 
