@@ -21,6 +21,7 @@ from se_det.mmcv_ops.deform_conv import (
     modulated_deform_conv_backward,
     modulated_deform_conv_forward,
 )
+from se_det.mmcv_ops.deform_roi_pool import deform_roi_pool_backward, deform_roi_pool_forward
 from se_det.mmcv_ops.focal_loss import (
     sigmoid_focal_loss_backward,
     sigmoid_focal_loss_forward,
@@ -28,6 +29,7 @@ from se_det.mmcv_ops.focal_loss import (
     softmax_focal_loss_forward,
 )
 from se_det.mmcv_ops.roi_align import roi_align_backward, roi_align_forward
+from se_det.mmcv_ops.roi_pool import roi_pool_backward, roi_pool_forward
 
 __all__ = [
     'MMCV_EXTENSION',
@@ -35,6 +37,8 @@ __all__ = [
     'deform_conv_backward_input',
     'deform_conv_backward_parameters',
     'deform_conv_forward',
+    'deform_roi_pool_backward',
+    'deform_roi_pool_forward',
     'install',
     'modulated_deform_conv_backward',
     'modulated_deform_conv_forward',
@@ -42,6 +46,8 @@ __all__ = [
     'nms_match',
     'roi_align_backward',
     'roi_align_forward',
+    'roi_pool_backward',
+    'roi_pool_forward',
     'sigmoid_focal_loss_backward',
     'sigmoid_focal_loss_forward',
     'softmax_focal_loss_backward',
