@@ -28,6 +28,7 @@ from se_det.mmcv_ops.focal_loss import (
     softmax_focal_loss_backward,
     softmax_focal_loss_forward,
 )
+from se_det.mmcv_ops.masked_conv import masked_col2im_forward, masked_im2col_forward
 from se_det.mmcv_ops.roi_align import roi_align_backward, roi_align_forward
 from se_det.mmcv_ops.roi_pool import roi_pool_backward, roi_pool_forward
 
@@ -40,6 +41,8 @@ __all__ = [
     'deform_roi_pool_backward',
     'deform_roi_pool_forward',
     'install',
+    'masked_col2im_forward',
+    'masked_im2col_forward',
     'modulated_deform_conv_backward',
     'modulated_deform_conv_forward',
     'nms',
