@@ -14,6 +14,12 @@ from collections.abc import Callable
 
 from se_det.errors import UsageError
 from se_det.mmcv_ops.boxes import bbox_overlaps, nms, nms_match, softnms
+from se_det.mmcv_ops.carafe import (
+    carafe_backward,
+    carafe_forward,
+    carafe_naive_backward,
+    carafe_naive_forward,
+)
 from se_det.mmcv_ops.deform_conv import (
     deform_conv_backward_input,
     deform_conv_backward_parameters,
@@ -35,6 +41,10 @@ from se_det.mmcv_ops.roi_pool import roi_pool_backward, roi_pool_forward
 __all__ = [
     'MMCV_EXTENSION',
     'bbox_overlaps',
+    'carafe_backward',
+    'carafe_forward',
+    'carafe_naive_backward',
+    'carafe_naive_forward',
     'deform_conv_backward_input',
     'deform_conv_backward_parameters',
     'deform_conv_forward',
