@@ -20,6 +20,7 @@ from se_det.mmcv_ops.carafe import (
     carafe_naive_backward,
     carafe_naive_forward,
 )
+from se_det.mmcv_ops.deform_attention import ms_deform_attn_backward, ms_deform_attn_forward
 from se_det.mmcv_ops.deform_conv import (
     deform_conv_backward_input,
     deform_conv_backward_parameters,
@@ -55,6 +56,8 @@ __all__ = [
     'masked_im2col_forward',
     'modulated_deform_conv_backward',
     'modulated_deform_conv_forward',
+    'ms_deform_attn_backward',
+    'ms_deform_attn_forward',
     'nms',
     'nms_match',
     'roi_align_backward',
