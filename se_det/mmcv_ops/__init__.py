@@ -38,6 +38,13 @@ from se_det.mmcv_ops.focal_loss import (
 from se_det.mmcv_ops.masked_conv import masked_col2im_forward, masked_im2col_forward
 from se_det.mmcv_ops.roi_align import roi_align_backward, roi_align_forward
 from se_det.mmcv_ops.roi_pool import roi_pool_backward, roi_pool_forward
+from se_det.mmcv_ops.sync_bn import (
+    sync_bn_backward_data,
+    sync_bn_backward_param,
+    sync_bn_forward_mean,
+    sync_bn_forward_output,
+    sync_bn_forward_var,
+)
 
 __all__ = [
     'MMCV_EXTENSION',
@@ -69,6 +76,11 @@ __all__ = [
     'softmax_focal_loss_backward',
     'softmax_focal_loss_forward',
     'softnms',
+    'sync_bn_backward_data',
+    'sync_bn_backward_param',
+    'sync_bn_forward_mean',
+    'sync_bn_forward_output',
+    'sync_bn_forward_var',
 ]
 
 MMCV_EXTENSION = 'mmcv._ext'
