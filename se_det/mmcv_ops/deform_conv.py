@@ -190,19 +190,22 @@ def modulated_deform_conv_backward(
 
 def _deform_conv(input, weight, offset, mask, bias, geometry) -> Tensor:
     """Both versions of deformable convolution; ``mask`` and ``bias`` may be None."""
-    use_mask = mask is not None
-    mask = mask if use_mask else input.new_zeros(len(input), 1)
-    bias = bias if bias is not None else weight.new_zeros(len(weight))
-    return torch.ops.torchvision.deform_conv2d(
-        input, weight, offset, mask, bias, *geometry, use_mask
-    )
+    inputs, use_mask = _complete(input, weight, offset, mask, bias)
+    return torch.ops.torchvision.deform_conv2d(*inputs, *geometry, use_mask)
 
 
 def _deform_conv_backward(grad, input, weight, offset, mask, bias, geometry) -> tuple[Tensor, ...]:
     """Gradients of `_deform_conv` by input, weight, offset, mask and bias, in that order."""
+    inputs, use_mask = _complete(input, weight, offset, mask, bias)
+    return torch.ops.torchvision._deform_conv2d_backward(grad, *inputs, *geometry, use_mask)
+
+
+def _complete(input, weight, offset, mask, bias) -> tuple[tuple[Tensor, ...], bool]:
+    """What torchvision's kernels take, and whether the mask counts."""
+    # In training that has diverged. mmcv takes such a sample to lie outside, where all is 0;
+    # torchvision would read anywhere in memory.
+    offset = offset.nan_to_num(nan=torch.inf)
     use_mask = mask is not None
     mask = mask if use_mask else input.new_zeros(len(input), 1)
     bias = bias if bias is not None else weight.new_zeros(len(weight))
-    return torch.ops.torchvision._deform_conv2d_backward(
-        grad, input, weight, offset, mask, bias, *geometry, use_mask
-    )
+    return (input, weight, offset, mask, bias), use_mask

@@ -50,3 +50,19 @@ def test_modulated_deform_conv2d_of_uneven_geometry(random, with_bias):
     halved = convolve(x, torch.zeros_like(offset), torch.full_like(mask, 0.5), weight, bias)
     torch.testing.assert_close(halved, F.conv2d(x, weight / 2, bias, *UNEVEN))
     assert gradcheck(convolve, (x, offset, mask, weight, bias), fast_mode=True)
+
+
+def test_deform_conv2d_takes_a_sample_that_is_nowhere_to_lie_outside(random, device):
+    x, weight = (leaf.to(device) for leaf in (random(1, 2, 6, 7), random(4, 2, 3, 3)))
+    offset = torch.zeros(1, 18, 4, 5, dtype=torch.float64, device=device)
+    nowhere, far = offset.clone(), offset.clone()
+    nowhere[0, 4:8], far[0, 4:8] = torch.nan, 1000
+    mask = torch.ones_like(offset[:, ::2])
+    for convolve in (
+        lambda offset: ops.deform_conv2d(x, offset, weight),
+        lambda offset: ops.modulated_deform_conv2d(x, offset, mask, weight, None),
+    ):
+        results = [convolve(place) for place in (nowhere, far)]
+        torch.testing.assert_close(*results)
+        grads = [torch.autograd.grad(result.sum(), [x, weight]) for result in results]
+        torch.testing.assert_close(*grads)
