@@ -88,21 +88,20 @@ def carafe_naive_backward(
     geometry = (kernel_size, group_size, scale_factor)
     reach = kernel_size // 2
     padded, padded_grad = (F.pad(tensor, (reach,) * 4) for tensor in (features, bottom_grad))
-    grad = _blocks(top_grad, group_size, scale_factor)
-    window, window_grad = (
-        _window(padded, masks, *geometry),
-        _window(padded_grad, mask_grad, *geometry),
-    )
+    grad = _blocks(top_grad, group_size, scale_factor).contiguous()  # summed fast: H, W come last
+    window = _window(padded, masks, *geometry)
+    window_grad = _window(padded_grad, mask_grad, *geometry)
     for (seen, kernel), (seen_grad, kernel_grad) in zip(window, window_grad, strict=True):
-        seen_grad += (grad * kernel).sum((4, 6), keepdim=True)
+        seen_grad += (grad * kernel).sum((3, 4), keepdim=True)
         kernel_grad += (grad * seen).sum(2, keepdim=True)
     bottom_grad.copy_(F.pad(padded_grad, (-reach,) * 4))
 
 
 def _blocks(upsampled, group_size, scale_factor) -> Tensor:
-    """View ``(N, C, S * H, S * W)`` as ``(N, group_size, C / group_size, H, S, W, S)``."""
+    """View ``(N, C, S * H, S * W)`` as ``(N, group_size, C / group_size, S, S, H, W)``."""
     by_column = upsampled.unflatten(3, (-1, scale_factor))
-    return by_column.unflatten(2, (-1, scale_factor)).unflatten(1, (group_size, -1))
+    by_both = by_column.unflatten(2, (-1, scale_factor)).unflatten(1, (group_size, -1))
+    return by_both.permute(0, 1, 2, 4, 6, 3, 5)
 
 
 def _window(
@@ -115,8 +114,8 @@ def _window(
         to the shape of `_blocks`.
     """
     kernels = _blocks(masks, group_size, scale_factor)
-    height, width = kernels.shape[3], kernels.shape[5]
+    height, width = kernels.shape[-2:]
     for place, kernel in enumerate(kernels.split(1, dim=2)):
         i, j = divmod(place, kernel_size)
-        seen = padded[:, :, i : i + height, None, j : j + width, None]
+        seen = padded[:, :, None, None, i : i + height, j : j + width]
         yield seen.unflatten(1, (group_size, -1)), kernel
