@@ -1,11 +1,12 @@
 """Deformable RoI pooling: RoIAlign whose bins move."""
 
 from collections.abc import Iterator
+from math import prod
 
 import torch
 from torch import Tensor
 
-from se_det.mmcv_ops.points import interpolate, interpolate_backward, points_at, slopes
+from se_det.mmcv_ops.points import interpolate, interpolate_backward, points_at, rois_of, slopes
 from se_det.mmcv_ops.roi_align import sampling_grids
 
 
@@ -36,9 +37,10 @@ def deform_roi_pool_forward(
     """
     size = (pooled_height, pooled_width)
     output.zero_()
-    for chosen, points, share in _samples(rois, offset, size, spatial_scale, sampling_ratio, gamma):
-        values = share * interpolate(input, points)
-        output[chosen] += values.view(-1, *size, input.shape[1]).movedim(-1, 1)
+    for chosen, bins, grid in _bins(rois, offset, size, spatial_scale, sampling_ratio, gamma):
+        total = sum(interpolate(input, points) for points in _samples(bins, grid))
+        average = total / prod(grid)
+        output[chosen] = average.view(-1, *size, input.shape[1]).movedim(-1, 1)
 
 
 def deform_roi_pool_backward(
@@ -57,36 +59,49 @@ def deform_roi_pool_backward(
     """Gradients of `deform_roi_pool_forward`, added to ``grad_input`` and ``grad_offset``."""
     size = (pooled_height, pooled_width)
     reach = gamma * spatial_scale * (rois[:, 3:] - rois[:, 1:3])[..., None, None]
-    for chosen, points, share in _samples(rois, offset, size, spatial_scale, sampling_ratio, gamma):
-        grad = share * grad_output[chosen].movedim(1, -1).flatten(0, -2)
-        grad_input += interpolate_backward(grad, points, grad_input.shape)
+    for chosen, bins, grid in _bins(rois, offset, size, spatial_scale, sampling_ratio, gamma):
+        grad = (grad_output[chosen] / prod(grid)).movedim(1, -1).flatten(0, -2)
+        grad_input += interpolate_backward(grad, bins, grad_input.shape, grid)
         if offset.numel():
-            slope = torch.stack([(grad * by).sum(1) for by in slopes(input, points)])
-            grad_offset[chosen] += reach[chosen] * slope.view(2, -1, *size).transpose(0, 1)
+            slope = sum(
+                torch.stack([(grad * by).sum(1) for by in slopes(input, points)], dim=1)
+                for points in _samples(bins, grid)
+            )
+            grad_offset[chosen] += reach[chosen] * slope.view(-1, *size, 2).movedim(-1, 1)
 
 
-def _samples(
+def _bins(
     rois, offset, size, spatial_scale, sampling_ratio, gamma
-) -> Iterator[tuple[Tensor, Tensor, float]]:
-    """One sample of every bin at a time, for RoIs with as many samples a bin together.
+) -> Iterator[tuple[Tensor, Tensor, tuple[int, int]]]:
+    """Where the bins have moved to, for RoIs with as many samples a bin together.
 
     Yields:
-        Which RoIs, ``(K,)`` bool; their bins' points; each one's share in its bin's average.
+        Which RoIs, ``(K,)`` bool; their bins as RoIs in feature pixels; samples down and across.
     """
-    start = rois[:, 1:3] * spatial_scale - 0.5
-    extent = rois[:, 3:] * spatial_scale - 0.5 - start
+    start = rois[:, 1:3] * spatial_scale
+    extent = rois[:, 3:] * spatial_scale - start
+    grids = sampling_grids(extent, size, sampling_ratio).clamp(min=0)
     rows, columns = (torch.arange(count, device=rois.device) for count in size)
-    bins = torch.stack(torch.meshgrid(columns, rows, indexing='xy'))
-    pitch = (extent / extent.new_tensor([size[1], size[0]]))[..., None, None]
-    corner = start[..., None, None] + bins * pitch
+    places = torch.stack(torch.meshgrid(columns, rows, indexing='xy'), dim=-1)
+    extent = extent[:, None, None]
+    pitch = extent / extent.new_tensor([size[1], size[0]])
+    corners = start[:, None, None] + places * pitch
     if offset.numel():
-        corner = corner + gamma * extent[..., None, None] * offset
-    image = rois[:, :1, None].expand(-1, *size)
-    grids = sampling_grids(extent, size, sampling_ratio)
-    for across, down in grids.clamp(min=0).unique(dim=0).tolist():
-        chosen = (grids == grids.new_tensor([across, down])).all(1)
-        for i in range(down):
-            for j in range(across):
-                place = extent.new_tensor([(j + 0.5) / across, (i + 0.5) / down])[:, None, None]
-                x, y = (corner[chosen] + place * pitch[chosen]).unbind(1)
-                yield chosen, points_at(image[chosen], x, y).flatten(0, -2), 1 / (across * down)
+        corners = corners + gamma * extent * offset.movedim(1, -1)
+    images = rois[:, :1, None, None].expand(-1, *size, 1)
+    bins = rois_of(images, corners, corners + pitch)
+    for across, down in grids.unique(dim=0).tolist():
+        if across and down:
+            chosen = (grids == grids.new_tensor([across, down])).all(1)
+            yield chosen, bins[chosen].flatten(0, -2), (down, across)
+
+
+def _samples(bins, grid) -> Iterator[Tensor]:
+    """One sample of every bin at a time, as points."""
+    images, corners = bins[:, :1], bins[:, 1:3]
+    extent = bins[:, 3:] - corners
+    down, across = grid
+    for i in range(down):
+        for j in range(across):
+            share = extent.new_tensor([(j + 0.5) / across, (i + 0.5) / down])
+            yield points_at(images, corners + share * extent - 0.5)

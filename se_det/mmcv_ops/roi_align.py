@@ -80,7 +80,8 @@ def roi_align_backward(
         images, channels, height, width = grad_input.shape
         plane = rois[:, :1] * channels + torch.arange(channels, device=rois.device)
         plane = plane[:, :, None, None].expand_as(argmax_x)
-        points = points_at(plane, argmax_x, argmax_y).flatten(0, -2)
+        places = torch.stack([argmax_x, argmax_y], dim=-1)
+        points = points_at(plane[..., None], places).flatten(0, -2)
         planes = (images * channels, 1, height, width)
         grad_planes = interpolate_backward(grad_output.reshape(-1, 1), points, planes)
         grad_input += grad_planes.view_as(grad_input)

@@ -51,6 +51,17 @@ def test_deform_roi_pool_gradient(random, device, sampling_ratio):
     assert gradcheck(lambda features: layer(features, rois), features, fast_mode=True)
 
 
+def test_deform_roi_pool_takes_a_bin_that_is_nowhere_to_lie_outside(random):
+    features, rois = random(1, 2, 6, 7), torch.tensor([[0, 1, 1, 5, 5]], dtype=torch.float64)
+    offset = torch.zeros(1, 2, 2, 2, dtype=torch.float64)
+    offset[0, 0, 0] = torch.tensor([torch.nan, torch.inf])
+    offset.requires_grad_()
+    pooled = ops.DeformRoIPool(2)(features, rois, offset)
+    assert (pooled == 0).tolist() == [[[[True, True], [False, False]]] * 2]
+    pooled.sum().backward()
+    assert features.grad.isfinite().all()
+
+
 @pytest.mark.parametrize('layer_type', [DeformRoIPoolPack, ModulatedDeformRoIPoolPack])
 def test_deform_roi_pool_packs_learn_to_move_their_bins(layer_type, device):
     layer = layer_type(7, output_channels=4, deform_fc_channels=8, spatial_scale=1 / 4).to(device)
