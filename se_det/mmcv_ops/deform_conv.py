@@ -1,6 +1,7 @@
 """Deformable convolution, versions 1 and 2."""
 
 import torch
+import torch.nn.functional as F
 import torchvision.ops  # noqa: F401  (registers the kernels used below as torch.ops.torchvision)
 from torch import Tensor
 
@@ -130,8 +131,9 @@ def modulated_deform_conv_forward(
         weight: ``(O, C / group, kernel_h, kernel_w)``.
         bias: ``(O,)``, not read unless ``with_bias``.
         ones: scratch space of mmcv's kernel, not used; like ``columns``.
-        offset: ``(N, 2 * deformable_group * kernel_h * kernel_w, H', W')``, y and x in turn.
-        mask: ``(N, deformable_group * kernel_h * kernel_w, H', W')``, the modulation.
+        offset: ``(N, 2 * deformable_group * kernel_h * kernel_w, H', W')``, y and x in turn; of a
+            larger map, as many numbers from its beginning.
+        mask: ``(N, deformable_group * kernel_h * kernel_w, H', W')``, the modulation; or larger.
         output: ``(N, O, H', W')``.
         columns: see ``ones``.
         kernel_h: kernel height; ``kernel_w`` its width. The weight's shape says the same.
@@ -147,6 +149,7 @@ def modulated_deform_conv_forward(
         with_bias: whether to add ``bias``.
     """
     geometry = (stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group, deformable_group)
+    offset, mask = (_from_beginning(tensor, output.shape[2:]) for tensor in (offset, mask))
     output.copy_(_deform_conv(input, weight, offset, mask, bias if with_bias else None, geometry))
 
 
@@ -179,13 +182,26 @@ def modulated_deform_conv_backward(
     """Gradient of `modulated_deform_conv_forward`, added to the five ``grad_`` tensors."""
     geometry = (stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group, deformable_group)
     bias = bias if with_bias else None
+    offset, mask = (_from_beginning(tensor, grad_output.shape[2:]) for tensor in (offset, mask))
     grads = _deform_conv_backward(grad_output, input, weight, offset, mask, bias, geometry)
     grad_input += grads[0]
     grad_weight += grads[1]
-    grad_offset += grads[2]
-    grad_mask += grads[3]
+    for total, grad in ((grad_offset, grads[2]), (grad_mask, grads[3])):
+        numbers = grad.flatten(1)
+        beyond = total[0].numel() - numbers.shape[1]
+        total += F.pad(numbers, (0, beyond)).view_as(total)
     if with_bias:
         grad_bias += grads[4]
+
+
+def _from_beginning(tensor, size) -> Tensor:
+    """The numbers of an offset or a mask that mmcv reads for an output of a size.
+
+    It counts them off by the output's size and does not ask for the map's own. In DyHead, the map
+    belongs to a level of twice the size, and published weights were trained so.
+    """
+    numbers = tensor.flatten(1)[:, : tensor.shape[1] * size.numel()]
+    return numbers.unflatten(1, (tensor.shape[1], *size))
 
 
 def _deform_conv(input, weight, offset, mask, bias, geometry) -> Tensor:

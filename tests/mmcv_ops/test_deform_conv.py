@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmcv import ops
+from mmdet.models.necks import DyHead
 from torch.autograd import gradcheck
 
 
@@ -66,3 +67,28 @@ def test_deform_conv2d_takes_a_sample_that_is_nowhere_to_lie_outside(random, dev
         torch.testing.assert_close(*results)
         grads = [torch.autograd.grad(result.sum(), [x, weight]) for result in results]
         torch.testing.assert_close(*grads)
+
+
+def test_modulated_deform_conv2d_reads_a_larger_offset_from_its_beginning(random):
+    x, weight = random(2, 2, 3, 4), random(2, 2, 3, 3)
+    offset, mask = random(2, 18, 6, 8), random(2, 9, 6, 8)
+
+    def convolve(x, offset, mask):
+        return ops.modulated_deform_conv2d(x, offset, mask, weight, None, 1, 1)
+
+    as_read = (
+        offset.reshape(2, -1)[:, : 18 * 3 * 4].view(2, 18, 3, 4),
+        mask.reshape(2, -1)[:, : 9 * 3 * 4].view(2, 9, 3, 4),
+    )
+    torch.testing.assert_close(convolve(x, offset, mask), convolve(x, *as_read))
+    assert gradcheck(convolve, (x, offset, mask), fast_mode=True)
+
+
+@pytest.mark.filterwarnings('ignore:In MMCV v1.4.4:UserWarning')
+def test_dyhead_convolves_levels_of_different_sizes_by_one_offset():
+    neck = DyHead(16, 16, num_blocks=2, zero_init_offset=False)
+    levels = [torch.randn(2, 16, size, size, requires_grad=True) for size in (8, 4, 2)]
+    outputs = neck(levels)
+    assert [output.shape for output in outputs] == [level.shape for level in levels]
+    sum(output.square().sum() for output in outputs).backward()
+    assert all(level.grad.abs().sum() > 0 for level in levels)
