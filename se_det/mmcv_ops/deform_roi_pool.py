@@ -39,7 +39,7 @@ def deform_roi_pool_forward(
     output.zero_()
     for chosen, bins, grid in _bins(rois, offset, size, spatial_scale, sampling_ratio, gamma):
         total = sum(interpolate(input, points) for points in _samples(bins, grid))
-        average = total / prod(grid)
+        average = (total / prod(grid)).to(output)  # autocast computes it in float32
         output[chosen] = average.view(-1, *size, input.shape[1]).movedim(-1, 1)
 
 

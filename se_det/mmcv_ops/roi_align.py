@@ -54,11 +54,12 @@ def roi_align_forward(
         height, width = aligned_height * down, aligned_width * across
         # As many bins as there are samples, each with a single one: all samples in their places.
         samples = _align(input, rois[chosen], spatial_scale, height, width, 1, aligned)
-        output[chosen], index = F.max_pool2d(samples, (down, across), return_indices=True)
+        values, index = F.max_pool2d(samples, (down, across), return_indices=True)
         x, y = start[chosen, :, None, None, None].unbind(1)
         pitch_x, pitch_y = extent[chosen, :, None, None, None].unbind(1)
-        argmax_x[chosen] = x + (index % width + 0.5) * pitch_x / width
-        argmax_y[chosen] = y + (index // width + 0.5) * pitch_y / height
+        output[chosen] = values.to(output)
+        argmax_x[chosen] = x + (index % width).to(x).add(0.5) * pitch_x / width
+        argmax_y[chosen] = y + (index // width).to(y).add(0.5) * pitch_y / height
 
 
 def roi_align_backward(
@@ -78,12 +79,13 @@ def roi_align_backward(
     if pool_mode == ROI_ALIGN_MAXIMUM:
         # Each channel has its maximum elsewhere, so each becomes an image of its own.
         images, channels, height, width = grad_input.shape
-        plane = rois[:, :1] * channels + torch.arange(channels, device=rois.device)
+        exact = torch.promote_types(rois.dtype, torch.float32)  # half precision counts to 2048 only
+        plane = rois[:, :1].to(exact) * channels + torch.arange(channels, device=rois.device)
         plane = plane[:, :, None, None].expand_as(argmax_x)
         places = torch.stack([argmax_x, argmax_y], dim=-1)
-        points = points_at(plane[..., None], places).flatten(0, -2)
+        points = points_at(plane[..., None], places.to(exact)).flatten(0, -2)
         planes = (images * channels, 1, height, width)
-        grad_planes = interpolate_backward(grad_output.reshape(-1, 1), points, planes)
+        grad_planes = interpolate_backward(grad_output.reshape(-1, 1).to(exact), points, planes)
         grad_input += grad_planes.view_as(grad_input)
         return
     size = (aligned_height, aligned_width)

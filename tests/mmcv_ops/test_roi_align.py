@@ -71,3 +71,10 @@ def test_roi_align_gradient_of_uneven_bins(random, aligned, sampling_ratio, pool
     rois = torch.tensor([[0, 1.3, 0.4, 9.1, 11.7], [1, 2.2, 3.1, 7.9, 6.3]], dtype=torch.float64)
     layer = ops.RoIAlign((2, 3), 0.5, sampling_ratio, pool_mode, aligned)
     assert gradcheck(lambda features: layer(features, rois), random(2, 2, 6, 7), fast_mode=True)
+
+
+def test_roi_align_by_maximum_of_many_channels_in_half_precision():
+    features = torch.rand(1, 4100, 3, 3, dtype=torch.float16).requires_grad_()
+    rois = torch.tensor([[0, 0.5, 0.5, 2.5, 2.5]], dtype=torch.float16)
+    ops.RoIAlign(1, sampling_ratio=2, pool_mode='max')(features, rois).sum().backward()
+    assert (features.grad.sum((2, 3)) == 1).all()  # each channel's own: samples at pixel centres
