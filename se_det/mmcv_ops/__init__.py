@@ -1,0 +1,125 @@
+"""mmcv's compiled operators, on torch and torchvision kernels.
+
+mmdet imports ``mmcv.ops`` everywhere, and ``mmcv.ops`` imports the compiled module ``mmcv._ext``,
+which ``mmcv-lite`` does not contain. `install` puts this module under that name, so that mmdet runs
+without a compiler. Each operator has the name, the arguments and the calling convention (results
+written into tensors that the caller allocated) of its namesake in mmcv 2.1, on CPU and CUDA
+tensors. Every other operator raises an error when it is called, not when it is imported. Where
+mmcv's own compiled module is installed, it is used and this one stays away.
+"""
+
+import importlib.util
+import sys
+from collections.abc import Callable
+
+from se_det.errors import UsageError
+from se_det.mmcv_ops.boxes import bbox_overlaps, nms, nms_match, softnms
+from se_det.mmcv_ops.carafe import (
+    carafe_backward,
+    carafe_forward,
+    carafe_naive_backward,
+    carafe_naive_forward,
+)
+from se_det.mmcv_ops.deform_attention import ms_deform_attn_backward, ms_deform_attn_forward
+from se_det.mmcv_ops.deform_conv import (
+    deform_conv_backward_input,
+    deform_conv_backward_parameters,
+    deform_conv_forward,
+    modulated_deform_conv_backward,
+    modulated_deform_conv_forward,
+)
+from se_det.mmcv_ops.deform_roi_pool import deform_roi_pool_backward, deform_roi_pool_forward
+from se_det.mmcv_ops.focal_loss import (
+    sigmoid_focal_loss_backward,
+    sigmoid_focal_loss_forward,
+    softmax_focal_loss_backward,
+    softmax_focal_loss_forward,
+)
+from se_det.mmcv_ops.masked_conv import masked_col2im_forward, masked_im2col_forward
+from se_det.mmcv_ops.roi_align import roi_align_backward, roi_align_forward
+from se_det.mmcv_ops.roi_pool import roi_pool_backward, roi_pool_forward
+from se_det.mmcv_ops.sync_bn import (
+    sync_bn_backward_data,
+    sync_bn_backward_param,
+    sync_bn_forward_mean,
+    sync_bn_forward_output,
+    sync_bn_forward_var,
+)
+
+__all__ = [
+    'MMCV_EXTENSION',
+    'bbox_overlaps',
+    'carafe_backward',
+    'carafe_forward',
+    'carafe_naive_backward',
+    'carafe_naive_forward',
+    'deform_conv_backward_input',
+    'deform_conv_backward_parameters',
+    'deform_conv_forward',
+    'deform_roi_pool_backward',
+    'deform_roi_pool_forward',
+    'install',
+    'masked_col2im_forward',
+    'masked_im2col_forward',
+    'modulated_deform_conv_backward',
+    'modulated_deform_conv_forward',
+    'ms_deform_attn_backward',
+    'ms_deform_attn_forward',
+    'nms',
+    'nms_match',
+    'roi_align_backward',
+    'roi_align_forward',
+    'roi_pool_backward',
+    'roi_pool_forward',
+    'sigmoid_focal_loss_backward',
+    'sigmoid_focal_loss_forward',
+    'softmax_focal_loss_backward',
+    'softmax_focal_loss_forward',
+    'softnms',
+    'sync_bn_backward_data',
+    'sync_bn_backward_param',
+    'sync_bn_forward_mean',
+    'sync_bn_forward_output',
+    'sync_bn_forward_var',
+]
+
+MMCV_EXTENSION = 'mmcv._ext'
+
+
+def install() -> bool:
+    """Make ``import mmcv.ops`` work where mmcv has no compiled extension.
+
+    Returns:
+        True if this module now stands in for the extension, False if mmcv brings its own.
+
+    Raises:
+        UsageError: neither ``mmcv`` nor ``mmcv-lite`` is installed.
+    """
+    if importlib.util.find_spec('mmcv') is None:
+        raise UsageError(
+            'se_det needs mmcv, and none is installed. Without a compiler: pip install '
+            '"se_det[lite]"; with mmcv\'s own compiled operators: pip install "se_det[full]".'
+        )
+    this_module = sys.modules[__name__]
+    if sys.modules.get(MMCV_EXTENSION) is not this_module:
+        if importlib.util.find_spec(MMCV_EXTENSION) is not None:
+            return False
+        sys.modules[MMCV_EXTENSION] = this_module
+        sys.modules['mmcv']._ext = this_module  # as an import of the submodule would leave it
+    return True
+
+
+def __getattr__(name: str) -> Callable:
+    """Stand in for an operator that this module does not have; the call raises, not the import."""
+    if name.startswith('__'):
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+    def not_covered(*args, **kwargs) -> None:
+        raise NotImplementedError(
+            f'the mmcv operator "{name}" needs mmcv\'s compiled extension, which mmcv-lite does '
+            'not contain and se_det does not replace. Install the full mmcv: pip uninstall '
+            'mmcv-lite, then pip install "se_det[full]".'
+        )
+
+    not_covered.__name__ = name
+    return not_covered

@@ -1,0 +1,99 @@
+"""Multi-scale deformable attention.
+
+On CPU tensors mmcv's layer computes it in plain torch; the operator serves the layer on CUDA ones.
+"""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mmcv import ops
+from mmcv.ops.multi_scale_deform_attn import (
+    MultiScaleDeformableAttnFunction,
+    multi_scale_deformable_attn_pytorch,
+)
+from torch.autograd import gradcheck
+
+IM2COL_STEP = 64
+
+
+def attend(value, shapes, locations, weights):
+    areas = shapes.prod(1)
+    starts = areas.cumsum(0) - areas
+    arguments = (value, shapes, starts, locations, weights, IM2COL_STEP)
+    return MultiScaleDeformableAttnFunction.apply(*arguments)
+
+
+def test_multi_scale_deformable_attention_as_recorded(golden, assert_close):
+    case = golden('msda')
+    assert_close(multi_scale_deformable_attn_pytorch(case.v, case.sh, case.l, case.a), case.y)
+    assert_close(attend(case.v, case.sh, case.l, case.a), case.y)
+
+
+def test_multi_scale_deformable_attention_gradients_as_of_plain_torch(golden, assert_close):
+    case = golden('msda')
+    leaves = [leaf.requires_grad_() for leaf in (case.v, case.l, case.a)]
+    plain = multi_scale_deformable_attn_pytorch(case.v, case.sh, case.l, case.a)
+    expected = torch.autograd.grad(plain.square().sum(), leaves)
+    result = attend(case.v, case.sh, case.l, case.a)
+    gradients = torch.autograd.grad(result.square().sum(), leaves)
+    for actual, gradient in zip(gradients, expected, strict=True):
+        assert_close(actual, gradient)
+
+
+def sample(plane, y, x):
+    """A map at a point, 0 outside: plain arithmetic on its four neighbours."""
+    height, width = plane.shape[:2]
+    result = 0
+    for row in (int(y // 1), int(y // 1) + 1):
+        for column in (int(x // 1), int(x // 1) + 1):
+            if 0 <= row < height and 0 <= column < width:
+                result = result + plane[row, column] * (1 - abs(y - row)) * (1 - abs(x - column))
+    return result
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(
+    st.lists(st.tuples(st.integers(1, 4), st.integers(1, 4)), min_size=1, max_size=3),
+    st.integers(1, 2),
+    st.integers(1, 3),
+    st.integers(1, 3),
+)
+def test_multi_scale_deformable_attention_as_a_loop(sizes, heads, queries, points):
+    shapes = torch.tensor(sizes)
+    value = torch.randn(2, shapes.prod(1).sum(), heads, 3, dtype=torch.float64)
+    locations = 1.5 * torch.rand(2, queries, heads, len(sizes), points, 2).double() - 0.25
+    weights = torch.rand(2, queries, heads, len(sizes), points, dtype=torch.float64)
+    expected = torch.zeros(2, queries, heads, 3, dtype=torch.float64)
+    start = 0
+    for level, (height, width) in enumerate(sizes):
+        maps = value[:, start : start + height * width].unflatten(1, (height, width))
+        start += height * width
+        for n, q, h, p in torch.cartesian_prod(*map(torch.arange, (2, queries, heads, points))):
+            x, y = (locations[n, q, h, level, p] * torch.tensor([width, height]) - 0.5).tolist()
+            expected[n, q, h] += weights[n, q, h, level, p] * sample(maps[n, :, :, h], y, x)
+    torch.testing.assert_close(attend(value, shapes, locations, weights), expected.flatten(2))
+
+
+def test_multi_scale_deformable_attention_gradient(random, device):
+    shapes = torch.tensor([[3, 4], [2, 2]], device=device)
+    leaves = [random(2, 16, 2, 3), 1.5 * random(2, 3, 2, 2, 2, 2) - 0.25, random(2, 3, 2, 2, 2)]
+    leaves = [leaf.detach().to(device).requires_grad_() for leaf in leaves]
+    assert gradcheck(lambda v, locations, w: attend(v, shapes, locations, w), leaves)
+
+
+@pytest.mark.parametrize('reference', [2, 4], ids=['points', 'boxes'])
+def test_multi_scale_deformable_attention_layer_learns(device, reference):
+    layer = ops.MultiScaleDeformableAttention(16, num_heads=2, num_levels=2, batch_first=True)
+    layer.to(device)
+    shapes = torch.tensor([[6, 8], [3, 4]], device=device)
+    result = layer(
+        query=torch.randn(2, 5, 16, device=device),
+        value=torch.randn(2, 60, 16, device=device),
+        reference_points=torch.rand(2, 5, 2, reference, device=device),
+        spatial_shapes=shapes,
+        level_start_index=torch.tensor([0, 48], device=device),
+    )
+    assert result.shape == (2, 5, 16)
+    result.square().sum().backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in layer.parameters())

@@ -1,0 +1,74 @@
+"""Deformable RoI pooling, on the boxes and by the samples of RoIAlign."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mmcv import ops
+from mmcv.ops.deform_roi_pool import DeformRoIPoolPack, ModulatedDeformRoIPoolPack
+from torch.autograd import gradcheck
+
+PLACES = st.integers(-32, 160).map(lambda sixteenths: sixteenths / 16)
+SPANS = st.tuples(PLACES, st.integers(4, 128)).map(lambda span: (span[0], span[0] + span[1] / 16))
+BOXES = st.tuples(SPANS, SPANS).map(lambda xy: [xy[0][0], xy[1][0], xy[0][1], xy[1][1]])
+GAMMA = 0.25
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(
+    st.lists(st.tuples(st.integers(0, 1), BOXES), max_size=3),
+    st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    st.sampled_from([0.5, 1.0]),
+    st.integers(0, 3),
+    st.booleans(),
+)
+def test_deform_roi_pool_as_a_loop(samples_of_bins, boxes, size, scale, sampling_ratio, moves):
+    features = torch.rand(2, 2, 6, 7, dtype=torch.float64)
+    rois = torch.tensor([[image, *box] for image, box in boxes], dtype=torch.float64)
+    rois = rois.view(-1, 5)
+    offset = torch.randn(len(rois), 2, *size, dtype=torch.float64) if moves else None
+    result = ops.DeformRoIPool(size, scale, sampling_ratio, GAMMA)(features, rois, offset)
+    for index, (image, box) in enumerate(boxes):
+        moved = GAMMA * offset[index].numpy() if moves else None
+        for plane, pooled in zip(features[image], result[index], strict=True):
+            bins = samples_of_bins(plane, box, size, scale, sampling_ratio, True, moved)
+            expected = np.array([[np.mean(samples) for samples in row] for row in bins])
+            np.testing.assert_allclose(pooled, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize('sampling_ratio', [0, 2])
+def test_deform_roi_pool_gradient(random, device, sampling_ratio):
+    # Inside, across each border, and without area.
+    rois = [[0, 1.3, 0.4, 9.1, 11.7], [1, -5.1, -4.3, 20.2, 17.9], [1, 3, 3, 3, 3]]
+    rois = torch.tensor(rois, dtype=torch.float64, device=device)
+    layer = ops.DeformRoIPool((2, 3), 0.5, sampling_ratio, GAMMA)
+    leaves = [2 * random(2, 2, 6, 7) - 1, 2 * random(3, 2, 2, 3) - 1]
+    features, offset = (leaf.detach().to(device).requires_grad_() for leaf in leaves)
+    assert gradcheck(
+        lambda *leaves: layer(leaves[0], rois, leaves[1]), (features, offset), fast_mode=True
+    )
+    assert gradcheck(lambda features: layer(features, rois), features, fast_mode=True)
+
+
+def test_deform_roi_pool_takes_a_bin_that_is_nowhere_to_lie_outside(random):
+    features, rois = random(1, 2, 6, 7), torch.tensor([[0, 1, 1, 5, 5]], dtype=torch.float64)
+    offset = torch.zeros(1, 2, 2, 2, dtype=torch.float64)
+    offset[0, 0, 0] = torch.tensor([torch.nan, torch.inf])
+    offset.requires_grad_()
+    pooled = ops.DeformRoIPool(2)(features, rois, offset)
+    assert (pooled == 0).tolist() == [[[[True, True], [False, False]]] * 2]
+    pooled.sum().backward()
+    assert features.grad.isfinite().all()
+
+
+@pytest.mark.parametrize('layer_type', [DeformRoIPoolPack, ModulatedDeformRoIPoolPack])
+def test_deform_roi_pool_packs_learn_to_move_their_bins(layer_type, device):
+    layer = layer_type(7, output_channels=4, deform_fc_channels=8, spatial_scale=1 / 4).to(device)
+    features = torch.randn(2, 4, 16, 16, device=device, requires_grad=True)
+    rois = torch.tensor([[0, 3, 5, 40, 30], [1, 10, 10, 60, 62.0]], device=device)
+    pooled = layer(features, rois)
+    assert pooled.shape == (2, 4, 7, 7)
+    pooled.square().sum().backward()
+    assert features.grad.abs().sum() > 0
+    assert layer.offset_fc[-1].weight.grad.abs().sum() > 0
