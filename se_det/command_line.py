@@ -30,6 +30,12 @@ class KeyValues(DictAction):
             parser.error(f'{option_string} takes KEY=VALUE, brackets in pairs; got: {found}')
 
 
+def height_and_width(text: str) -> tuple[int, int]:
+    """Parse an image size like ``800x1344``."""
+    height, width = text.split('x')
+    return int(height), int(width)
+
+
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that ``tools/train.py`` and ``tools/test.py`` share, named as in mmdet."""
     parser.add_argument('--work-dir', help='folder for logs; default work_dirs/<config name>')

@@ -1,33 +1,56 @@
 #!/usr/bin/env python3
-"""Time SE backbones beside their peers: tools/benchmark.py --mode train --size 512 832."""
+"""Time SE backbones beside their peers: tools/benchmark.py --mode train --size 512x832."""
 
 import argparse
 import json
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 
-from se_det.analysis.benchmark import as_table, benchmark
-from se_det.command_line import usage_errors_alone
+from se_det.analysis.benchmark import BACKBONES, PRECISIONS, Setting, as_table, benchmark
+from se_det.analysis.benchmark_plot import plot
+from se_det.command_line import height_and_width, usage_errors_alone
 
 
 def main() -> None:
     """Parse the arguments, measure, print."""
     parser = argparse.ArgumentParser(description='Time and memory of backbones, side by side')
-    parser.add_argument('--depth', type=int, choices=(50, 101, 152), default=50)
+    parser.add_argument('--backbone', choices=BACKBONES, default='r50')
     parser.add_argument('--mode', choices=('train', 'inference'), default='train')
-    parser.add_argument('--batch', type=int, default=1)
-    parser.add_argument('--size', type=int, nargs=2, default=(512, 832), metavar=('H', 'W'))
+    parser.add_argument('--detector', action='store_true', help='within a whole Faster R-CNN')
+    parser.add_argument('--batch', type=int, nargs='+', default=[1])
+    parser.add_argument(
+        '--size', type=height_and_width, nargs='+', default=[(512, 832)], metavar='HxW'
+    )
     parser.add_argument('--rounds', type=int, default=11)
     parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
+    parser.add_argument('--precision', choices=PRECISIONS, default='fp32')
+    parser.add_argument('--channels-last', action='store_true')
+    parser.add_argument('--compiled', action='store_true', help='under torch.compile too')
     parser.add_argument('--only', nargs='+', default=(), help='parts of the names of contenders')
     parser.add_argument('--json', metavar='FILE', help='write the figures here too')
-    arguments = vars(parser.parse_args())
-    json_file = arguments.pop('json')
+    parser.add_argument('--plot', metavar='FILE', help='draw time by size and batch here')
+    args = parser.parse_args()
+    costs = []
     with usage_errors_alone():
-        costs = benchmark(**arguments)
-        print(as_table(costs))
-        if json_file:
-            Path(json_file).write_text(json.dumps([asdict(cost) for cost in costs], indent=1))
+        for batch, size in product(args.batch, args.size):
+            setting = Setting(
+                backbone=args.backbone,
+                mode=args.mode,
+                detector=args.detector,
+                batch=batch,
+                size=size,
+                precision=args.precision,
+                channels_last=args.channels_last,
+                device=args.device,
+            )
+            found = benchmark(setting, args.rounds, args.compiled, args.only)
+            print(f'{setting}\n\n{as_table(found)}\n', flush=True)
+            costs += found
+            if args.json:
+                Path(args.json).write_text(json.dumps([asdict(cost) for cost in costs], indent=1))
+            if args.plot:
+                plot(costs, args.plot)
 
 
 if __name__ == '__main__':

@@ -10,6 +10,9 @@ import torch
 from mmdet.models.backbones.resnet import Bottleneck
 from mmdet.models.layers import SELayer
 from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmengine.hub import get_config
+from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from se_det.errors import UsageError
@@ -17,6 +20,50 @@ from se_det.layers import folded_convolution
 
 PLAIN = 'mmdet ResNet'
 FROZEN = dict(frozen_stages=1, norm_eval=True)  # as in mmdet's configs
+BACKBONES = {
+    'r50': dict(depth=50),
+    'r101': dict(depth=101),
+    'r152': dict(depth=152),
+    'x50': dict(depth=50, groups=32, base_width=4),
+    'x101': dict(depth=101, groups=32, base_width=4),
+}
+WARM_UP = 2  # rounds
+PRECISIONS = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
+DETECTOR = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is measured.
+
+    Attributes:
+        backbone: a key of `BACKBONES`.
+        mode: ``'train'``, a forward and backward pass, or ``'inference'``.
+        detector: measure a whole Faster R-CNN with FPN instead of the backbone alone.
+        batch: images.
+        size: height and width of an image.
+        precision: a key of `PRECISIONS`; those below fp32 by autocast.
+        channels_last: whether images and weights lie with the channels last.
+        device: ``'cpu'`` or ``'cuda'``.
+    """
+
+    backbone: str = 'r50'
+    mode: str = 'train'
+    detector: bool = False
+    batch: int = 1
+    size: tuple[int, int] = (512, 832)
+    precision: str = 'fp32'
+    channels_last: bool = False
+    device: str = 'cpu'
+
+    def __str__(self) -> str:
+        height, width = self.size
+        what = f'Faster R-CNN {self.backbone}' if self.detector else self.backbone
+        layout = ', channels last' if self.channels_last else ''
+        return (
+            f'{what}, {self.mode}, {self.batch} x {height} x {width}, {self.precision}{layout}, '
+            f'{self.device}'
+        )
 
 
 @dataclass
@@ -25,113 +72,117 @@ class Cost:
 
     Attributes:
         name: the contender.
+        setting: what was measured.
         seconds: median time of a step.
-        ratio: median, over the rounds, of its time to mmdet's plain ResNet's in the same round.
-        saved_bytes: what a forward pass keeps for the backward pass, parameters not counted.
+        ratio: median, over the rounds, of its time to the plain backbone's in the same round.
+        saved_bytes: in training, what a forward pass keeps for the backward pass, parameters and
+            images not counted.
+        peak_bytes: on a GPU, the most that a step had allocated beyond the models and images.
     """
 
     name: str
+    setting: Setting
     seconds: float
     ratio: float
-    saved_bytes: int
+    saved_bytes: int | None = None
+    peak_bytes: int | None = None
 
 
-def contenders(depth: int) -> dict[str, Callable[[], nn.Module]]:
-    """Ways to have a ResNet and its SE twin, each from its library.
+def contenders(backbone: str) -> dict[str, Callable[[], nn.Module]]:
+    """Ways to have a backbone and its SE twin, each from its library.
 
     Args:
-        depth: 50, 101 or 152.
+        backbone: a key of `BACKBONES`.
 
     Returns:
         Names and what builds them; timm and mmpretrain are left out where they are not installed.
     """
-    cfg = dict(depth=depth, **FROZEN)
+    shape = BACKBONES[backbone]
+    depth, grouped = shape['depth'], 'groups' in shape
+    kind = 'ResNeXt' if grouped else 'ResNet'
+
+    def plain() -> nn.Module:
+        return MODELS.build(dict(type=kind, **shape, **FROZEN))
+
+    def ours(**se_cfg: bool) -> nn.Module:
+        return MODELS.build(dict(type=f'SE{kind}', se_cfg=se_cfg, **shape, **FROZEN))
+
     found = {
-        PLAIN: lambda: MODELS.build(dict(type='ResNet', **cfg)),
-        'mmdet ResNet, batch norm folded (the floor)': lambda: _folded(
-            MODELS.build(dict(type='ResNet', **cfg))
-        ),
-        'se_det SEResNet': lambda: MODELS.build(dict(type='SEResNet', **cfg)),
-        'se_det SEResNet, fused=False': lambda: MODELS.build(
-            dict(type='SEResNet', se_cfg=dict(fused=False), **cfg)
-        ),
-        "mmdet ResNet + mmdet's SELayer": lambda: _with_se_layers(
-            MODELS.build(dict(type='ResNet', **cfg))
-        ),
+        PLAIN: plain,
+        'the floor: batch norm folded, no SE': lambda: _folded(plain()),
+        'se_det': ours,
+        'se_det, fused=False': lambda: ours(fused=False),
+        "mmdet ResNet + mmdet's SELayer": lambda: _with_se_layers(plain()),
     }
     try:
-        from mmpretrain.models import SEResNet
+        from mmpretrain.models import SEResNet, SEResNeXt
     except ImportError:
         pass
     else:
-        found['mmpretrain SEResNet'] = lambda: SEResNet(out_indices=(0, 1, 2, 3), **cfg)
+        widths = dict(groups=32, width_per_group=4) if grouped else {}
+        found['mmpretrain'] = lambda: (SEResNeXt if grouped else SEResNet)(
+            depth, out_indices=(0, 1, 2, 3), **widths, **FROZEN
+        )
     try:
         import timm
     except ImportError:
         pass
     else:
-        found['timm seresnet'] = lambda: _TimmBackbone(
-            timm.create_model(f'seresnet{depth}', features_only=True, out_indices=(1, 2, 3, 4))
+        name = f'seresnext{depth}_32x4d' if grouped else f'seresnet{depth}'
+        found['timm'] = lambda: _TimmBackbone(
+            timm.create_model(name, features_only=True, out_indices=(1, 2, 3, 4))
         )
     return found
 
 
 def benchmark(
-    depth: int,
-    mode: str,
-    batch: int,
-    size: tuple[int, int],
-    rounds: int,
-    device: str,
-    only: Sequence[str] = (),
+    setting: Setting, rounds: int, compiled: bool = False, only: Sequence[str] = ()
 ) -> list[Cost]:
     """Time all contenders, in a new order each round.
 
     Args:
-        depth: of the backbones.
-        mode: ``'train'``, a forward and backward pass, or ``'inference'``.
-        batch: images.
-        size: height and width of an image.
-        rounds: how often each contender is timed, after one round to warm up.
-        device: ``'cpu'`` or ``'cuda'``.
-        only: parts of the names of the contenders to time beside mmdet's ResNet; default all.
+        setting: what to measure.
+        rounds: how often each contender is timed, after `WARM_UP` rounds.
+        compiled: time each of them under torch.compile too.
+        only: parts of the names of the contenders to time beside mmdet's plain one; default all.
 
     Returns:
-        The costs, mmdet's plain ResNet first.
+        The costs, mmdet's plain backbone first.
 
     Raises:
         UsageError: no contender has such a name, there is no such device, or a number is below 1.
     """
-    if min(batch, rounds, *size) < 1:
+    if min(setting.batch, rounds, *setting.size) < 1:
         raise UsageError('batch, size and rounds must be 1 or more.')
-    if device == 'cuda' and not torch.cuda.is_available():
+    if setting.device == 'cuda' and not torch.cuda.is_available():
         raise UsageError('No GPU was found. Use --device cpu.')
-    builders = {
-        name: build
-        for name, build in contenders(depth).items()
-        if name == PLAIN or not only or any(part in name for part in only)
-    }
-    if only and len(builders) == 1:
-        raise UsageError(f'No contender {only}. Known: {", ".join(contenders(depth))}.')
+    known = contenders(setting.backbone)
+    chosen = [name for name in known if not only or any(part in name for part in only)]
+    if not chosen:
+        raise UsageError(f'No contender {" ".join(only)}. Known: {", ".join(known)}.')
     torch.manual_seed(0)
-    images = torch.randn(batch, 3, *size, device=device)
-    models = {name: _prepared(build(), device) for name, build in builders.items()}
-    step = {'train': _train_step, 'inference': _inference_step}[mode]
-    seconds: dict[str, list[float]] = {name: [] for name in models}
-    for round_number in range(rounds + 1):
-        for name in random.sample(list(models), len(models)):
-            elapsed = _time(step, models[name], images)
-            if round_number:
-                seconds[name].append(elapsed)
-    baseline = seconds[PLAIN]
+    images = torch.randn(setting.batch, 3, *setting.size, device=setting.device)
+    if setting.channels_last:
+        images = images.contiguous(memory_format=torch.channels_last)
+    runs = {}
+    for name in dict.fromkeys([PLAIN, *chosen]):
+        runs[name] = _Run(known[name](), images, setting)
+        if compiled:
+            runs[f'{name}, compiled'] = _Run(torch.compile(known[name]()), images, setting)
+    for round_number in range(WARM_UP + rounds):
+        for run in random.sample(list(runs.values()), len(runs)):
+            run.step(timed=round_number >= WARM_UP)
+    baseline = runs[PLAIN].seconds
     return [
         Cost(
             name=name,
-            seconds=statistics.median(found),
-            ratio=statistics.median(a / b for a, b in zip(found, baseline, strict=True)),
-            saved_bytes=saved_bytes(models[name], images) if mode == 'train' else 0,
+            setting=setting,
+            seconds=statistics.median(run.seconds),
+            ratio=statistics.median(a / b for a, b in zip(run.seconds, baseline, strict=True)),
+            saved_bytes=run.saved_bytes(),
+            peak_bytes=run.peak_bytes,
         )
-        for name, found in seconds.items()
+        for name, run in runs.items()
     ]
 
 
@@ -150,51 +201,128 @@ def saved_bytes(model: nn.Module, images: Tensor) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        outputs = model(images)
-    del outputs
+        output = model(images)
+    del output
     return sum(kept.values())
 
 
 def as_table(costs: list[Cost]) -> str:
-    """A Markdown table of costs."""
-    saved = costs[0].saved_bytes
-    lines = [
-        '| backbone | s | to plain | kept for backward, MB | to plain |',
-        '|---|---|---|---|---|',
-    ]
-    for cost in costs:
-        memory = f'{cost.saved_bytes / 1e6:.0f} | {cost.saved_bytes / saved:.3f}' if saved else '|'
-        lines.append(f'| {cost.name} | {cost.seconds:.3f} | {cost.ratio:.3f} | {memory} |')
+    """A Markdown table of costs, all of one setting."""
+    lines = ['| backbone | s | to plain |', '|---|---|---|']
+    lines += [f'| {cost.name} | {cost.seconds:.3f} | {cost.ratio:.3f} |' for cost in costs]
+    for title, key in (
+        ('kept for backward, MB', 'saved_bytes'),
+        ('peak memory, MB', 'peak_bytes'),
+    ):
+        figures = [getattr(cost, key) for cost in costs]
+        if figures[0]:
+            cells = [
+                f' {figure / 1e6:.0f} | {figure / figures[0]:.3f} |' if figure else ' | |'
+                for figure in figures
+            ]
+            cells = [f' {title} | to plain |', '---|---|', *cells]
+            lines = [line + cell for line, cell in zip(lines, cells, strict=True)]
     return '\n'.join(lines)
 
 
-def _time(step: Callable[[nn.Module, Tensor], None], model: nn.Module, images: Tensor) -> float:
-    if images.is_cuda:
+class _Run:
+    """One contender: its model, and its times so far."""
+
+    def __init__(self, backbone: nn.Module, images: Tensor, setting: Setting) -> None:
+        wrapper = _WithinFasterRCNN if setting.detector else _Alone
+        self._model = _prepared(wrapper(backbone), setting)
+        self._images = images
+        self._train = setting.mode == 'train'
+        self._autocast = dict(
+            device_type=setting.device,
+            dtype=PRECISIONS[setting.precision],
+            enabled=setting.precision != 'fp32',
+        )
+        self.seconds: list[float] = []
+        self.peak_bytes: int | None = None
+
+    def step(self, timed: bool) -> None:
+        """A training or inference step."""
+        before = self._synchronize()
+        start = time.perf_counter()
+        with torch.set_grad_enabled(self._train):
+            with torch.autocast(**self._autocast):
+                output = self._model(self._images)
+            if self._train:
+                output.backward()
+        peak = self._synchronize()
+        if timed:
+            self.seconds.append(time.perf_counter() - start)
+        if self._images.is_cuda:
+            self.peak_bytes = peak - before
+        self._model.zero_grad(set_to_none=True)
+
+    def saved_bytes(self) -> int | None:
+        """As `saved_bytes`, in training."""
+        if not self._train:
+            return None
+        with torch.autocast(**self._autocast):
+            return saved_bytes(self._model, self._images)
+
+    def _synchronize(self) -> int:
+        """Wait for a GPU; the most that was allocated on it since the last call."""
+        if not self._images.is_cuda:
+            return 0
         torch.cuda.synchronize()
-    start = time.perf_counter()
-    step(model, images)
-    if images.is_cuda:
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
+        peak = torch.cuda.max_memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        return peak
 
 
-def _train_step(model: nn.Module, images: Tensor) -> None:
-    sum(output.square().mean() for output in model(images)).backward()
-    model.zero_grad(set_to_none=True)
-
-
-@torch.no_grad()
-def _inference_step(model: nn.Module, images: Tensor) -> None:
-    model(images)
-
-
-def _prepared(model: nn.Module, device: str) -> nn.Module:
-    """On the device, in training mode, and with batch norms that leave no branch at zero."""
-    model.to(device).train()
+def _prepared(model: nn.Module, setting: Setting) -> nn.Module:
+    """In its place and mode, and with batch norms that leave no branch at zero."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.2, 0.6)
-    return model
+    if setting.channels_last:
+        model.to(memory_format=torch.channels_last)
+    return model.to(setting.device).train(setting.mode == 'train')
+
+
+class _Alone(nn.Module):
+    """A backbone; in training mode, with a loss behind it."""
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, images: Tensor) -> Tensor | Sequence[Tensor]:
+        maps = self.backbone(images)
+        return sum(x.square().mean() for x in maps) if self.training else maps
+
+
+class _WithinFasterRCNN(nn.Module):
+    """A backbone within mmdet's Faster R-CNN with FPN; in training mode, its loss."""
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.detector = MODELS.build(get_config(DETECTOR).model)
+        self.detector.backbone = backbone
+
+    def forward(self, images: Tensor) -> Tensor | list[DetDataSample]:
+        samples = [_sample(images) for _ in images]
+        if self.training:
+            loss, _ = self.detector.parse_losses(self.detector.loss(images, samples))
+            return loss
+        return self.detector.predict(images, samples, rescale=False)
+
+
+def _sample(images: Tensor) -> DetDataSample:
+    """Eight objects of a size, spread over an image."""
+    height, width = images.shape[2:]
+    x, y = torch.meshgrid(torch.arange(4), torch.arange(2), indexing='xy')
+    corners = torch.stack([x, y, x + 0.75, y + 0.75], dim=-1).view(-1, 4)
+    boxes = corners * torch.tensor([width / 4, height / 2] * 2)
+    sample = DetDataSample(metainfo=dict(img_shape=(height, width), scale_factor=(1.0, 1.0)))
+    sample.gt_instances = InstanceData(
+        bboxes=boxes.to(images.device), labels=torch.arange(8, device=images.device)
+    )
+    return sample
 
 
 def _with_se_layers(resnet: nn.Module) -> nn.Module:

@@ -1,27 +1,70 @@
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 
-from se_det.analysis.benchmark import PLAIN, as_table, benchmark, contenders
+from se_det.analysis.benchmark import PLAIN, Setting, as_table, benchmark, contenders
 from se_det.errors import UsageError
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = Setting(size=(128, 160))
 
 
 @pytest.mark.parametrize('mode', ['train', 'inference'])
 def test_all_contenders_are_timed_beside_the_plain_one(mode):
-    costs = benchmark(50, mode, batch=1, size=(64, 96), rounds=1, device='cpu')
-    assert [cost.name for cost in costs] == list(contenders(50))
+    costs = benchmark(replace(SMALL, mode=mode), rounds=1)
+    assert [cost.name for cost in costs] == list(contenders('r50'))
     assert costs[0].name == PLAIN and costs[0].ratio == 1
     assert all(cost.seconds > 0 for cost in costs)
     assert len(as_table(costs).splitlines()) == 2 + len(costs)
     if mode == 'train':
         saved = {cost.name: cost.saved_bytes / costs[0].saved_bytes for cost in costs}
-        assert saved['se_det SEResNet'] < 0.75
-        assert saved['se_det SEResNet, fused=False'] > 1.2
+        assert saved['se_det'] < 0.75
+        assert saved['se_det, fused=False'] > 1.2
+
+
+@pytest.mark.parametrize('mode', ['train', 'inference'])
+def test_a_whole_detector_in_half_precision(mode):
+    setting = replace(SMALL, backbone='x50', mode=mode, detector=True, precision='bf16')
+    costs = benchmark(replace(setting, channels_last=True), rounds=1, only=['se_det', 'floor'])
+    assert [cost.name for cost in costs] == list(contenders('x50'))[:4]
+    assert all(cost.seconds > 0 for cost in costs)
+
+
+@pytest.mark.parametrize('backbone', ['r50', 'x50'])
+def test_contenders_are_the_same_network(backbone):
+    images = torch.randn(1, 3, 64, 64)
+    shapes = {
+        name: [x.shape for x in build()(images)] for name, build in contenders(backbone).items()
+    }
+    assert len(shapes) >= 5
+    assert all(shape == shapes[PLAIN] for shape in shapes.values())
+
+
+def test_the_tool_writes_table_figures_and_plot(tmp_path):
+    command = ['--size', '32x32', '64x64', '--batch', '1', '2', '--rounds', '1', '--only', 'floor']
+    outputs = ['--json', tmp_path / 'costs.json', '--plot', tmp_path / 'costs.png']
+    done = subprocess.run(
+        [sys.executable, ROOT / 'tools/benchmark.py', *command, *outputs],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert 'r50, train, 2 x 64 x 64, fp32, cpu' in done.stdout
+    assert done.stdout.count('| mmdet ResNet |') == 4
+    costs = json.loads((tmp_path / 'costs.json').read_text())
+    assert [cost['setting']['size'] for cost in costs[::2]] == [[32, 32], [64, 64]] * 2
+    assert (tmp_path / 'costs.png').stat().st_size > 10_000
 
 
 @torch.no_grad()
 def test_the_floor_computes_what_the_plain_one_does():
     torch.manual_seed(0)
-    plain, folded = (build() for build in list(contenders(50).values())[:2])
+    plain, folded = (build() for build in list(contenders('r50').values())[:2])
     folded.load_state_dict(plain.state_dict())
     for model in (plain, folded):
         model.train()
@@ -32,14 +75,15 @@ def test_the_floor_computes_what_the_plain_one_does():
 
 def test_an_unknown_contender():
     with pytest.raises(UsageError, match='Known: mmdet ResNet'):
-        benchmark(50, 'train', 1, (64, 96), 1, 'cpu', only=['detectron'])
+        benchmark(SMALL, 1, only=['detectron'])
 
 
 @pytest.mark.parametrize(
-    ('changed', 'message'), [(dict(rounds=0), '1 or more'), (dict(device='cuda'), 'No GPU')]
+    ('setting', 'rounds', 'message'),
+    [(SMALL, 0, '1 or more'), (replace(SMALL, device='cuda'), 1, 'No GPU')],
+    ids=['rounds', 'device'],
 )
-def test_what_cannot_be_measured(changed, message, monkeypatch):
+def test_what_cannot_be_measured(setting, rounds, message, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    arguments = dict(depth=50, mode='train', batch=1, size=(64, 96), rounds=1, device='cpu')
     with pytest.raises(UsageError, match=message):
-        benchmark(**{**arguments, **changed})
+        benchmark(setting, rounds)
