@@ -301,7 +301,7 @@ class _WithinFasterRCNN(nn.Module):
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
-        self.detector = MODELS.build(get_config(DETECTOR).model)
+        self.detector = MODELS.build(dict(get_config(DETECTOR).model, _scope_='mmdet'))
         self.detector.backbone = backbone
 
     def forward(self, images: Tensor) -> Tensor | list[DetDataSample]:
@@ -318,7 +318,8 @@ def _sample(images: Tensor) -> DetDataSample:
     x, y = torch.meshgrid(torch.arange(4), torch.arange(2), indexing='xy')
     corners = torch.stack([x, y, x + 0.75, y + 0.75], dim=-1).view(-1, 4)
     boxes = corners * torch.tensor([width / 4, height / 2] * 2)
-    sample = DetDataSample(metainfo=dict(img_shape=(height, width), scale_factor=(1.0, 1.0)))
+    shapes = dict.fromkeys(('ori_shape', 'img_shape', 'pad_shape'), (height, width))
+    sample = DetDataSample(metainfo=dict(shapes, scale_factor=(1.0, 1.0)))
     sample.gt_instances = InstanceData(
         bboxes=boxes.to(images.device), labels=torch.arange(8, device=images.device)
     )
