@@ -1,7 +1,11 @@
 """The Triton kernels; without a GPU, in Triton's interpreter (see tests/conftest.py)."""
 
+import importlib
+
 import pytest
 import torch
+
+from se_det.layers.kernels import _kernels_on, kernels_for
 
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
 
@@ -40,3 +44,13 @@ def test_kernels_in_place_and_not_a_number(kernels):
     torch.testing.assert_close(
         x.flatten(), x.new_tensor([0, 2, torch.nan, torch.inf]), equal_nan=True
     )
+
+
+def test_without_a_gpu_or_triton_there_are_none(monkeypatch):
+    assert kernels_for(torch.zeros(1)) is None
+
+    def missing(name):
+        raise ModuleNotFoundError(name)
+
+    monkeypatch.setattr(importlib, 'import_module', missing)
+    assert _kernels_on.__wrapped__(torch.device('cuda')) is None
