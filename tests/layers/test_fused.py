@@ -110,6 +110,22 @@ def test_fused_blocks_agree_with_the_plain_composition(
     _assert_agree(block, x)
 
 
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(norm_cfg=dict(type='GN', num_groups=4)),
+        dict(dcn=dict(type='DCNv2', deform_groups=1)),
+        dict(plugins=[dict(cfg=dict(type='ContextBlock', ratio=1 / 4), position='after_conv2')]),
+    ],
+    ids=['GN', 'DCN', 'plugin'],
+)
+def test_the_lean_residual_where_nothing_folds(options):
+    torch.manual_seed(0)
+    block = SEBottleneck(64, 16, reduction=4, **options).eval()
+    _randomise(block)
+    _assert_agree(block, torch.randn(2, 64, 9, 11))
+
+
 @pytest.fixture
 def block():
     torch.manual_seed(0)
