@@ -7,7 +7,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from se_det.config_files import find_config, package_configs, read_config
+from se_det.config_files import find_config, inherited_name, read_config
 from se_det.errors import UsageError
 from se_det.swap import swap_backbone
 
@@ -42,17 +42,10 @@ def write_twin(config: str, out: str, **options: Any) -> str:
 
 
 def base_name(config: str, folder: Path) -> str:
-    """What a config in ``folder`` calls another as its ``_base_``.
-
-    MMDetection's own are called ``mmdet::...``, which holds on any machine.
-    """
+    """What a config in ``folder`` calls another as its ``_base_``."""
     if '::' in config:
-        return config
-    path = find_config(config).resolve()
-    zoo = package_configs('mmdet')
-    if path.is_relative_to(zoo):
-        return f'mmdet::{path.relative_to(zoo).as_posix()}'
-    return Path(os.path.relpath(path, folder.resolve())).as_posix()
+        return inherited_name(config)
+    return Path(os.path.relpath(find_config(config).resolve(), folder.resolve())).as_posix()
 
 
 def child_config(base: Config, twin: Config, name: str) -> str:

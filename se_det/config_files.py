@@ -1,6 +1,7 @@
 """Where config files are, and reading them with errors that say what to type next."""
 
 import difflib
+import re
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,16 +16,32 @@ def read_config(config: str | Path) -> Config:
     """Read a config file.
 
     Args:
-        config: as for `find_config`.
+        config: as for `find_config`. A package's config is read as one that inherits from it reads
+            it: mmengine adds the package's scope to it then.
 
     Raises:
         UsageError: the file is not there, or is no config.
     """
     path = find_config(config)
     try:
-        return Config.fromfile(path)
+        if '::' not in str(config):
+            return Config.fromfile(path)
+        cfg = Config.fromstring(f'_base_ = {inherited_name(config)!r}', '.py')
+        return Config(cfg.to_dict(), cfg_text=path.read_text(), filename=path)
     except Exception as error:  # a config is a program: it may raise anything
         raise UsageError(f'{config} cannot be read as a config: {error!r}') from error
+
+
+def inherited_name(config: str) -> str:
+    """What ``_base_`` has to call a package's config.
+
+    Before the first slash, mmengine takes letters and digits only, and not MMDetection's
+    ``gn+ws``; but another folder, and from there the way back.
+    """
+    package, _, name = config.partition('::')
+    name = name.removesuffix('.py') + '.py'
+    is_taken = re.fullmatch(r'\w+', name.partition('/')[0])
+    return f'{package}::{name if is_taken else f"_base_/../{name}"}'
 
 
 def find_config(config: str | Path) -> Path:

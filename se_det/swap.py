@@ -127,6 +127,7 @@ def swap_backbone(
 
 def _backbones(cfg: dict, path: str, scope: str) -> Iterator[Backbone]:
     """All that are of a class to swap or swapped, and what else is called a backbone."""
+    scope = cfg.get('_scope_', scope)
     for key, value in cfg.items():
         for place, inner in _dicts(f'{path}.{key}', value):
             cls = _class(inner, scope)

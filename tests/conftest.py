@@ -1,9 +1,11 @@
 """What several test files share."""
 
+import logging
 import os
 from pathlib import Path
 
 import pytest
+from mmengine.logging import MMLogger
 
 import se_det  # noqa: F401  (first of all: where mmcv is not compiled, mmcv.ops needs it)
 
@@ -19,3 +21,15 @@ def shared() -> Path:
             f'at {folder}; set SE_DET_SHARED to where it is.'
         )
     return folder
+
+
+@pytest.fixture
+def log():
+    """What is logged while a test runs, a text a message."""
+    texts = []
+    handler = logging.Handler()
+    handler.emit = lambda record: texts.append(record.getMessage())
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(handler)
+    yield texts
+    logger.removeHandler(handler)

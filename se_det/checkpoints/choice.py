@@ -104,7 +104,8 @@ def misfit(backbone: Mapping[str, Any], weights: PublicWeights) -> str | None:
         if found != value:
             return f'has {argument}={value}, not {found}'
     norm = _type(backbone.get('norm_cfg'), 'BN')
-    if infer_abbr(norm if inspect.isclass(norm) else MODELS.get(norm)) != 'bn':
+    layer = norm if inspect.isclass(norm) else MODELS.get(norm)
+    if layer is None or infer_abbr(layer) != 'bn':
         return f'has batch norm, not {norm}'
     convolution = _type(backbone.get('conv_cfg'), 'Conv2d')
     if convolution not in ('Conv', 'Conv2d'):
