@@ -97,9 +97,10 @@ def _text(prefix: str, value: Any, indent: int) -> str:
     opening, parts, closing = _parts(value)
     inside = ' ' * (indent + 4)
     all_parts = ', '.join(name + _on_one_line(part) for name, part in parts)
-    if len(inside + all_parts) <= LINE:
+    needs_comma = isinstance(value, tuple) and len(parts) == 1
+    if len(inside + all_parts) <= LINE and not needs_comma:
         lines = [all_parts]
-    elif len(parts) == 1 and not isinstance(value, tuple):
+    elif len(parts) == 1 and not needs_comma:
         lines = [_text(*parts[0], indent + 4)]
     else:
         lines = [_text(name, part, indent + 4) + ',' for name, part in parts]

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from mmengine.config import Config
 
@@ -97,6 +97,7 @@ CONFIGS = st.dictionaries(st.sampled_from(['a', 'b', 'model', 'train_cfg']), VAL
 
 
 @given(base=CONFIGS, changes=CONFIGS)
+@example(base={}, changes={'a': ({'type': 'x' * 99},)})
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_difference_can_be_written(base, changes, tmp_path_factory):
     folder = tmp_path_factory.mktemp('configs')
