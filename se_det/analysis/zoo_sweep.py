@@ -2,12 +2,13 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 import torch
 import torch.distributed
@@ -21,6 +22,7 @@ from se_det.errors import UsageError
 from se_det.swap import swap_backbone
 
 OK = 'ok'
+T = TypeVar('T')
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,10 @@ class Outcome:
     builds_plain: str | None = None
     builds: str | None = None
 
-    @property
-    def algorithm(self) -> str:
-        """Its folder; MMDetection has one for each algorithm."""
-        return self.config.partition('::')[2].partition('/')[0]
+
+def algorithm(config: str) -> str:
+    """The folder of a config; MMDetection has one for each algorithm."""
+    return config.partition('::')[2].partition('/')[0]
 
 
 def zoo_configs() -> list[str]:
@@ -56,19 +58,23 @@ def zoo_configs() -> list[str]:
     return sorted(f'mmdet::{name.as_posix()}' for name in names if '_base_' not in name.parts)
 
 
-def sweep(configs: Iterable[str], results: Path) -> Iterator[Outcome]:
+def sweep(
+    configs: Iterable[str], results: Path, check: Callable[[str], T], kind: type[T]
+) -> Iterator[T]:
     """Check configs, except those that an earlier sweep has checked.
 
     Args:
         configs: names, as `zoo_configs` gives them.
         results: a file of JSON lines, one for each outcome, to go on with.
+        check: what makes the outcome of a config.
+        kind: a dataclass, of which the outcomes are.
 
     Yields:
         The outcome of each config, earlier ones too.
     """
     results.parent.mkdir(parents=True, exist_ok=True)
     lines = results.read_text().splitlines() if results.exists() else []
-    known = {outcome.config: outcome for outcome in (Outcome(**json.loads(x)) for x in lines)}
+    known = {outcome.config: outcome for outcome in (kind(**json.loads(x)) for x in lines)}
     with results.open('a') as file, _process_group_of_one():
         for config in configs:
             if config not in known:
@@ -78,16 +84,16 @@ def sweep(configs: Iterable[str], results: Path) -> Iterator[Outcome]:
             yield known[config]
 
 
-def check(config: str) -> Outcome:
+def check_building(config: str) -> Outcome:
     """Read a config, make its SE twin, write that as a child and read it, build both models."""
     try:
         plain = read_config(config)
     except UsageError as error:
-        return Outcome(config, loads=_first_line(error))
+        return Outcome(config, loads=first_line(error))
     try:
         twin = swap_backbone(plain)
     except UsageError as error:
-        return Outcome(config, loads=OK, swaps=_first_line(error))
+        return Outcome(config, loads=OK, swaps=first_line(error))
     with TemporaryDirectory() as folder:
         child = Path(folder, 'child.py')
         child.write_text(child_config(plain, twin, inherited_name(config)))
@@ -103,54 +109,53 @@ def check(config: str) -> Outcome:
 
 
 def as_markdown(outcomes: list[Outcome]) -> str:
-    """Sum up: counts, then each config that does not do all, by reason."""
+    """Sum up: counts, then why configs do not do all, and how many."""
     swapped = [outcome for outcome in outcomes if outcome.swaps == OK]
-    counts = {
-        'twins made': len(swapped),
-        'written child loads as the twin': sum(o.inherits == OK for o in swapped),
-        'plain model builds': sum(o.builds_plain == OK for o in swapped),
-        'twin builds': sum(o.builds == OK for o in swapped),
-        'builds plain but not as twin': sum(
-            o.builds_plain == OK and o.builds != OK for o in swapped
-        ),
-    }
     lines = [
         f'{len(outcomes)} configs, {len(swapped)} with a backbone to swap, in '
-        f'{len({outcome.algorithm for outcome in swapped})} folders.',
+        f'{len({algorithm(outcome.config) for outcome in swapped})} folders:',
         '',
-        '| | configs |',
-        '|---|---|',
-        *(f'| {name} | {count}/{len(swapped)} |' for name, count in counts.items()),
+        *count_steps(swapped),
     ]
-    problems = Counter()
-    for outcome in outcomes:
-        for step in ('loads', 'inherits', 'builds_plain', 'builds'):
-            if (reason := getattr(outcome, step)) not in (OK, None):
-                problems[step, reason, outcome.algorithm] += 1
-    if problems:
-        lines += ['', '| step | reason | folder | configs |', '|---|---|---|---|']
-        lines += [
-            f'| {step} | {reason} | {folder} | {count} |'
-            for (step, reason, folder), count in sorted(problems.items())
-        ]
+    unread = [outcome for outcome in outcomes if outcome.loads != OK]
+    if unread:
+        lines += ['', 'Could not be read, plain:', '', *(f'- {o.config}' for o in unread)]
     return '\n'.join(lines)
+
+
+def count_steps(outcomes: list[T]) -> list[str]:
+    """Tables of how many are ok in each step, and of the reasons for the others."""
+    steps = [field.name for field in fields(outcomes[0]) if field.name != 'config']
+    lines = ['| step | ok |', '|---|---|']
+    reasons = Counter()
+    for step in steps:
+        fine = sum(getattr(outcome, step) == OK for outcome in outcomes)
+        lines.append(f'| {step} | {fine}/{len(outcomes)} |')
+        for outcome in outcomes:
+            if (reason := getattr(outcome, step)) != OK:
+                reasons[algorithm(outcome.config), step, reason] += 1
+    if reasons:
+        lines += ['', '| folder | step | configs | reason |', '|---|---|---|---|']
+        for (folder, step, reason), count in sorted(reasons.items()):
+            lines.append(f'| {folder} | {step} | {count} | {reason} |')
+    return lines
 
 
 def _build(cfg: Config) -> str:
     """Build a model, on the meta device unless it computes while it is built."""
     init_default_scope(cfg.get('default_scope', 'mmdet'))
-    model = _without_teachers_weights(cfg.model)
+    model = without_teachers_weights(cfg.model)
     for device in ('meta', 'cpu'):
         try:
             with torch.device(device):
                 MODELS.build(deepcopy(model))
             return OK
         except Exception as error:  # whatever the config's classes raise
-            reason = _first_line(error)
+            reason = first_line(error)
     return reason
 
 
-def _without_teachers_weights(model: dict) -> dict:
+def without_teachers_weights(model: dict) -> dict:
     """A model whose frozen teacher is found, but not downloaded.
 
     MMDetection's distillers read the teacher's config from a path in its checkout, and the
@@ -177,6 +182,7 @@ def _process_group_of_one() -> Iterator[None]:
         torch.distributed.destroy_process_group()
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Type and first line of an error, on one line."""
     lines = str(error).strip().splitlines() or ['']
     return f'{type(error).__name__}: {" ".join(lines[0].split())}'
