@@ -14,10 +14,7 @@ from mmengine.logging import print_log
 
 from se_det.backbones import SEResNet, SEResNeXt
 from se_det.backbones.arguments import reduction_by_stage
-from se_det.checkpoints.agreement import preprocessing_changes, preprocessors
-from se_det.checkpoints.architecture import as_text
-from se_det.checkpoints.choice import Choice, choose_weights
-from se_det.checkpoints.zoo import PublicWeights
+from se_det.checkpoints.placement import place_weights
 from se_det.config_files import read_config
 from se_det.errors import UsageError
 
@@ -60,6 +57,7 @@ def swap_backbone(
     cfg: Config | str | Path,
     checkpoint: str | None = None,
     graft: bool = False,
+    *,
     teachers: bool = False,
     **se_cfg: Any,
 ) -> Config:
@@ -98,29 +96,23 @@ def swap_backbone(
     if not swapped and not any(_is_se(b) for b in left):
         raise _nothing_to_swap(left)
 
+    others = [backbone.path for backbone in left]
+    if isinstance(teacher := twin.model.get('teacher_config'), str):
+        others.append('model.teacher_config')
     log = ['SE twin:' if swapped else 'No SE twin to make:']
     for backbone in swapped:
         log.append(f'{backbone} -> {_swap(backbone, se_cfg)}')
         if backbone.is_frozen:
             log.append('its weights, teacher_ckpt, have to be of an SE detector now')
             continue
-        choice = choose_weights(
-            backbone.cfg,
-            _named_weights(twin, backbone),
-            _bound_to(twin, backbone, left),
-            checkpoint,
-            graft,
-        )
-        log.append(choice.reason)
-        if choice.checkpoint:
-            _start_from(choice, twin, backbone)
-        if choice.public:
-            log += _follow(choice.public, twin, backbone)
+        log += place_weights(twin, backbone.cfg, backbone.owner, others, checkpoint, graft)
     if swapped:
         _import_se_det(twin)
+        if twin.get('load_from'):
+            log.append(f'load_from: {twin.load_from}, left: it has to be of an SE detector now')
     log += [f'{backbone}, left: {_why_left(backbone)}' for backbone in left]
-    if isinstance(twin.model.get('teacher_config'), str):
-        log.append(f'model.teacher_config: {twin.model.teacher_config}, left: {FROZEN}')
+    if 'model.teacher_config' in others:
+        log.append(f'model.teacher_config: {teacher}, left: {FROZEN}')
     print_log('\n  '.join(log), logger='current')
     return twin
 
@@ -199,97 +191,6 @@ def _swap(backbone: Backbone, se_cfg: dict[str, Any]) -> str:
     if se_cfg:
         backbone.cfg['se_cfg'] = dict(se_cfg)
     return cls.__name__
-
-
-def _named_weights(twin: Config, backbone: Backbone) -> str | None:
-    """The weights that the config starts from: a whole detector's, or else the backbone's."""
-    return (
-        _whole_detector(twin, backbone)
-        or _pretrained(backbone.cfg)
-        or backbone.cfg.get('pretrained')
-    )
-
-
-def _whole_detector(twin: Config, backbone: Backbone) -> str | None:
-    load_from = twin.get('load_from') if backbone.owner is twin.model else None
-    return load_from or _pretrained(backbone.owner)
-
-
-def _bound_to(twin: Config, backbone: Backbone, left: list[Backbone]) -> str | None:
-    """Why a backbone has to start from the weights that the config names."""
-    if _whole_detector(twin, backbone):
-        return 'the config starts from a whole detector'
-    keeps_images = [b.path for b in left] or ['teacher_config'] * ('teacher_config' in twin.model)
-    if keeps_images and any(preprocessing_changes(p) for p in _images(twin)):
-        return f'{keeps_images[0]} has to get the images that it gets now'
-    shared_head = backbone.owner.get('roi_head', {}).get('shared_head')
-    if shared_head and _pretrained(shared_head):
-        return 'roi_head.shared_head goes on with layers of the same file'
-    return None
-
-
-def _pretrained(cfg: dict) -> str | None:
-    """The checkpoint in a module's ``init_cfg``."""
-    found = [init for init in _as_list(cfg.get('init_cfg')) if _is_pretrained(init)]
-    return found[0]['checkpoint'] if found else None
-
-
-def _is_pretrained(init_cfg: dict) -> bool:
-    return _name(init_cfg.get('type')) in ('Pretrained', 'PretrainedInit')
-
-
-def _as_list(value: Any) -> list:
-    return list(value) if isinstance(value, list | tuple) else [value] if value else []
-
-
-def _start_from(choice: Choice, twin: Config, backbone: Backbone) -> None:
-    """Write ``SEPretrained`` where the config names weights; a whole detector's are its own."""
-    init_cfg = dict(type='SEPretrained', checkpoint=choice.checkpoint)
-    if choice.graft:
-        init_cfg['graft'] = True
-    backbone.cfg.pop('pretrained', None)
-    if not _whole_detector(twin, backbone):
-        _replace_pretrained(backbone.cfg, init_cfg)
-        return
-    if backbone.owner is twin.model and twin.get('load_from'):
-        twin.load_from = None
-    _replace_pretrained(backbone.owner, init_cfg)
-    if _pretrained(backbone.cfg):
-        _replace_pretrained(backbone.cfg, None)
-
-
-def _replace_pretrained(cfg: dict, init_cfg: dict | None) -> None:
-    """Other initialisations stay, before it, as mmengine has them."""
-    others = [init for init in _as_list(cfg.get('init_cfg')) if not _is_pretrained(init)]
-    if others:
-        cfg['init_cfg'] = [*others, init_cfg] if init_cfg else others
-    else:
-        cfg['init_cfg'] = init_cfg
-
-
-def _follow(public: PublicWeights, twin: Config, backbone: Backbone) -> list[str]:
-    """Give backbone and images what public weights want; say what was changed."""
-    cfg, log = backbone.cfg, []
-    wanted = public.backbone
-    for argument, default in (('style', 'pytorch'), ('stem_pool', 'padded')):
-        found = cfg.get(argument, default)
-        if found != wanted[argument]:
-            cfg[argument] = wanted[argument]
-            log.append(f'{argument}: {found} -> {wanted[argument]}')
-    if 'se_cfg' in wanted:
-        cfg['se_cfg'] = {**cfg.get('se_cfg', {}), **wanted['se_cfg']}
-        log.append(f'se_cfg: {as_text(cfg["se_cfg"])}')
-    images = [(found, preprocessing_changes(found, public)) for found in _images(twin)]
-    for found, changes in images:
-        found.update(changes)
-    if any(changes for _, changes in images):
-        log.append(f'data_preprocessor: {as_text(public.data_preprocessor)}')
-    return log
-
-
-def _images(twin: Config) -> list[dict]:
-    """What normalises images: the model's, and the variable that some configs take it from."""
-    return list(preprocessors({key: twin.get(key) for key in ('model', 'data_preprocessor')}))
 
 
 def _import_se_det(twin: Config) -> None:

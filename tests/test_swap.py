@@ -190,6 +190,9 @@ class TestWeights:
         for images in (twin.model.data_preprocessor, twin.data_preprocessor):
             assert images == dict(type='DetDataPreprocessor', pad_size_divisor=32, **RGB)
         assert twin.model.backbone.style == 'pytorch'
+        base.train_pipeline = [dict(type='RandomCenterCropPad', mean=[1.0, 2.0, 3.0])]
+        swap_backbone(base)
+        assert 'RandomCenterCropPad keeps its mean' in log[-1]
         for word in ('style: caffe -> pytorch', 'bgr_to_rgb=True', 'instead of torchvision://'):
             assert word in log[-1]
 
@@ -275,6 +278,14 @@ class TestPlaces:
             twin.model.data_preprocessor.data_preprocessor,
         ):
             assert images.bgr_to_rgb and images.mean == RGB['mean']
+
+    def test_a_checkpoint_of_more_than_the_detector(self, log):
+        base = read_config(
+            'mmdet::soft_teacher/soft-teacher_faster-rcnn_r50-caffe_fpn_180k_semi-0.1-coco.py'
+        )
+        base.load_from = 'mine.pth'
+        assert swap_backbone(base).load_from == 'mine.pth'
+        assert 'load_from: mine.pth, left: it has to be of an SE detector' in log[-1]
 
     def test_a_tracker(self, log):
         twin = swap_backbone(

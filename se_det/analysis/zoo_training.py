@@ -186,8 +186,9 @@ def _with_all_labels(sample: dict[str, Any], cfg: Config) -> dict[str, Any]:
     steps = _values(cfg.get('train_pipeline', []), 'type')
     stride = 8 if 'SegRescale' in steps else 1
     data.gt_sem_seg = PixelData(sem_seg=torch.from_numpy(semantic[None, ::stride, ::stride].copy()))
-    boxes = objects.bboxes.tensor.clone()
-    data.proposals = InstanceData(bboxes=boxes, scores=torch.ones(len(boxes)))
+    for found in (objects, data.ignored_instances):
+        found.bboxes = found.bboxes.tensor  # as trackers' pipelines have them, and all take them
+    data.proposals = InstanceData(bboxes=objects.bboxes.clone(), scores=torch.ones(len(objects)))
     identity = np.eye(3, dtype=np.float32)
     data.set_metainfo(
         dict(flip=False, flip_direction=None, border=(0, SIZE, 0, SIZE), homography_matrix=identity)
