@@ -1,8 +1,10 @@
 """One config of each algorithm, plain and as SE twin: a step of training, then a prediction."""
 
+from contextlib import redirect_stdout
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +87,7 @@ def load_samples(coco: Path, number: int = 2) -> list[dict[str, Any]]:
         data_root=str(coco),
         ann_file=str(annotations.relative_to(coco)),
         data_prefix=dict(img='train2017/'),
+        lazy_init=True,
         pipeline=[
             dict(type='LoadImageFromFile'),
             dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
@@ -94,6 +97,8 @@ def load_samples(coco: Path, number: int = 2) -> list[dict[str, Any]]:
         ],
     )
     samples = []
+    with redirect_stdout(StringIO()):  # pycocotools tells that it reads
+        dataset.full_init()
     for sample in dataset:
         if sample is not None and len(sample['data_samples'].gt_instances) > 1:
             samples.append(sample)
