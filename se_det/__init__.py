@@ -9,5 +9,7 @@ from se_det.mmcv_ops import install
 install()
 
 from se_det import backbones, checkpoints, datasets, engine  # noqa: E402, F401  (needs mmcv.ops)
+from se_det.swap import swap_backbone  # noqa: E402
 
+__all__ = ['swap_backbone']
 __version__ = '0.1.0'

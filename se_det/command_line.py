@@ -40,11 +40,18 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that ``tools/train.py`` and ``tools/test.py`` share, named as in mmdet."""
     parser.add_argument('--work-dir', help='folder for logs; default work_dirs/<config name>')
     parser.add_argument(
+        '--se',
+        action='store_true',
+        help='run the SE twin of CONFIG that tools/swap_backbone.py writes; default work dir '
+        'work_dirs/<config name>_se',
+    )
+    parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=KeyValues,
         metavar='KEY=VALUE',
-        help='change values of the config: model.backbone.depth=101 key="[a,b]" key="(1,2)"',
+        help='change values of the config (with --se, of the twin): '
+        'model.backbone.depth=101 key="[a,b]" key="(1,2)"',
     )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)

@@ -1,10 +1,12 @@
 """What several test files share."""
 
+import logging
 import os
 from pathlib import Path
 
 import pytest
 import torch
+from mmengine.logging import MMLogger
 
 if not torch.cuda.is_available():
     os.environ['TRITON_INTERPRET'] = '1'  # read when triton is imported
@@ -23,3 +25,15 @@ def shared() -> Path:
             f'at {folder}; set SE_DET_SHARED to where it is.'
         )
     return folder
+
+
+@pytest.fixture
+def log():
+    """What is logged while a test runs, a text a message."""
+    texts = []
+    handler = logging.Handler()
+    handler.emit = lambda record: texts.append(record.getMessage())
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(handler)
+    yield texts
+    logger.removeHandler(handler)

@@ -10,7 +10,7 @@ from se_det.engine.launch import test
 def main() -> None:
     """Parse the arguments and test."""
     parser = argparse.ArgumentParser(description='Evaluate a detector')
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', help='config file, or mmdet::folder/name.py')
     parser.add_argument('checkpoint', help='checkpoint file or URL')
     parser.add_argument('--out', help='a .pkl file for the predictions')
     parser.add_argument('--show', action='store_true', help='show the detections in a window')

@@ -10,7 +10,7 @@ from se_det.engine.launch import train
 def main() -> None:
     """Parse the arguments and train."""
     parser = argparse.ArgumentParser(description='Train a detector')
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', help='config file, or mmdet::folder/name.py')
     parser.add_argument('--amp', action='store_true', help='train in mixed precision (GPU)')
     parser.add_argument(
         '--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size'

@@ -1,6 +1,7 @@
 """Does a config agree with its weights: the backbone's arguments, the images' preprocessing?"""
 
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any
 
 from mmengine.config import Config
@@ -58,17 +59,37 @@ def check_preprocessing(cfg: Config, public: PublicWeights | None = None) -> Non
     model = cfg.get('model', {})
     used = [public] if public else [public_weights(name) for name in _pretrained(model)]
     for weights in filter(None, used):
-        wanted = weights.data_preprocessor
-        for found in _preprocessors(model):
-            in_order = bool(found.get('bgr_to_rgb')) and not found.get('rgb_to_bgr')
-            if in_order and all(_close(found[name], wanted[name]) for name in ('mean', 'std')):
-                continue
-            added = dict(rgb_to_bgr=False) if found.get('rgb_to_bgr') else {}
-            raise UsageError(
-                f'{weights.name} was trained on RGB images with another mean or std than this '
-                f"config's data_preprocessor gives: {dict(found)}. Set\n"
-                f'model = dict(data_preprocessor={as_text({**wanted, **added})})'
-            )
+        for found in preprocessors(model):
+            if changes := preprocessing_changes(found, weights):
+                raise UsageError(
+                    f'{weights.name} was trained on RGB images with another mean or std than this '
+                    f"config's data_preprocessor gives: {dict(found)}. Set\n"
+                    f'model = dict(data_preprocessor={as_text(changes)})'
+                )
+
+
+def preprocessing_changes(
+    found: dict, weights: PublicWeights | type[PublicWeights] = PublicWeights
+) -> dict[str, Any]:
+    """What to set in a ``data_preprocessor`` for weights, by default for those of the zoo.
+
+    Returns:
+        Arguments and their values; none if it makes such images already.
+    """
+    wanted = deepcopy(weights.data_preprocessor)
+    in_order = bool(found.get('bgr_to_rgb')) and not found.get('rgb_to_bgr')
+    if in_order and all(_close(found[name], wanted[name]) for name in ('mean', 'std')):
+        return {}
+    return {**wanted, **(dict(rgb_to_bgr=False) if found.get('rgb_to_bgr') else {})}
+
+
+def preprocessors(model: dict) -> Iterator[dict]:
+    """Every ``data_preprocessor`` of a model's config that normalises images."""
+    for key, value in model.items():
+        if isinstance(value, dict):
+            if key == 'data_preprocessor' and value.get('mean') is not None:
+                yield value
+            yield from preprocessors(value)
 
 
 def running_config() -> Config | None:
@@ -93,15 +114,6 @@ def _pretrained(value: Any) -> Iterator[str]:
     elif isinstance(value, list | tuple):
         for inner in value:
             yield from _pretrained(inner)
-
-
-def _preprocessors(model: dict) -> Iterator[dict]:
-    """Every ``data_preprocessor`` of a model's config that normalises images."""
-    for key, value in model.items():
-        if isinstance(value, dict):
-            if key == 'data_preprocessor' and value.get('mean') is not None:
-                yield value
-            yield from _preprocessors(value)
 
 
 def _close(found: Any, wanted: list[float]) -> bool:

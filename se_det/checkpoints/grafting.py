@@ -8,6 +8,7 @@ after one step, ``fc1``: training starts where the plain model ended.
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
@@ -45,6 +46,24 @@ def graft(weights: StateDict, hidden_channels: Mapping[str, int]) -> StateDict:
         grafted[f'{block}.se.fc2.weight'] = weight.new_zeros(channels, hidden, 1, 1)
         grafted[f'{block}.se.fc2.bias'] = weight.new_zeros(channels)
     return grafted
+
+
+def check_graftable(backbone: Mapping[str, Any]) -> None:
+    """Check that nothing in a backbone's blocks stands between the last norm and SE.
+
+    Args:
+        backbone: the config of an SEResNet or SEResNeXt.
+
+    Raises:
+        UsageError: a ReLU or a plugin stands there, and what they compute would change.
+    """
+    positions = [plugin['position'] for plugin in backbone.get('plugins') or ()]
+    se_cfg = backbone.get('se_cfg') or {}
+    if se_cfg.get('relu_before_se') or 'after_conv3' in positions:
+        raise UsageError(
+            'SE cannot be grafted behind a ReLU or a plugin: the doubled norm would change what '
+            'they compute. Remove relu_before_se from se_cfg, and plugins at after_conv3.'
+        )
 
 
 def hidden_channels_of_all(weights: StateDict, reduction: int) -> dict[str, int]:

@@ -11,7 +11,7 @@ from torch import nn
 from se_det.checkpoints.agreement import check_backbone, check_preprocessing, running_config
 from se_det.checkpoints.architecture import as_text, describe_backbone
 from se_det.checkpoints.fetching import fetch
-from se_det.checkpoints.grafting import graft, hidden_channels_like
+from se_det.checkpoints.grafting import check_graftable, graft, hidden_channels_like
 from se_det.checkpoints.layouts import Found, StateDict, find_backbone
 from se_det.checkpoints.reading import read_checkpoint
 from se_det.checkpoints.zoo import public_weights
@@ -66,7 +66,8 @@ class SEPretrained:
         check_backbone(backbone, wanted, source)
         weights = _first_stages(found.weights, backbone.num_stages)
         if self.graft:
-            _check_graft(backbone)
+            se_cfg = dict(relu_before_se=backbone.relu_before_se)
+            check_graftable(dict(plugins=backbone.plugins, se_cfg=se_cfg))
             weights = graft(weights, hidden_channels_like(backbone.state_dict()))
         _check_fit(backbone, weights, source, wanted)
 
@@ -122,15 +123,6 @@ def _first_stages(weights: StateDict, num_stages: int) -> StateDict:
     """Leave out the stages that a backbone with fewer than four does without."""
     beyond = tuple(f'layer{stage}.' for stage in range(num_stages + 1, 5))
     return {key: tensor for key, tensor in weights.items() if not key.startswith(beyond)}
-
-
-def _check_graft(backbone: nn.Module) -> None:
-    positions = [plugin['position'] for plugin in backbone.plugins or ()]
-    if backbone.relu_before_se or 'after_conv3' in positions:
-        raise UsageError(
-            'SE cannot be grafted behind a ReLU or a plugin: the doubled norm would change what '
-            'they compute. Remove relu_before_se from se_cfg, and plugins at after_conv3.'
-        )
 
 
 def _check_fit(

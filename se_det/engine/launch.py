@@ -1,6 +1,5 @@
 """From the arguments of `tools/train.py` and `tools/test.py` to a run of mmengine's Runner."""
 
-import difflib
 import os
 from collections.abc import Mapping
 from copy import deepcopy
@@ -15,11 +14,11 @@ from mmengine.registry import RUNNERS, init_default_scope
 from mmengine.runner import Runner
 
 from se_det.checkpoints.agreement import check_preprocessing
+from se_det.config_files import CHECKOUT, read_config
 from se_det.datasets.checks import check_data
 from se_det.engine.distributed import join_process_group
 from se_det.errors import UsageError
-
-CHECKOUT = Path(__file__).resolve().parents[2]
+from se_det.swap import swap_backbone
 
 
 def train(
@@ -30,23 +29,26 @@ def train(
     auto_scale_lr: bool = False,
     resume: str | None = None,
     cfg_options: Mapping[str, Any] | None = None,
+    se: bool = False,
     launcher: str = 'none',
 ) -> None:
     """Train a detector, with a validation after each epoch.
 
     Args:
-        config: path of the config file.
+        config: the config file, as for `se_det.config_files.find_config`.
         work_dir: where checkpoints and logs go; default ``work_dirs/<name of the config>``.
         amp: train in mixed precision; needs a GPU.
         auto_scale_lr: scale the learning rate with the batch size.
         resume: ``'auto'`` for the latest checkpoint in ``work_dir``, or a checkpoint file.
-        cfg_options: dotted names in the config and their values.
+        cfg_options: dotted names in the config, or in its twin if ``se``, and their values.
+        se: run the config's SE twin, of `se_det.swap_backbone`; ``_se`` is added to the default
+            ``work_dir``.
         launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
 
     Raises:
         UsageError: config, options, data or checkpoint cannot be used; the message says why.
     """
-    cfg = load_config(config, work_dir, cfg_options)
+    cfg = load_config(config, work_dir, cfg_options, se)
     if amp:
         if get_device() == 'cpu':
             raise UsageError('--amp needs a GPU, and none was found. Leave --amp out.')
@@ -78,20 +80,22 @@ def test(
     wait_time: float = 2,
     tta: bool = False,
     cfg_options: Mapping[str, Any] | None = None,
+    se: bool = False,
     launcher: str = 'none',
 ) -> None:
     """Evaluate a checkpoint on the test data of a config.
 
     Args:
-        config: path of the config file.
+        config: as in `train`.
         checkpoint: path or URL of the checkpoint.
-        work_dir: where the log goes; default ``work_dirs/<name of the config>``.
+        work_dir: where the log goes; default as in `train`.
         out: a ``.pkl`` file for the predictions.
         show: show each image with its detections in a window.
         show_dir: a folder for these images, below ``work_dir/<timestamp>``.
         wait_time: how long to show an image, in seconds.
         tta: average over flipped images (test-time augmentation).
         cfg_options: as in `train`.
+        se: as in `train`; the checkpoint is the twin's.
         launcher: as in `train`.
 
     Raises:
@@ -99,7 +103,7 @@ def test(
     """
     if out and not out.endswith(('.pkl', '.pickle')):
         raise UsageError(f'--out must end in .pkl, the format it writes; got {out}.')
-    cfg = load_config(config, work_dir, cfg_options)
+    cfg = load_config(config, work_dir, cfg_options, se)
     cfg.load_from = _existing_checkpoint(checkpoint)
     if show or show_dir:
         cfg.default_hooks.visualization.update(draw=True, show=show, wait_time=wait_time)
@@ -114,33 +118,35 @@ def test(
 
 
 def load_config(
-    config: str, work_dir: str | None = None, cfg_options: Mapping[str, Any] | None = None
+    config: str,
+    work_dir: str | None = None,
+    cfg_options: Mapping[str, Any] | None = None,
+    se: bool = False,
 ) -> Config:
     """Read a config as the tools do.
 
     Args:
-        config: path, from the current folder or from se_det's checkout.
+        config: as in `train`.
         work_dir: as in `train`.
         cfg_options: as in `train`.
+        se: as in `train`.
 
     Raises:
-        UsageError: the file is not there or is no config, or an option does not fit it.
+        UsageError: the file is not there or is no config, has no backbone to make an SE one if
+            ``se``, or an option does not fit it.
     """
-    path = _from_here_or_checkout(Path(config))
-    if not path.is_file():
-        names = [str(file) for file in (CHECKOUT / 'configs').glob('*.py')]
-        near = difflib.get_close_matches(str(CHECKOUT / 'configs' / path.name), names, 3, 0.6)
-        hint = ' Did you mean ' + ' or '.join(Path(n).name for n in near) + '?' if near else ''
-        raise UsageError(f'No config file {config}.{hint}')
-    try:
-        cfg = Config.fromfile(path)
-    except Exception as error:  # a config is a program: it may raise anything
-        raise UsageError(f'{config} cannot be read as a config: {error!r}') from error
+    cfg = read_config(config)
+    if se:
+        cfg = swap_backbone(cfg)
     try:
         cfg.merge_from_dict(dict(cfg_options or {}))
     except (AssertionError, AttributeError, IndexError, KeyError, TypeError) as error:
         raise UsageError(f'--cfg-options do not fit {config}: {error}') from error
-    cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs', path.stem))
+    cfg.work_dir = (
+        work_dir
+        or cfg.get('work_dir')
+        or str(Path('work_dirs', Path(config).stem + ('_se' if se else '')))
+    )
     _find_data_folders(cfg._cfg_dict)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     return cfg
@@ -157,10 +163,6 @@ def _existing_checkpoint(checkpoint: str) -> str:
     if '://' not in checkpoint and not Path(checkpoint).expanduser().is_file():
         raise UsageError(f'No checkpoint file {checkpoint}. Check the path.')
     return checkpoint
-
-
-def _from_here_or_checkout(path: Path) -> Path:
-    return CHECKOUT / path if not path.exists() and (CHECKOUT / path).exists() else path
 
 
 def _find_data_folders(values: ConfigDict | list | tuple) -> None:

@@ -1,9 +1,6 @@
-import logging
-
 import pytest
 import torch
 from mmdet.registry import MODELS
-from mmengine.logging import MMLogger
 
 from se_det.engine.launch import load_config
 
@@ -23,18 +20,6 @@ def trained():
     """A narrow SE-ResNet-50 whose every weight is random."""
     torch.manual_seed(0)
     return randomise(MODELS.build(BACKBONE))
-
-
-@pytest.fixture
-def log():
-    """What is logged while a test runs, a text a message."""
-    texts = []
-    handler = logging.Handler()
-    handler.emit = lambda record: texts.append(record.getMessage())
-    logger = MMLogger.get_current_instance()
-    logger.addHandler(handler)
-    yield texts
-    logger.removeHandler(handler)
 
 
 @pytest.fixture

@@ -199,3 +199,17 @@ def test_data_in_the_current_folder_comes_before_the_checkouts(tmp_path):
     assert in_checkout.startswith('../') and in_checkout.endswith('/data/coco/')
     (tmp_path / 'data/coco').mkdir(parents=True)
     assert load_config(R50).train_dataloader.dataset.data_root == 'data/coco/'
+
+
+def test_se_on_the_fly_is_the_twin_and_options_change_it():
+    options = {'model.backbone.se_cfg.reduction': 8, 'model.backbone.init_cfg': None}
+    cfg = load_config('mmdet::retinanet/retinanet_r50_fpn_1x_coco.py', None, options, se=True)
+    assert cfg.model.backbone.type == 'SEResNet'
+    assert cfg.model.backbone.se_cfg == dict(reduction=8)
+    assert cfg.model.backbone.init_cfg is None
+    assert cfg.work_dir == 'work_dirs/retinanet_r50_fpn_1x_coco_se'
+    plain = load_config('mmdet::retinanet/retinanet_r50_fpn_1x_coco.py')
+    assert plain.work_dir == 'work_dirs/retinanet_r50_fpn_1x_coco'
+    for run in (train, lambda *args, **se: launch.test(*args, 'weights.pth', **se)):
+        with pytest.raises(UsageError, match='SwinTransformer'):
+            run('mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py', se=True)

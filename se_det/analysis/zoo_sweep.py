@@ -1,0 +1,188 @@
+"""All of MMDetection's configs, plain and as SE twins: do they load, build and write alike?"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeVar
+
+import torch
+import torch.distributed
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from se_det.child_config import child_config
+from se_det.config_files import inherited_name, package_configs, read_config
+from se_det.errors import UsageError
+from se_det.swap import swap_backbone
+
+OK = 'ok'
+T = TypeVar('T')
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one config: for each step, ``'ok'``, why not, or None if it was not reached.
+
+    Attributes:
+        config: its name, such as ``'mmdet::atss/atss_r50_fpn_1x_coco.py'``.
+        loads: mmengine reads it.
+        swaps: it has a backbone to swap.
+        inherits: the child that `child_config` writes loads as the twin.
+        builds_plain: the model of the config builds here.
+        builds: the twin's does.
+    """
+
+    config: str
+    loads: str | None = None
+    swaps: str | None = None
+    inherits: str | None = None
+    builds_plain: str | None = None
+    builds: str | None = None
+
+
+def algorithm(config: str) -> str:
+    """The folder of a config; MMDetection has one for each algorithm."""
+    return config.partition('::')[2].partition('/')[0]
+
+
+def zoo_configs() -> list[str]:
+    """All configs of the installed MMDetection, without the parts that they inherit from."""
+    folder = package_configs('mmdet')
+    names = (path.relative_to(folder) for path in folder.rglob('*.py'))
+    return sorted(f'mmdet::{name.as_posix()}' for name in names if '_base_' not in name.parts)
+
+
+def sweep(
+    configs: Iterable[str], results: Path, check: Callable[[str], T], kind: type[T]
+) -> Iterator[T]:
+    """Check configs, except those that an earlier sweep has checked.
+
+    Args:
+        configs: names, as `zoo_configs` gives them.
+        results: a file of JSON lines, one for each outcome, to go on with.
+        check: what makes the outcome of a config.
+        kind: a dataclass, of which the outcomes are.
+
+    Yields:
+        The outcome of each config, earlier ones too.
+    """
+    results.parent.mkdir(parents=True, exist_ok=True)
+    lines = results.read_text().splitlines() if results.exists() else []
+    known = {outcome.config: outcome for outcome in (kind(**json.loads(x)) for x in lines)}
+    with results.open('a') as file, _process_group_of_one():
+        for config in configs:
+            if config not in known:
+                known[config] = check(config)
+                file.write(json.dumps(asdict(known[config])) + '\n')
+                file.flush()
+            yield known[config]
+
+
+def check_building(config: str) -> Outcome:
+    """Read a config, make its SE twin, write that as a child and read it, build both models."""
+    try:
+        plain = read_config(config)
+    except UsageError as error:
+        return Outcome(config, loads=first_line(error))
+    try:
+        twin = swap_backbone(plain)
+    except UsageError as error:
+        return Outcome(config, loads=OK, swaps=first_line(error))
+    with TemporaryDirectory() as folder:
+        child = Path(folder, 'child.py')
+        child.write_text(child_config(plain, twin, inherited_name(config)))
+        loads_as_twin = Config.fromfile(child).to_dict() == twin.to_dict()
+    return Outcome(
+        config,
+        loads=OK,
+        swaps=OK,
+        inherits=OK if loads_as_twin else 'the child loads as another config',
+        builds_plain=_build(plain),
+        builds=_build(twin),
+    )
+
+
+def as_markdown(outcomes: list[Outcome]) -> str:
+    """Sum up: counts, then why configs do not do all, and how many."""
+    swapped = [outcome for outcome in outcomes if outcome.swaps == OK]
+    lines = [
+        f'{len(outcomes)} configs, {len(swapped)} with a backbone to swap, in '
+        f'{len({algorithm(outcome.config) for outcome in swapped})} folders:',
+        '',
+        *count_steps(swapped),
+    ]
+    unread = [outcome for outcome in outcomes if outcome.loads != OK]
+    if unread:
+        lines += ['', 'Could not be read, plain:', '', *(f'- {o.config}' for o in unread)]
+    return '\n'.join(lines)
+
+
+def count_steps(outcomes: list[T]) -> list[str]:
+    """Tables of how many are ok in each step, and of the reasons for the others."""
+    steps = [field.name for field in fields(outcomes[0]) if field.name != 'config']
+    lines = ['| step | ok |', '|---|---|']
+    reasons = Counter()
+    for step in steps:
+        fine = sum(getattr(outcome, step) == OK for outcome in outcomes)
+        lines.append(f'| {step} | {fine}/{len(outcomes)} |')
+        for outcome in outcomes:
+            if (reason := getattr(outcome, step)) != OK:
+                reasons[algorithm(outcome.config), step, reason] += 1
+    if reasons:
+        lines += ['', '| folder | step | configs | reason |', '|---|---|---|---|']
+        for (folder, step, reason), count in sorted(reasons.items()):
+            lines.append(f'| {folder} | {step} | {count} | {reason} |')
+    return lines
+
+
+def _build(cfg: Config) -> str:
+    """Build a model, on the meta device unless it computes while it is built."""
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    model = without_teachers_weights(cfg.model)
+    for device in ('meta', 'cpu'):
+        try:
+            with torch.device(device):
+                MODELS.build(deepcopy(model))
+            return OK
+        except Exception as error:  # whatever the config's classes raise
+            reason = first_line(error)
+    return reason
+
+
+def without_teachers_weights(model: dict) -> dict:
+    """A model whose frozen teacher is found, but not downloaded.
+
+    MMDetection's distillers read the teacher's config from a path in its checkout, and the
+    teacher's weights from the network, when they are built.
+    """
+    model = deepcopy(model)
+    if 'teacher_ckpt' in model:
+        model['teacher_ckpt'] = None
+    if isinstance(model.get('teacher_config'), str):
+        name = model['teacher_config'].removeprefix('configs/')
+        model['teacher_config'] = read_config(f'mmdet::{name}')
+    return model
+
+
+@contextmanager
+def _process_group_of_one() -> Iterator[None]:
+    """Some layers, such as mmcv's SyncBatchNorm, ask for it when they are built."""
+    torch.distributed.init_process_group(
+        'gloo', store=torch.distributed.HashStore(), rank=0, world_size=1
+    )
+    try:
+        yield
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def first_line(error: Exception) -> str:
+    """Type and first line of an error, on one line."""
+    lines = str(error).strip().splitlines() or ['']
+    return f'{type(error).__name__}: {" ".join(lines[0].split())}'

@@ -1,0 +1,132 @@
+"""A config written as a child of another: ``_base_`` and, in a few lines, what differs from it."""
+
+import os
+from keyword import iskeyword
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from se_det.config_files import find_config, inherited_name, read_config
+from se_det.errors import UsageError
+from se_det.swap import swap_backbone
+
+LINE = 100
+
+
+def write_twin(config: str, out: str, **options: Any) -> str:
+    """Write the SE twin of a config as its child.
+
+    Args:
+        config: as for `se_det.config_files.find_config`.
+        out: a new ``.py`` file.
+        **options: as for `se_det.swap.swap_backbone`.
+
+    Returns:
+        The text that was written.
+
+    Raises:
+        UsageError: the config has no twin, ``out`` exists or is not a ``.py`` file.
+    """
+    path = Path(out)
+    if path.suffix != '.py':
+        raise UsageError(f'--out must end in .py; got {out}.')
+    if path.exists():
+        raise UsageError(f'{out} exists. Remove it, or choose another name.')
+    base = read_config(config)
+    twin = swap_backbone(base, **options)
+    text = child_config(base, twin, base_name(config, path.parent))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return text
+
+
+def base_name(config: str, folder: Path) -> str:
+    """What a config in ``folder`` calls another as its ``_base_``."""
+    if '::' in config:
+        return inherited_name(config)
+    return Path(os.path.relpath(find_config(config).resolve(), folder.resolve())).as_posix()
+
+
+def child_config(base: Config, twin: Config, name: str) -> str:
+    """Write a config as the child of another.
+
+    Args:
+        base: the config to inherit from.
+        twin: what the child has to load as. It lacks no variable of ``base``.
+        name: what to call ``base``.
+
+    Returns:
+        The child's text.
+
+    Raises:
+        UsageError: a value of the twin cannot be written, such as the class objects of configs
+            that ``read_base``.
+    """
+    changed = _difference(base, twin)
+    lines = [f'_base_ = {name!r}']
+    for key in sorted(changed, key=lambda key: key in base):  # what is new comes first
+        lines.append(_text(f'{key} = ', changed[key], 0))
+    return '\n'.join([*lines, ''])
+
+
+def _difference(base: Config | dict, twin: Config | dict) -> dict[str, Any]:
+    """What mmengine has to merge into ``base`` to get ``twin``.
+
+    It merges dicts into dicts, and sets all else; ``_delete_`` makes it set a dict, too.
+    """
+    changed = {}
+    for key, value in twin.items():
+        if key not in base:
+            changed[key] = value
+        elif base[key] != value:
+            if not isinstance(value, dict):
+                changed[key] = value
+            elif not isinstance(base[key], dict) or base[key].keys() - value.keys():
+                changed[key] = dict(_delete_=True, **value)
+            else:
+                changed[key] = _difference(base[key], value)
+    return changed
+
+
+def _text(prefix: str, value: Any, indent: int) -> str:
+    """Type ``prefix`` and a value as `ruff format` would: on one line where it fits."""
+    on_one_line = prefix + _on_one_line(value)
+    if indent + len(on_one_line) < LINE or not isinstance(value, dict | list | tuple) or not value:
+        return on_one_line
+    opening, parts, closing = _parts(value)
+    inside = ' ' * (indent + 4)
+    all_parts = ', '.join(name + _on_one_line(part) for name, part in parts)
+    needs_comma = isinstance(value, tuple) and len(parts) == 1
+    if len(inside + all_parts) <= LINE and not needs_comma:
+        lines = [all_parts]
+    elif len(parts) == 1 and not needs_comma:
+        lines = [_text(*parts[0], indent + 4)]
+    else:
+        lines = [_text(name, part, indent + 4) + ',' for name, part in parts]
+    return '\n'.join([prefix + opening, *(inside + line for line in lines), ' ' * indent + closing])
+
+
+def _on_one_line(value: Any) -> str:
+    if isinstance(value, dict | list | tuple):
+        opening, parts, closing = _parts(value)
+        comma = ',' if isinstance(value, tuple) and len(value) == 1 else ''
+        text = ', '.join(name + _on_one_line(part) for name, part in parts)
+        return opening + text + comma + closing
+    if value is None or isinstance(value, str | int | float):
+        return repr(value)
+    raise UsageError(
+        f'{value!r} cannot be written in a config that inherits by _base_, as in configs that '
+        'inherit by read_base. Run the twin without a file: tools/train.py CONFIG --se.'
+    )
+
+
+def _parts(value: dict | list | tuple) -> tuple[str, list[tuple[str, Any]], str]:
+    """Brackets of a container, and what is in it, each behind the text that names it."""
+    if isinstance(value, list):
+        return '[', [('', part) for part in value], ']'
+    if isinstance(value, tuple):
+        return '(', [('', part) for part in value], ')'
+    if all(isinstance(key, str) and key.isidentifier() and not iskeyword(key) for key in value):
+        return 'dict(', [(f'{key}=', part) for key, part in value.items()], ')'
+    return '{', [(f'{key!r}: ', part) for key, part in value.items()], '}'

@@ -1,0 +1,90 @@
+"""Where config files are, and reading them with errors that say what to type next."""
+
+import difflib
+import re
+from importlib.util import find_spec
+from pathlib import Path
+
+from mmengine.config import Config
+
+from se_det.errors import UsageError
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+def read_config(config: str | Path) -> Config:
+    """Read a config file.
+
+    Args:
+        config: as for `find_config`. A package's config is read as one that inherits from it reads
+            it: mmengine adds the package's scope to it then.
+
+    Raises:
+        UsageError: the file is not there, or is no config.
+    """
+    path = find_config(config)
+    try:
+        if '::' not in str(config):
+            return Config.fromfile(path)
+        cfg = Config.fromstring(f'_base_ = {inherited_name(config)!r}', '.py')
+        return Config(cfg.to_dict(), cfg_text=path.read_text(), filename=path)
+    except Exception as error:  # a config is a program: it may raise anything
+        raise UsageError(f'{config} cannot be read as a config: {error!r}') from error
+
+
+def inherited_name(config: str) -> str:
+    """What ``_base_`` has to call a package's config.
+
+    Before the first slash, mmengine takes letters and digits only, and not MMDetection's
+    ``gn+ws``; but another folder, and from there the way back.
+    """
+    package, _, name = config.partition('::')
+    name = name.removesuffix('.py') + '.py'
+    is_taken = re.fullmatch(r'\w+', name.partition('/')[0])
+    return f'{package}::{name if is_taken else f"_base_/../{name}"}'
+
+
+def find_config(config: str | Path) -> Path:
+    """Find a config file.
+
+    Args:
+        config: a path, from the current folder or from se_det's checkout; or the name of an
+            installed package's config, such as ``mmdet::retinanet/retinanet_r50_fpn_1x_coco.py``.
+
+    Raises:
+        UsageError: it is not there; the message names those that are called much the same.
+    """
+    package, separator, name = str(config).partition('::')
+    if separator:
+        folder = package_configs(package)
+        path = Path(f'{folder / name}'.removesuffix('.py') + '.py')
+    else:
+        path = Path(config)
+        folder = CHECKOUT / 'configs'
+        if not path.exists() and (CHECKOUT / path).exists():
+            path = CHECKOUT / path
+    if not path.is_file():
+        names = {file.name: file for file in folder.rglob('*.py')}
+        near = [
+            f'{package}::{names[name].relative_to(folder)}' if separator else name
+            for name in difflib.get_close_matches(path.name, names, 3, 0.6)
+        ]
+        hint = f' Did you mean {" or ".join(near)}?' if near else ''
+        raise UsageError(f'No config file {config}.{hint}')
+    return path
+
+
+def package_configs(package: str) -> Path:
+    """The folder of configs that a package brings, as mmengine's ``package::`` finds it.
+
+    Raises:
+        UsageError: there is no such package, or it brings none.
+    """
+    spec = find_spec(package) if package.isidentifier() else None
+    for location in (spec and spec.submodule_search_locations) or ():
+        folder = Path(location, '.mim', 'configs')
+        if folder.is_dir():
+            return folder.resolve()
+    raise UsageError(
+        f"No configs of a package {package!r}. MMDetection's are called mmdet::folder/name.py."
+    )

@@ -1,0 +1,151 @@
+"""A child config is short, and loads as the twin that it was written for."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from mmengine.config import Config
+
+from se_det.child_config import base_name, child_config, write_twin
+from se_det.config_files import find_config, read_config
+from se_det.errors import UsageError
+from se_det.swap import swap_backbone
+
+# One config of each of thirty algorithms.
+ALGORITHMS = [
+    'atss/atss_r50_fpn_1x_coco',
+    'autoassign/autoassign_r50-caffe_fpn_1x_coco',
+    'boxinst/boxinst_r50_fpn_ms-90k_coco',
+    'cascade_rcnn/cascade-mask-rcnn_x101-64x4d_fpn_20e_coco',
+    'centernet/centernet_r18-dcnv2_8xb16-crop512-140e_coco',
+    'cityscapes/mask-rcnn_r50_fpn_1x_cityscapes',
+    'conditional_detr/conditional-detr_r50_8xb2-50e_coco',
+    'crowddet/crowddet-rcnn_r50_fpn_8xb2-30e_crowdhuman',
+    'deepsort/deepsort_faster-rcnn_r50_fpn_8xb2-4e_mot17halftrain_test-mot17halfval',
+    'deformable_detr/deformable-detr-refine_r50_16xb2-50e_coco',
+    'detr/detr_r101_8xb2-500e_coco',
+    'dino/dino-4scale_r50_8xb2-12e_coco',
+    'empirical_attention/faster-rcnn_r50-attn0010-dcn_fpn_1x_coco',
+    'faster_rcnn/faster-rcnn_r50-caffe_c4-1x_coco',
+    'fcos/fcos_x101-64x4d_fpn_gn-head_ms-640-800-2x_coco',
+    'gcnet/mask-rcnn_x101-32x4d-syncbn-gcb-r4-c3-c5_fpn_1x_coco',
+    'gn+ws/mask-rcnn_x50-32x4d_fpn_gn-ws-all_2x_coco',
+    'lad/lad_r101-paa-r50_fpn_2xb8_coco_1x',
+    'ld/ld_r34-gflv1-r101_fpn_1x_coco',
+    'mask2former/mask2former_r50_8xb2-lsj-50e_coco-panoptic',
+    'mask2former_vis/mask2former_r101_8xb2-8e_youtubevis2021',
+    'mask_rcnn/mask-rcnn_x101-32x8d_fpn_ms-poly-1x_coco',
+    'panoptic_fpn/panoptic-fpn_r101_fpn_ms-3x_coco',
+    'qdtrack/qdtrack_faster-rcnn_r50_fpn_8xb2-4e_mot17halftrain_test-mot17halfval',
+    'retinanet/retinanet_r50-caffe_fpn_ms-3x_coco',
+    'scratch/faster-rcnn_r50-scratch_fpn_gn-all_6x_coco',
+    'selfsup_pretrain/mask-rcnn_r50-mocov2-pre_fpn_1x_coco',
+    'soft_teacher/soft-teacher_faster-rcnn_r50-caffe_fpn_180k_semi-0.1-coco',
+    'sparse_rcnn/sparse-rcnn_r101_fpn_300-proposals_crop-ms-480-800-3x_coco',
+    'yolact/yolact_r50_8xb8-55e_coco',
+]
+
+
+@pytest.mark.parametrize('name', ALGORITHMS)
+def test_the_written_twin_loads_as_the_one_in_memory(name, tmp_path):
+    base = read_config(f'mmdet::{name}.py')
+    twin = swap_backbone(base)
+    text = child_config(base, twin, base_name(f'mmdet::{name}.py', tmp_path))
+    (tmp_path / 'twin.py').write_text(text)
+    assert Config.fromfile(tmp_path / 'twin.py').to_dict() == twin.to_dict()
+    lines = text.splitlines()
+    folder = '_base_/../' if name.startswith('gn+ws') else ''
+    assert lines[0] == f"_base_ = 'mmdet::{folder}{name}.py'"
+    assert len(lines) <= 25
+    assert all(len(line) <= 100 or 'https://' in line for line in lines)
+
+
+def test_it_reads_as_if_typed(tmp_path):
+    assert write_twin('mmdet::ld/ld_r18-gflv1-r101_fpn_1x_coco.py', str(tmp_path / 'a/ld.py')) == (
+        "_base_ = 'mmdet::ld/ld_r18-gflv1-r101_fpn_1x_coco.py'\n"
+        "custom_imports = dict(imports=['se_det'])\n"
+        'model = dict(\n'
+        '    backbone=dict(\n'
+        "        type='SEResNet',\n"
+        "        init_cfg=dict(type='SEPretrained', checkpoint='timm/legacy_seresnet18.in1k'),\n"
+        "        stem_pool='ceil',\n"
+        '        se_cfg=dict(relu_before_se=True),\n'
+        '    )\n'
+        ')\n'
+    )
+
+
+KEYS = st.sampled_from(['a', 'b', 'model', 'type', 'x-y', 'class'])
+LEAVES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(max_size=40),
+)
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.lists(inner, max_size=3).map(tuple),
+        st.dictionaries(KEYS, inner, max_size=4),
+    ),
+    max_leaves=15,
+)
+CONFIGS = st.dictionaries(st.sampled_from(['a', 'b', 'model', 'train_cfg']), VALUES)
+
+
+@given(base=CONFIGS, changes=CONFIGS)
+@example(base={}, changes={'a': ({'type': 'x' * 99},)})
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_any_difference_can_be_written(base, changes, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('configs')
+    twin = {**base, **changes}
+    (folder / 'base.py').write_text(''.join(f'{key} = {value!r}\n' for key, value in base.items()))
+    loaded = Config.fromfile(folder / 'base.py')
+    text = child_config(loaded, Config(twin), 'base.py')
+    (folder / 'child.py').write_text(text)
+    assert Config.fromfile(folder / 'child.py').to_dict() == Config(twin).to_dict()
+
+
+def test_a_child_of_a_file_names_it_from_where_it_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path('mine').mkdir()
+    Path('mine/r50.py').write_text("_base_ = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'\n")
+    text = write_twin('mine/r50.py', 'theirs/se/r50.py', reduction=8)
+    assert text.startswith("_base_ = '../../mine/r50.py'\n")
+    twin = read_config('theirs/se/r50.py')
+    assert twin.model.backbone.se_cfg == dict(reduction=8)
+    assert twin.to_dict() == swap_backbone('mine/r50.py', reduction=8).to_dict()
+    in_checkout = 'configs/faster_rcnn_r50.py'
+    assert (tmp_path / base_name(in_checkout, tmp_path)).samefile(find_config(in_checkout))
+
+
+def test_files_are_not_overwritten(tmp_path):
+    out = tmp_path / 'twin.py'
+    out.write_text('mine')
+    with pytest.raises(UsageError, match=r'twin\.py exists\. Remove it'):
+        write_twin('configs/faster_rcnn_r50.py', str(out))
+    with pytest.raises(UsageError, match=r'must end in \.py'):
+        write_twin('configs/faster_rcnn_r50.py', str(tmp_path / 'twin.json'))
+    with pytest.raises(UsageError, match='SwinTransformer'):
+        write_twin('mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py', str(tmp_path / 'swin.py'))
+    assert out.read_text() == 'mine'
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_classes_cannot_be_written(tmp_path):
+    (tmp_path / 'new_style.py').write_text(
+        'from mmengine.config import read_base\n'
+        'from mmdet.models import ResNet\n'
+        'with read_base():\n'
+        '    from .part import *\n'
+        'model = dict(backbone=dict(type=ResNet, depth=18))\n'
+    )
+    (tmp_path / 'part.py').write_text('max_epochs = 12\n')
+    with pytest.raises(
+        UsageError, match=r'read_base\. Run the twin .* tools/train\.py CONFIG --se'
+    ):
+        write_twin(str(tmp_path / 'new_style.py'), str(tmp_path / 'twin.py'))
+    assert not (tmp_path / 'twin.py').exists()

@@ -1,0 +1,418 @@
+"""The twin is the config with SE in its backbone, and what that needs, and nothing else."""
+
+from copy import deepcopy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mmdet.models.backbones import ResNet, ResNeXt
+from mmdet.models.backbones.resnet import ResNetV1d
+from mmdet.models.detectors import RetinaNet
+from mmdet.registry import MODELS
+from mmengine.config import Config
+
+from se_det import swap_backbone
+from se_det.backbones import SEResNet, SEResNeXt
+from se_det.config_files import read_config
+from se_det.engine.launch import load_config
+from se_det.errors import UsageError
+
+TORCHVISION = dict(type='Pretrained', checkpoint='torchvision://resnet50')
+RGB = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)
+CAFFE = dict(mean=[103.53, 116.28, 123.675], std=[1.0, 1.0, 1.0], bgr_to_rgb=False)
+FASTER_RCNN = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
+
+
+def config(data_preprocessor=RGB, owner=(), **backbone):
+    """A config of a detector, which need not build."""
+    backbone = {**dict(type='ResNet', depth=50, init_cfg=TORCHVISION), **backbone}
+    images = dict(type='DetDataPreprocessor', pad_size_divisor=32, **data_preprocessor)
+    model = dict(type='RetinaNet', data_preprocessor=images, backbone=backbone, **dict(owner))
+    return Config(deepcopy(dict(model=model)))
+
+
+def without(cfg, *paths):
+    """The config as a dict, without some of its values."""
+    cfg = deepcopy(cfg.to_dict())
+    for path in paths:
+        *owners, key = path.split('.')
+        inner = cfg
+        for owner in owners:
+            inner = inner[owner]
+        inner.pop(key, None)
+    return cfg
+
+
+def test_only_the_backbone_its_weights_and_the_import_change():
+    base = read_config(FASTER_RCNN)
+    before = deepcopy(base.to_dict())
+    twin = swap_backbone(base)
+    assert base.to_dict() == before
+    assert twin.custom_imports.imports == ['se_det']
+    assert twin.model.backbone.type == 'SEResNet'
+    assert twin.model.backbone.init_cfg == dict(
+        type='SEPretrained', checkpoint='mmpretrain/se_resnet50'
+    )
+    changed = ('model.backbone.type', 'model.backbone.init_cfg', 'custom_imports')
+    assert without(twin, *changed) == without(base, *changed)
+    assert swap_backbone(FASTER_RCNN).to_dict() == twin.to_dict()
+
+
+@given(
+    arguments=st.fixed_dictionaries(
+        {},
+        optional=dict(
+            num_stages=st.integers(1, 4),
+            out_indices=st.tuples(st.integers(0, 3)),
+            frozen_stages=st.integers(-1, 4),
+            norm_cfg=st.sampled_from([dict(type='SyncBN'), dict(type='GN', num_groups=32)]),
+            norm_eval=st.booleans(),
+            with_cp=st.booleans(),
+            zero_init_residual=st.booleans(),
+            deep_stem=st.booleans(),
+            avg_down=st.booleans(),
+            dcn=st.just(dict(type='DCNv2', deform_groups=1)),
+            plugins=st.just([dict(cfg=dict(type='ContextBlock'), position='after_conv2')]),
+        ),
+    ),
+    kind=st.sampled_from(['ResNet', 'ResNeXt', 'mmdet.ResNet', ResNet, ResNeXt]),
+    depth=st.sampled_from([50, 101, 152]),
+)
+@settings(max_examples=50, deadline=None)
+def test_every_argument_is_kept(arguments, kind, depth):
+    base = config(type=kind, depth=depth, **arguments)
+    twin = swap_backbone(base)
+    for name, value in base.model.backbone.items():
+        if name not in ('type', 'init_cfg', 'style'):
+            assert twin.model.backbone[name] == value
+    added = twin.model.backbone.keys() - base.model.backbone.keys()
+    assert added <= {'style', 'stem_pool'}
+
+
+@pytest.mark.parametrize(
+    ('kind', 'swapped'),
+    [
+        ('ResNet', 'SEResNet'),
+        ('mmdet.ResNeXt', 'mmdet.SEResNeXt'),
+        (ResNet, SEResNet),
+        (ResNeXt, SEResNeXt),
+        (ResNetV1d, SEResNet),
+    ],
+)
+def test_types_are_named_as_before(kind, swapped):
+    assert swap_backbone(config(type=kind)).model.backbone.type == swapped
+
+
+def test_v1d_is_a_deep_stem_and_average_pools():
+    v1d = dict(type='Pretrained', checkpoint='open-mmlab://resnet50_v1d')
+    backbone = swap_backbone(config(type='ResNetV1d', init_cfg=v1d)).model.backbone
+    assert backbone == dict(
+        type='SEResNet',
+        depth=50,
+        deep_stem=True,
+        avg_down=True,
+        init_cfg=dict(type='SEPretrained', checkpoint=v1d['checkpoint'], graft=True),
+    )
+    plain = MODELS.build(dict(type='ResNetV1d', depth=50, base_channels=8))
+    ours = MODELS.build({**backbone, 'base_channels': 8, 'init_cfg': None})
+    assert plain.state_dict().keys() <= ours.state_dict().keys()
+
+
+def test_se_cfg_is_given_to_the_backbone():
+    backbone = swap_backbone(config(init_cfg=None), reduction=8, fused=False).model.backbone
+    assert backbone.se_cfg == dict(reduction=8, fused=False)
+    for wrong in (dict(ratio=8), dict(reduction=0), dict(stages=(True, False))):
+        with pytest.raises(UsageError, match='se_cfg'):
+            swap_backbone(config(), **wrong)
+
+
+class TestWeights:
+    """Public SE weights where they fit; SE grafted to the config's own where they do not."""
+
+    @pytest.mark.parametrize(
+        ('backbone', 'chosen', 'arguments'),
+        [
+            (dict(depth=18), 'timm/legacy_seresnet18.in1k', dict(stem_pool='ceil')),
+            (dict(depth=34), 'timm/legacy_seresnet34.in1k', dict(stem_pool='ceil')),
+            (dict(depth=50), 'mmpretrain/se_resnet50', {}),
+            (dict(depth=101), 'mmpretrain/se_resnet101', {}),
+            (
+                dict(depth=152),
+                'timm/legacy_seresnet152.in1k',
+                dict(style='caffe', stem_pool='ceil'),
+            ),
+            (dict(type='ResNeXt', groups=32), 'timm/seresnext50_32x4d.gluon_in1k', {}),
+            (dict(type='ResNeXt', depth=101, groups=32), 'timm/seresnext101_32x4d.gluon_in1k', {}),
+            (dict(type='ResNeXt', depth=101, groups=64), 'timm/seresnext101_64x4d.gluon_in1k', {}),
+            (dict(norm_cfg=dict(type='SyncBN')), 'mmpretrain/se_resnet50', {}),
+            (dict(norm_cfg=dict(type=torch.nn.BatchNorm2d)), 'mmpretrain/se_resnet50', {}),
+            (dict(dcn=dict(type='DCN', deform_groups=1)), 'mmpretrain/se_resnet50', {}),
+        ],
+    )
+    def test_are_public_ones(self, backbone, chosen, arguments):
+        twin = swap_backbone(config(**backbone)).model
+        assert twin.backbone.init_cfg == dict(type='SEPretrained', checkpoint=chosen)
+        for name in ('style', 'stem_pool'):
+            assert twin.backbone.get(name) == arguments.get(name)
+        relu_before_se = twin.backbone.get('se_cfg', {}).get('relu_before_se', False)
+        assert relu_before_se == (backbone.get('depth') in (18, 34))
+
+    @pytest.mark.parametrize(
+        ('backbone', 'se_cfg', 'reason'),
+        [
+            (dict(type='ResNeXt', depth=101, groups=32, base_width=8), {}, 'no public weights of'),
+            (dict(norm_cfg=dict(type='GN', num_groups=32)), {}, 'batch norm, not GN'),
+            (dict(norm_cfg=dict(type='Unheard')), {}, 'batch norm, not Unheard'),
+            (dict(conv_cfg=dict(type='ConvWS')), {}, 'not ConvWS'),
+            (dict(deep_stem=True), {}, 'no deep_stem'),
+            (dict(base_channels=32), {}, 'base_channels=64, not 32'),
+            ({}, dict(reduction=8), 'reduction=16, not 8'),
+            ({}, dict(reduction=(16, 16, 16, 8)), 'reduction=16, not'),
+            ({}, dict(stages=(True, True, True, False)), 'SE in all stages'),
+            (dict(depth=18), dict(relu_before_se=False), 'relu_before_se=True'),
+        ],
+    )
+    def test_are_grafted_where_none_fit(self, backbone, se_cfg, reason, log):
+        base = config(**backbone, style='caffe', data_preprocessor=CAFFE)
+        twin = swap_backbone(base, **se_cfg)
+        assert twin.model.backbone.init_cfg == dict(
+            type='SEPretrained', checkpoint='torchvision://resnet50', graft=True
+        )
+        assert twin.model.backbone.style == 'caffe'
+        assert twin.model.data_preprocessor == base.model.data_preprocessor
+        assert reason in log[-1]
+
+    def test_say_how_images_are_made(self, log):
+        base = config(style='caffe', data_preprocessor=CAFFE)
+        base.data_preprocessor = deepcopy(base.model.data_preprocessor)
+        twin = swap_backbone(base)
+        for images in (twin.model.data_preprocessor, twin.data_preprocessor):
+            assert images == dict(type='DetDataPreprocessor', pad_size_divisor=32, **RGB)
+        assert twin.model.backbone.style == 'pytorch'
+        base.train_pipeline = [dict(type='RandomCenterCropPad', mean=[1.0, 2.0, 3.0])]
+        swap_backbone(base)
+        assert 'RandomCenterCropPad keeps its mean' in log[-1]
+        for word in ('style: caffe -> pytorch', 'bgr_to_rgb=True', 'instead of torchvision://'):
+            assert word in log[-1]
+
+    @pytest.mark.parametrize('init_cfg', [None, dict(type='Kaiming', layer='Conv2d')])
+    def test_are_none_where_there_were_none(self, init_cfg):
+        assert swap_backbone(config(init_cfg=init_cfg)).model.backbone.init_cfg == init_cfg
+
+    def test_other_initialisations_stay(self):
+        constant = dict(type='Constant', val=0, override=dict(name='conv1'))
+        init_cfg = swap_backbone(config(init_cfg=[TORCHVISION, constant])).model.backbone.init_cfg
+        assert init_cfg[0] == constant
+        assert init_cfg[1].type == 'SEPretrained'
+        assert len(init_cfg) == 2
+
+    def test_by_their_old_name(self):
+        base = config(init_cfg=None, pretrained='torchvision://resnet50')
+        backbone = swap_backbone(base).model.backbone
+        assert 'pretrained' not in backbone
+        assert backbone.init_cfg.checkpoint == 'mmpretrain/se_resnet50'
+
+    def test_that_are_asked_for(self):
+        ra2 = 'timm/seresnet50.ra2_in1k'
+        init_cfg = swap_backbone(config(), checkpoint=ra2).model.backbone.init_cfg
+        assert init_cfg == dict(type='SEPretrained', checkpoint=ra2)
+        legacy = swap_backbone(config(), checkpoint='x/se_resnet50-ce0d4300.pth').model.backbone
+        assert (legacy.style, legacy.stem_pool) == ('caffe', 'ceil')
+        mine = swap_backbone(config(init_cfg=None), checkpoint='mine.pth', graft=True)
+        assert mine.model.backbone.init_cfg == dict(
+            type='SEPretrained', checkpoint='mine.pth', graft=True
+        )
+        grafted = swap_backbone(config(), graft=True).model.backbone
+        assert grafted.init_cfg.checkpoint == 'torchvision://resnet50'
+
+    @pytest.mark.parametrize(
+        ('base', 'options', 'message'),
+        [
+            (
+                dict(depth=101),
+                dict(checkpoint='mmpretrain/se_resnet50'),
+                'se_resnet101, .*or graft',
+            ),
+            ({}, dict(checkpoint='mmpretrain/se_resnet50', reduction=8), 'reduction=16, not 8'),
+            (dict(init_cfg=None), dict(graft=True), 'no pretrained weights to graft SE to'),
+            ({}, dict(graft=True, relu_before_se=True), 'cannot be grafted behind a ReLU'),
+            ({}, dict(relu_before_se=True), r'relu_before_se=False\. SE cannot .*checkpoint'),
+        ],
+    )
+    def test_that_do_not_fit(self, base, options, message):
+        with pytest.raises(UsageError, match=message):
+            swap_backbone(config(**base), **options)
+
+    def test_a_whole_detector_is_grafted(self, log):
+        """Its plain weights would leave the gates to chance."""
+        expected = dict(type='SEPretrained', checkpoint='mot.pth', graft=True)
+        owner = dict(init_cfg=dict(type='Pretrained', checkpoint='mot.pth'))
+        model = swap_backbone(config(owner=owner)).model
+        assert (model.init_cfg, model.backbone.init_cfg) == (expected, None)
+        base = config(init_cfg=None, style='caffe', data_preprocessor=CAFFE)
+        base.load_from = 'mot.pth'
+        twin = swap_backbone(base)
+        assert (twin.model.init_cfg, twin.load_from) == (expected, None)
+        assert twin.model.data_preprocessor == base.model.data_preprocessor
+        assert 'whole detector' in log[-1]
+
+    def test_a_shared_head_keeps_its_backbones_weights(self):
+        twin = swap_backbone('mmdet::faster_rcnn/faster-rcnn_r50-caffe_c4-1x_coco.py')
+        assert twin.model.backbone.init_cfg == dict(
+            type='SEPretrained', checkpoint='open-mmlab://detectron2/resnet50_caffe', graft=True
+        )
+        assert twin.model.backbone.style == 'caffe'
+
+
+class TestPlaces:
+    """Backbones are found wherever they are."""
+
+    def test_teacher_and_student_of_one_detector(self):
+        twin = swap_backbone(
+            'mmdet::soft_teacher/soft-teacher_faster-rcnn_r50-caffe_fpn_180k_semi-0.1-coco.py'
+        )
+        assert twin.model.detector.backbone.type == 'SEResNet'
+        for images in (
+            twin.model.detector.data_preprocessor,
+            twin.model.data_preprocessor.data_preprocessor,
+        ):
+            assert images.bgr_to_rgb and images.mean == RGB['mean']
+
+    def test_a_checkpoint_of_more_than_the_detector(self, log):
+        base = read_config(
+            'mmdet::soft_teacher/soft-teacher_faster-rcnn_r50-caffe_fpn_180k_semi-0.1-coco.py'
+        )
+        base.load_from = 'mine.pth'
+        assert swap_backbone(base).load_from == 'mine.pth'
+        assert 'load_from: mine.pth, left: it has to be of an SE detector' in log[-1]
+
+    def test_a_tracker(self, log):
+        twin = swap_backbone(
+            'mmdet::deepsort/deepsort_faster-rcnn_r50_fpn_8xb2-4e_mot17halftrain_test-mot17halfval'
+        )
+        assert twin.model.detector.backbone.type == 'SEResNet'
+        assert twin.model.reid.backbone.type == 'mmpretrain.ResNet'
+        assert 'model.reid.backbone: mmpretrain.ResNet-50, left: not mmdet' in log[-1]
+
+    def test_a_frozen_teacher_stays(self, log):
+        lad = 'mmdet::lad/lad_r50-paa-r101_fpn_2xb8_coco_1x.py'
+        twin = swap_backbone(lad)
+        assert twin.model.backbone.type == 'SEResNet'
+        assert twin.model.teacher_backbone.type == 'ResNet'
+        assert 'model.teacher_backbone: ResNet-101, left: a frozen teacher' in log[-1]
+        asked = swap_backbone(lad, checkpoint='mine.pth', teachers=True)
+        assert asked.model.teacher_backbone.type == 'SEResNet'
+        assert 'init_cfg' not in asked.model.teacher_backbone
+
+    def test_a_frozen_teacher_in_a_file_of_its_own(self, log):
+        base = config()
+        base.model.teacher_config = FASTER_RCNN
+        twin = swap_backbone(base)
+        assert twin.model.teacher_config == FASTER_RCNN
+        assert f'model.teacher_config: {FASTER_RCNN}, left: a frozen' in log[-1]
+        asked = swap_backbone(base, teachers=True)
+        assert asked.model.teacher_config.model.backbone.type == 'SEResNet'
+
+    def test_a_frozen_teacher_sees_the_same_images(self):
+        base = config(data_preprocessor=CAFFE)
+        base.model.teacher_config = FASTER_RCNN
+        twin = swap_backbone(base)
+        assert twin.model.backbone.init_cfg.graft
+        assert twin.model.data_preprocessor == base.model.data_preprocessor
+
+    def test_lists(self):
+        model = dict(parts=[dict(backbone=dict(type='ResNet', depth=18, init_cfg=None))])
+        assert swap_backbone(Config(dict(model=model))).model.parts[0].backbone.type == 'SEResNet'
+
+    def test_another_package_s_resnet(self):
+        base = config(type='ResNet')
+        base.default_scope = 'mmpretrain'
+        with pytest.raises(UsageError, match=r'model\.backbone: ResNet-50'):
+            swap_backbone(base)
+        base.model.backbone.type = 'mmdet.ResNet'
+        assert swap_backbone(base).model.backbone.type == 'mmdet.SEResNet'
+
+    def test_a_config_of_classes(self, tmp_path):
+        (tmp_path / 'new_style.py').write_text(
+            'from mmengine.config import read_base\n'
+            'from mmdet.models import ResNet, RetinaNet\n'
+            'with read_base():\n'
+            '    from .part import *\n'
+            'model = dict(type=RetinaNet, backbone=dict(type=ResNet, depth=18, init_cfg=None))\n'
+        )
+        (tmp_path / 'part.py').write_text('max_epochs = 12\n')
+        twin = swap_backbone(tmp_path / 'new_style.py')
+        assert (twin.model.type, twin.model.backbone.type) == (RetinaNet, SEResNet)
+
+
+class TestNothingToSwap:
+    """The message says which backbones there are, and which can be swapped."""
+
+    @pytest.mark.parametrize(
+        ('name', 'backbone'),
+        [
+            ('mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py', 'SwinTransformer'),
+            ('mmdet::yolox/yolox_s_8xb8-300e_coco.py', 'CSPDarknet'),
+            ('mmdet::detectors/detectors_htc-r50_1x_coco.py', 'DetectoRS_ResNet-50'),
+            ('mmdet::res2net/faster-rcnn_res2net-101_fpn_2x_coco.py', 'Res2Net-101'),
+            ('mmdet::tridentnet/tridentnet_r50-caffe_1x_coco.py', 'TridentResNet-50'),
+        ],
+    )
+    def test_other_backbones(self, name, backbone):
+        message = f'ResNet, ResNeXt and ResNetV1d can be .*model.backbone: {backbone}'
+        with pytest.raises(UsageError, match=message):
+            swap_backbone(name)
+
+    def test_se_already(self, log):
+        twin = swap_backbone(FASTER_RCNN)
+        assert swap_backbone(twin, reduction=8).to_dict() == twin.to_dict()
+        assert 'model.backbone: SEResNet-50, left: it has SE already' in log[-1]
+
+    def test_only_a_frozen_teacher(self):
+        base = config(type='Darknet')
+        base.model.teacher_backbone = dict(type='ResNet', depth=50)
+        with pytest.raises(UsageError, match=r'Darknet.*give teachers=True'):
+            swap_backbone(base)
+
+    def test_no_model(self):
+        with pytest.raises(UsageError, match='has no model'):
+            swap_backbone('mmdet::_base_/default_runtime.py')
+
+
+def test_imports_are_added_to():
+    base = config()
+    base.custom_imports = dict(imports=['mine'], allow_failed_imports=False)
+    twin = swap_backbone(base)
+    assert twin.custom_imports == dict(imports=['mine', 'se_det'], allow_failed_imports=False)
+    assert swap_backbone(twin).custom_imports == twin.custom_imports
+    base.custom_imports = dict(imports='mine')
+    assert swap_backbone(base).custom_imports.imports == ['mine', 'se_det']
+
+
+@pytest.mark.parametrize('where', ['backbone', 'detector', 'load_from'])
+def test_a_grafted_twin_starts_as_the_plain_detector(where, tmp_path):
+    base = load_config('mmdet::retinanet/retinanet_r18_fpn_1x_coco.py')
+    base.model.backbone.update(base_channels=16, init_cfg=None)
+    base.model.neck.update(in_channels=[16, 32, 64, 128], out_channels=16)
+    base.model.bbox_head.update(in_channels=16, feat_channels=16, num_classes=3)
+    plain = MODELS.build(base.model)
+    checkpoint = str(tmp_path / 'plain.pth')
+    weights = plain.state_dict() if where != 'backbone' else plain.backbone.state_dict()
+    torch.save(dict(state_dict=weights), checkpoint)
+    if where == 'load_from':
+        base.load_from = checkpoint
+    else:
+        owner = base.model if where == 'detector' else base.model.backbone
+        owner.init_cfg = dict(type='Pretrained', checkpoint=checkpoint)
+    twin = MODELS.build(swap_backbone(base, fused=False).model)
+    twin.init_weights()
+    images = torch.randn(1, 3, 64, 96)
+    plain.eval(), twin.eval()
+    with torch.no_grad():
+        if where == 'backbone':
+            pairs = zip(twin.backbone(images), plain.backbone(images), strict=True)
+        else:
+            levels = zip(twin(images, mode='tensor'), plain(images, mode='tensor'), strict=True)
+            pairs = ((a, b) for ours, theirs in levels for a, b in zip(ours, theirs, strict=True))
+        assert all(torch.equal(ours, theirs) for ours, theirs in pairs)

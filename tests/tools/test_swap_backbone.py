@@ -1,0 +1,55 @@
+"""One line makes any config an SE one: as a file, and on the fly."""
+
+import pytest
+from mmengine.config import Config
+
+RETINANET = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'
+PLAIN_SHAPES = 'configs/faster_rcnn_r50_shapes.py'
+
+
+def test_the_twin_is_written_and_printed(run, tmp_path):
+    options = ['--reduction', '8', '--graft']
+    written = run('swap_backbone.py', RETINANET, '--out', 'se/retinanet.py', *options)
+    assert written.returncode == 0, written.stderr
+    text = (tmp_path / 'se' / 'retinanet.py').read_text()
+    assert written.stdout.endswith(text)
+    backbone = Config.fromfile(tmp_path / 'se' / 'retinanet.py').model.backbone
+    assert backbone.type == 'SEResNet'
+    assert backbone.se_cfg == dict(reduction=8)
+    assert backbone.init_cfg.graft and backbone.init_cfg.checkpoint == 'torchvision://resnet50'
+
+
+def test_no_backbone_to_swap(run, tmp_path):
+    swin = 'mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py'
+    failed = run('swap_backbone.py', swin, '--out', 'twin.py')
+    assert failed.returncode == 2
+    assert "mmdet's ResNet, ResNeXt and ResNetV1d can be swapped" in failed.stderr
+    assert 'model.backbone: SwinTransformer' in failed.stderr
+    assert 'Traceback' not in failed.stderr
+    assert not (tmp_path / 'twin.py').exists()
+
+
+@pytest.mark.long
+def test_train_and_test_on_the_fly(run, quick, tmp_path):
+    options = [
+        *quick,
+        'train_cfg.max_epochs=1',
+        'model.backbone.se_cfg.reduction=8',
+        'train_dataloader.dataset.num_images=2',
+        'val_dataloader.dataset.num_images=2',
+        'test_dataloader.dataset.num_images=2',
+        'train_dataloader.batch_size=2',
+        'data_root=shapes/',
+        *(f'{split}_dataloader.dataset.data_root=shapes/' for split in ('train', 'val', 'test')),
+        'val_evaluator.ann_file=shapes/annotations/instances_val.json',
+        'test_evaluator.ann_file=shapes/annotations/instances_val.json',
+    ]
+    trained = run('train.py', PLAIN_SHAPES, '--se', options=options)
+    assert trained.returncode == 0, trained.stderr
+    work_dir = tmp_path / 'work_dirs' / 'faster_rcnn_r50_shapes_se'
+    used = Config.fromfile(work_dir / 'faster_rcnn_r50_shapes.py').model.backbone
+    assert (used.type, used.se_cfg) == ('SEResNet', dict(reduction=8))
+    tested = run('test.py', PLAIN_SHAPES, str(work_dir / 'epoch_1.pth'), '--se', options=options)
+    assert tested.returncode == 0, tested.stderr
+    assert 'unexpected key' not in tested.stdout + tested.stderr
+    assert 'missing key' not in tested.stdout + tested.stderr

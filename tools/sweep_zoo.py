@@ -1,0 +1,74 @@
+#!/usr/bin/env python3
+"""Try the SE twin of each of MMDetection's configs: tools/sweep_zoo.py [--train data/coco]."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from mmengine.logging import MMLogger
+
+from se_det.analysis.zoo_sweep import (
+    Outcome,
+    as_markdown,
+    check_building,
+    count_steps,
+    sweep,
+    zoo_configs,
+)
+from se_det.analysis.zoo_training import Training, check_training, one_of_each
+from se_det.command_line import usage_errors_alone
+
+
+def main() -> None:
+    """Parse the arguments, sweep, print the tables."""
+    parser = argparse.ArgumentParser(
+        description="Make and build the SE twins of MMDetection's configs"
+    )
+    parser.add_argument(
+        '--results',
+        type=Path,
+        default=Path('work_dirs/sweep_zoo'),
+        metavar='DIR',
+        help='outcomes go here; what has one is not tried again (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--train',
+        type=Path,
+        metavar='DIR',
+        help='train and test one config of each algorithm too, on two of the images of COCO here',
+    )
+    arguments = parser.parse_args()
+    MMLogger.get_instance('mmengine', log_level='ERROR')  # hundreds of configs say less
+    with usage_errors_alone():
+        configs = zoo_configs()
+        built = list(
+            progress(
+                sweep(configs, arguments.results / 'built.jsonl', check_building, Outcome),
+                len(configs),
+            )
+        )
+        print(as_markdown(built))
+        if arguments.train:
+            configs = one_of_each(built)
+            check = partial(check_training, coco=arguments.train)
+            trained = list(
+                progress(
+                    sweep(configs, arguments.results / 'trained.jsonl', check, Training),
+                    len(configs),
+                )
+            )
+            print('\nOne config of each folder:\n', *count_steps(trained), sep='\n')
+
+
+def progress(outcomes: Iterator, total: int) -> Iterator:
+    """Show on standard error how far a sweep is."""
+    for number, outcome in enumerate(outcomes, start=1):
+        print(f'\r{number}/{total} {outcome.config:<99.99}', end='', file=sys.stderr)
+        yield outcome
+    print(file=sys.stderr)
+
+
+if __name__ == '__main__':
+    main()
