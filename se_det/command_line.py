@@ -32,7 +32,9 @@ class KeyValues(DictAction):
 
 def height_and_width(text: str) -> tuple[int, int]:
     """Parse an image size like ``800x1344``."""
-    height, width = text.split('x')
+    height, separator, width = text.partition('x')
+    if not (separator and height.isdecimal() and width.isdecimal()):
+        raise argparse.ArgumentTypeError(f'{text}: a size is a height and a width, like 800x1344')
     return int(height), int(width)
 
 

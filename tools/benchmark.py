@@ -8,7 +8,7 @@ from itertools import product
 from pathlib import Path
 
 from se_det.analysis.benchmark import BACKBONES, PRECISIONS, Setting, as_table, benchmark
-from se_det.analysis.benchmark_plot import plot
+from se_det.analysis.benchmark_plot import check_picture, draw
 from se_det.command_line import height_and_width, usage_errors_alone
 
 
@@ -26,13 +26,17 @@ def main() -> None:
     parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
     parser.add_argument('--precision', choices=PRECISIONS, default='fp32')
     parser.add_argument('--channels-last', action='store_true')
-    parser.add_argument('--compiled', action='store_true', help='under torch.compile too')
+    parser.add_argument('--compiled', action='store_true', help='backbones under torch.compile too')
     parser.add_argument('--only', nargs='+', default=(), help='parts of the names of contenders')
     parser.add_argument('--json', metavar='FILE', help='write the figures here too')
     parser.add_argument('--plot', metavar='FILE', help='draw time by size and batch here')
     args = parser.parse_args()
     costs = []
     with usage_errors_alone():
+        if args.plot:
+            check_picture(args.plot)
+        for file in filter(None, (args.json, args.plot)):
+            Path(file).parent.mkdir(parents=True, exist_ok=True)
         for batch, size in product(args.batch, args.size):
             setting = Setting(
                 backbone=args.backbone,
@@ -50,7 +54,7 @@ def main() -> None:
             if args.json:
                 Path(args.json).write_text(json.dumps([asdict(cost) for cost in costs], indent=1))
             if args.plot:
-                plot(costs, args.plot)
+                draw(costs).savefig(args.plot, dpi=120)
 
 
 if __name__ == '__main__':

@@ -5,6 +5,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from mmdet.models.backbones.resnet import Bottleneck
@@ -104,19 +105,19 @@ def contenders(backbone: str) -> dict[str, Callable[[], nn.Module]]:
     def plain() -> nn.Module:
         return MODELS.build(dict(type=kind, **shape, **FROZEN))
 
-    def ours(**se_cfg: bool) -> nn.Module:
+    def ours(**se_cfg: Any) -> nn.Module:
         return MODELS.build(dict(type=f'SE{kind}', se_cfg=se_cfg, **shape, **FROZEN))
 
     found = {
         PLAIN: plain,
-        'the floor: batch norm folded, no SE': lambda: _folded(plain()),
+        'the floor: batch norm folded, no SE': lambda: _folded(ours(stages=[False] * 4)),
         'se_det': ours,
         'se_det, fused=False': lambda: ours(fused=False),
         "mmdet ResNet + mmdet's SELayer": lambda: _with_se_layers(plain()),
     }
     try:
         from mmpretrain.models import SEResNet, SEResNeXt
-    except ImportError:
+    except (ImportError, AssertionError):  # the latter where it wants another mmcv
         pass
     else:
         widths = dict(groups=32, width_per_group=4) if grouped else {}
@@ -143,7 +144,7 @@ def benchmark(
     Args:
         setting: what to measure.
         rounds: how often each contender is timed, after `WARM_UP` rounds.
-        compiled: time each of them under torch.compile too.
+        compiled: time each backbone under torch.compile too.
         only: parts of the names of the contenders to time beside mmdet's plain one; default all.
 
     Returns:
@@ -157,10 +158,11 @@ def benchmark(
     if setting.device == 'cuda' and not torch.cuda.is_available():
         raise UsageError('No GPU was found. Use --device cpu.')
     known = contenders(setting.backbone)
+    for part in only:
+        if not any(part in name for name in known):
+            raise UsageError(f'No contender {part}. Known: {", ".join(known)}.')
     chosen = [name for name in known if not only or any(part in name for part in only)]
-    if not chosen:
-        raise UsageError(f'No contender {" ".join(only)}. Known: {", ".join(known)}.')
-    torch.manual_seed(0)
+    torch.compiler.reset()  # what was compiled for another size
     images = torch.randn(setting.batch, 3, *setting.size, device=setting.device)
     if setting.channels_last:
         images = images.contiguous(memory_format=torch.channels_last)
@@ -168,7 +170,9 @@ def benchmark(
     for name in dict.fromkeys([PLAIN, *chosen]):
         runs[name] = _Run(known[name](), images, setting)
         if compiled:
-            runs[f'{name}, compiled'] = _Run(torch.compile(known[name]()), images, setting)
+            runs[f'{name}, compiled'] = _Run(
+                torch.compile(known[name](), dynamic=False), images, setting
+            )
     for round_number in range(WARM_UP + rounds):
         for run in random.sample(list(runs.values()), len(runs)):
             run.step(timed=round_number >= WARM_UP)
@@ -209,7 +213,7 @@ def saved_bytes(model: nn.Module, images: Tensor) -> int:
 def as_table(costs: list[Cost]) -> str:
     """A Markdown table of costs, all of one setting."""
     lines = ['| backbone | s | to plain |', '|---|---|---|']
-    lines += [f'| {cost.name} | {cost.seconds:.3f} | {cost.ratio:.3f} |' for cost in costs]
+    lines += [f'| {cost.name} | {cost.seconds:.4g} | {cost.ratio:.3f} |' for cost in costs]
     for title, key in (
         ('kept for backward, MB', 'saved_bytes'),
         ('peak memory, MB', 'peak_bytes'),
@@ -230,6 +234,7 @@ class _Run:
 
     def __init__(self, backbone: nn.Module, images: Tensor, setting: Setting) -> None:
         wrapper = _WithinFasterRCNN if setting.detector else _Alone
+        torch.manual_seed(0)  # the same neck and heads for all
         self._model = _prepared(wrapper(backbone), setting)
         self._images = images
         self._train = setting.mode == 'train'
@@ -243,18 +248,22 @@ class _Run:
 
     def step(self, timed: bool) -> None:
         """A training or inference step."""
-        before = self._synchronize()
+        on_gpu = self._images.is_cuda
+        if on_gpu:
+            torch.cuda.synchronize()
+            allocated = torch.cuda.memory_allocated()
+            torch.cuda.reset_peak_memory_stats()
         start = time.perf_counter()
         with torch.set_grad_enabled(self._train):
             with torch.autocast(**self._autocast):
                 output = self._model(self._images)
             if self._train:
                 output.backward()
-        peak = self._synchronize()
+        if on_gpu:
+            torch.cuda.synchronize()
+            self.peak_bytes = torch.cuda.max_memory_allocated() - allocated
         if timed:
             self.seconds.append(time.perf_counter() - start)
-        if self._images.is_cuda:
-            self.peak_bytes = peak - before
         self._model.zero_grad(set_to_none=True)
 
     def saved_bytes(self) -> int | None:
@@ -263,15 +272,6 @@ class _Run:
             return None
         with torch.autocast(**self._autocast):
             return saved_bytes(self._model, self._images)
-
-    def _synchronize(self) -> int:
-        """Wait for a GPU; the most that was allocated on it since the last call."""
-        if not self._images.is_cuda:
-            return 0
-        torch.cuda.synchronize()
-        peak = torch.cuda.max_memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        return peak
 
 
 def _prepared(model: nn.Module, setting: Setting) -> nn.Module:

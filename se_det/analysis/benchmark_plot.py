@@ -1,16 +1,29 @@
 """How the time of backbones grows with the image size and the batch."""
 
+from pathlib import Path
+
 from matplotlib.figure import Figure
 
 from se_det.analysis.benchmark import Cost
+from se_det.errors import UsageError
 
 
-def plot(costs: list[Cost], file: str) -> None:
+def check_picture(file: str) -> None:
+    """Check that a picture can be written.
+
+    Raises:
+        UsageError: its suffix names no format that there is.
+    """
+    formats = Figure().canvas.get_supported_filetypes()
+    if Path(file).suffix[1:] not in formats:
+        raise UsageError(f'--plot must end in one of {", ".join(formats)}; got {file}.')
+
+
+def draw(costs: list[Cost]) -> Figure:
     """Draw the seconds of a step over the megapixels of an image, a panel for each batch size.
 
     Args:
         costs: measured in settings that differ in batch and size.
-        file: where the picture is written; its suffix says in which format.
     """
     batches = sorted({cost.setting.batch for cost in costs})
     figure = Figure(figsize=(1 + 4 * len(batches), 3.5), layout='constrained')
@@ -23,8 +36,9 @@ def plot(costs: list[Cost], file: str) -> None:
                 if (cost.name, cost.setting.batch) == (name, batch)
             )
             panel.plot(*zip(*points, strict=True), marker='o', markersize=3, label=name)
-        panel.set(title=f'batch {batch}', xlabel='megapixels of an image', xlim=0, ylim=0)
+        panel.set(title=f'batch {batch}', xlabel='megapixels of an image', xlim=0)
         panel.grid(alpha=0.3)
+    panels[0].set_ylim(bottom=0)
     panels[0].set_ylabel(f'seconds, {costs[0].setting.mode}')
     panels[0].legend(fontsize='small')
-    figure.savefig(file, dpi=120)
+    return figure

@@ -46,8 +46,8 @@ class SEResidual:
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, C_in, H, W)`` to ``(N, C_out, H / stride, W / stride)``."""
-        watched = (*self.children(), *self.se.children())
-        forward = self._fused if self.fused and _can_fuse(x, watched) else self._plain
+        fuses = self.fused and _can_fuse(x, (*self.children(), *self.se.children()))
+        forward = self._fused if fuses else self._plain
         if self.with_cp and x.requires_grad:
             return torch.utils.checkpoint.checkpoint(forward, x, use_reentrant=False)
         return forward(x)
@@ -69,11 +69,13 @@ class SEResidual:
 
 
 def _can_fuse(x: Tensor, modules: Iterable[nn.Module]) -> bool:
-    """Not while traced, or where hooks of the modules would miss what they wait for."""
+    """Not while traced or under torch.func, nor where hooks would miss what they wait for."""
     return (
-        x.is_floating_point()
+        isinstance(x, Tensor)
+        and x.is_floating_point()
         and x.device.type in ('cpu', 'cuda')
         and not torch.jit.is_tracing()
+        and not torch._C._are_functorch_transforms_active()
         and not any(map(has_hooks, modules))
     )
 
@@ -156,7 +158,7 @@ class SEResNet(ResNet):
             built of mmdet's own blocks); ``relu_before_se``, whether a ReLU ends the residual
             branch (default no), for weights that were trained so (timm's legacy 18 and 34);
             ``fused``, whether blocks may take a way that costs less and computes the same up to
-            rounding (default yes).
+            rounding (default yes); second derivatives need ``fused=False``.
         stem_pool: ``'padded'``, the pool of nearly all ResNets, or ``'ceil'``, without padding and
             with the output size rounded up, for weights that were trained so (timm's legacy ones).
         **kwargs: as mmdet's ResNet.

@@ -3,7 +3,8 @@
 Batch norm in evaluation mode is linear, ``a x + b`` with ``a = weight / sqrt(var + eps)`` and
 ``b = bias - a mean``: it can go into the convolution before it, in training too, as long as the
 statistics stand still. Neither the convolution's output nor the folded weight is kept for the
-backward pass; the weight is folded once more there.
+backward pass; the weight is folded once more there. Where the map is smaller than the weight, this
+would cost more than it saves, and the two stay apart.
 """
 
 from typing import Any
@@ -13,9 +14,13 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.module import _has_any_global_hook
 
 from se_det.layers.kernels import kernels_for
-from se_det.layers.precision import as_in_autocast, vector_dtype
+from se_det.layers.precision import as_in_autocast, is_half, vector_dtype, without_autocast
+from se_det.layers.relu_gradient import relu_gradient
+
+SMALLEST_BALANCE = 1e-3
 
 
 def can_fold(conv: nn.Module, norm: nn.Module) -> bool:
@@ -24,7 +29,8 @@ def can_fold(conv: nn.Module, norm: nn.Module) -> bool:
         type(conv) is nn.Conv2d
         and conv.bias is None
         and conv.padding_mode == 'zeros'
-        and isinstance(norm, _BatchNorm)
+        and isinstance(conv.padding, tuple)
+        and type(norm).forward in (_BatchNorm.forward, nn.SyncBatchNorm.forward)
         and not norm.training
         and norm.affine
         and norm.running_mean is not None
@@ -34,9 +40,11 @@ def can_fold(conv: nn.Module, norm: nn.Module) -> bool:
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Whether someone looks at what goes in and out of a module."""
+    """Whether someone looks at what goes in and out of a module, or has put in another forward."""
     return bool(
-        module._forward_hooks
+        'forward' in vars(module)
+        or _has_any_global_hook()
+        or module._forward_hooks
         or module._forward_pre_hooks
         or module._backward_hooks
         or module._backward_pre_hooks
@@ -56,7 +64,6 @@ def folded_convolution(x: Tensor, conv: nn.Conv2d, norm: _BatchNorm, relu: bool)
         ``(N, C_out, H', W')``, in the precision that autocast sets.
     """
     pixels = x.shape[0] * x.shape[2] * x.shape[3] / (conv.stride[0] * conv.stride[1])
-    # Where the weight is larger than the output, folding takes longer than what it saves.
     if conv.weight.numel() > conv.out_channels * pixels:
         y = norm(conv(x))
         return F.relu_(y) if relu else y
@@ -91,19 +98,6 @@ def norm_gradients(
     """From the gradients of ``a`` and ``b`` to those of the arguments of `scale_and_shift`."""
     weight_gradient = (scale_gradient - mean * shift_gradient) * torch.rsqrt(var + eps)
     return weight_gradient, shift_gradient, None, None, None
-
-
-def relu_gradient(gradient: Tensor, y: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """The gradient ``(N, C, H, W)`` before a ReLU with output ``y``, and its sums ``(N, C)``.
-
-    No ReLU where ``y`` is None.
-    """
-    kernels = kernels_for(gradient) if y is not None else None
-    if kernels:
-        return kernels.relu_gradient(gradient, y)
-    if y is not None:
-        gradient = torch.ops.aten.threshold_backward(gradient, y, 0)
-    return gradient, gradient.sum((2, 3), dtype=dtype)
 
 
 def _convolve(
@@ -142,16 +136,27 @@ class _FoldedConvolution(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @without_autocast
     def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, scale, mean, var, y = ctx.saved_tensors
         x_needed, _, _, *parameters_needed = ctx.needs_input_grad
         parameter_needed = any(parameters_needed)
-        gradient, sums = relu_gradient(gradient, y, scale.dtype)
+        if y is None:
+            sums = gradient.sum((2, 3), dtype=scale.dtype)
+        else:
+            gradient, sums = relu_gradient(gradient, y)
+        balance = torch.ones_like(scale)
+        if is_half(x):
+            # Without the norm's scale the weight's gradient could overflow; with a zero in it, the
+            # norm's gradient could not be told from it.
+            balance = scale.abs().clamp(min=SMALLEST_BALANCE)
+            gradient = gradient * balance[:, None, None].to(x.dtype)
+        rest = scale / balance
         stride, padding, dilation, groups = ctx.geometry
         x_gradient, folded_gradient, _ = torch.ops.aten.convolution_backward(
             gradient,
             x,
-            _fold(weight, scale, x.dtype),
+            _fold(weight, rest, x.dtype),
             None,
             stride,
             padding,
@@ -164,7 +169,7 @@ class _FoldedConvolution(torch.autograd.Function):
         if not parameter_needed:
             return x_gradient, *[None] * 8
         folded_gradient = folded_gradient.to(weight.dtype)
-        scale_gradient = (folded_gradient * weight).sum((1, 2, 3))
-        weight_gradient = folded_gradient.mul_(scale[:, None, None, None])
+        scale_gradient = (folded_gradient * weight).sum((1, 2, 3)) / balance
+        weight_gradient = folded_gradient.mul_(rest[:, None, None, None])
         norm_gradient = norm_gradients(scale_gradient, sums.sum(0), mean, var, ctx.eps)
         return x_gradient, None, None, weight_gradient, *norm_gradient

@@ -18,11 +18,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from se_det.layers.folded_convolution import (
     norm_gradients,
     norm_inputs,
-    relu_gradient,
     scale_and_shift,
 )
 from se_det.layers.kernels import kernels_for
-from se_det.layers.precision import as_in_autocast, is_half, vector_dtype
+from se_det.layers.precision import as_in_autocast, is_half, vector_dtype, without_autocast
+from se_det.layers.relu_gradient import relu_gradient
 from se_det.layers.squeeze_excitation import SqueezeExcitation
 
 
@@ -32,7 +32,8 @@ def gated_residual(identity: Tensor, residual: Tensor, logits: Tensor) -> Tensor
     Args:
         identity: the shortcut, ``(N, C, H, W)``.
         residual: the residual branch, of the same shape; not kept for the backward pass, except
-            in half precision, where ``y - identity`` has too few digits.
+            in half precision, where ``y - identity`` has too few digits. In float32 it has enough
+            for a residual down to 1e-3 of the identity.
         logits: of the gate, ``(N, C, 1, 1)``.
 
     Returns:
@@ -95,20 +96,14 @@ class _GatedResidual(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @without_autocast
     def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         kept, y, gate = ctx.saved_tensors
-        kernels = kernels_for(y)
-        if kernels:
-            factor = dict(factor=kept) if ctx.keeps_residual else dict(identity=kept)
-            gradient, products = kernels.relu_gradient(gradient, y, **factor)
-            products = products[:, :, None, None]
-        else:
-            gradient = torch.ops.aten.threshold_backward(gradient, y, 0)
-            factor = kept * gradient if ctx.keeps_residual else torch.sub(y, kept).mul_(gradient)
-            products = factor.sum((2, 3), keepdim=True, dtype=gate.dtype)
+        counted = dict(factor=kept) if ctx.keeps_residual else dict(identity=kept)
+        gradient, products = relu_gradient(gradient, y, **counted)
         # Of the logits: (1 - s) s times the sum of g v, where y - x is s v.
         share = (1 - gate) * gate if ctx.keeps_residual else 1 - gate
-        logits_gradient = (share * products).to(gradient.dtype)
+        logits_gradient = (share * products[:, :, None, None]).to(gradient.dtype)
         return gradient, gradient * gate.to(gradient.dtype), logits_gradient
 
 
@@ -145,6 +140,15 @@ def _gate(weight: Tensor, gate: Tensor, dtype: torch.dtype) -> Tensor:
     return (gate.unsqueeze(2) * weight).to(dtype)
 
 
+def _products(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
+    """The matrix products of a batch, in a precision in which their sums cannot overflow."""
+    if left.dtype == dtype:
+        return left.bmm(right)
+    if left.is_cuda and torch.__version__ >= (2, 8):
+        return torch.bmm(left, right, out_dtype=dtype)
+    return left.to(dtype).bmm(right.to(dtype))
+
+
 class _GatedProjection(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -157,12 +161,13 @@ class _GatedProjection(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @without_autocast
     def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
         u, y, weight, mean, var, fc1_weight, fc2_weight, *vectors = ctx.saved_tensors
         mean_u, projected, squeezed, hidden, gate, scale, shift = vectors
-        gradient, gated_shift_gradient = relu_gradient(gradient, y, scale.dtype)
+        gradient, gated_shift_gradient = relu_gradient(gradient, y)
         gradients = gradient.flatten(2)
-        per_image = gradients.bmm(u.flatten(2).transpose(1, 2)).to(weight.dtype)
+        per_image = _products(gradients, u.flatten(2).transpose(1, 2), weight.dtype)
 
         # From the gated weight, s a W, and the gated shift, s b, to the gate.
         row_gradient = (per_image * weight).sum(2)

@@ -1,7 +1,12 @@
 """In which precision layers compute: maps in their own, per-channel vectors in float32 at least."""
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import FunctionCtx
 
 
 def as_in_autocast(x: Tensor) -> Tensor:
@@ -20,3 +25,14 @@ def is_half(x: Tensor) -> bool:
 def vector_dtype(x: Tensor) -> torch.dtype:
     """Of the per-channel vectors beside a map ``x``: float32, or float64 for float64."""
     return torch.promote_types(x.dtype, torch.float32)
+
+
+def without_autocast(backward: Callable[[FunctionCtx, Tensor], Any]) -> Callable:
+    """A backward pass that computes in the precision of its tensors, whatever is around it."""
+
+    @functools.wraps(backward)
+    def alone(ctx: FunctionCtx, gradient: Tensor) -> Any:
+        with torch.autocast(gradient.device.type, enabled=False):
+            return backward(ctx, gradient)
+
+    return alone

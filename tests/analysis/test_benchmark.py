@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from se_det.analysis.benchmark import PLAIN, Setting, as_table, benchmark, contenders
+from se_det.analysis.benchmark import PLAIN, Cost, Setting, as_table, benchmark, contenders
+from se_det.analysis.benchmark_plot import check_picture, draw
 from se_det.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,6 +65,22 @@ def test_the_tool_writes_table_figures_and_plot(tmp_path):
     costs = json.loads((tmp_path / 'costs.json').read_text())
     assert [cost['setting']['size'] for cost in costs[::2]] == [[32, 32], [64, 64]] * 2
     assert (tmp_path / 'costs.png').stat().st_size > 10_000
+
+
+def test_the_plot_shows_all_panels_whole():
+    costs = [
+        Cost('ours', replace(SMALL, batch=batch, size=size), seconds=batch * size[0], ratio=1)
+        for batch in (1, 2)
+        for size in ((64, 64), (128, 128))
+    ]
+    first, second = draw(costs).axes
+    assert first.get_ylim() == second.get_ylim() and first.get_ylim()[1] >= 256
+    assert [list(line.get_ydata()) for line in second.lines] == [[128, 256]]
+
+
+def test_a_picture_of_no_format(tmp_path):
+    with pytest.raises(UsageError, match='--plot must end in'):
+        check_picture('costs.doc')
 
 
 @torch.no_grad()

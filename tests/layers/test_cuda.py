@@ -49,11 +49,9 @@ def test_half_precision_errors_at_most_double(fused, plain, images, channels_las
     assert kernels_for(images)
     for precision in (torch.float16, torch.bfloat16):
         found, expected = (_gradients(model, images, precision) for model in (fused, plain))
-        errors = [
-            torch.stack([(a - b).norm() / b.norm().clamp(min=1e-9) for a, b in pairs]).median()
-            for pairs in (zip(found, exact, strict=True), zip(expected, exact, strict=True))
-        ]
-        assert errors[0] <= 2 * errors[1]
+        for ours, theirs, value in zip(found, expected, exact, strict=True):
+            errors = [(x - value).norm() / value.norm().clamp(min=1e-9) for x in (ours, theirs)]
+            assert errors[0] <= 2 * errors[1] + 0.02
 
 
 def test_a_captured_graph_computes_the_same(fused, images):

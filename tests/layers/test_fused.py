@@ -7,7 +7,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from timm.layers import BatchNormAct2d
 from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
 
 from se_det.analysis.benchmark import saved_bytes
 from se_det.backbones import SEBasicBlock, SEBottleneck, SEResNeXtBottleneck
@@ -165,10 +167,13 @@ def test_the_residual_is_not_kept_where_nothing_folds(block):
     assert saved_bytes(block, x) - fused >= x.nbytes
 
 
-def test_hooks_see_what_they_wait_for(block, x):
+@pytest.mark.parametrize('anywhere', [False, True])
+def test_hooks_see_what_they_wait_for(block, x, anywhere):
     gates = []
-    block.se.register_forward_hook(lambda module, inputs, output: gates.append(output))
+    register = register_module_forward_hook if anywhere else block.se.register_forward_hook
+    handle = register(lambda module, *_: gates.append(module) if module is block.se else None)
     block(x)
+    handle.remove()
     assert len(gates) == 1
 
 
@@ -217,6 +222,42 @@ def test_bfloat16_errors_at_most_double(kernels, monkeypatch, kind, training, on
     assert {name: r for name, r in ratios.items() if statistics.median(r) > 2} == {}
 
 
+@pytest.mark.parametrize('training', [False, True], ids=['folded', 'lean'])
+def test_float16_gradients_overflow_no_sooner(block, training):
+    """As loss scaling looks for the largest scale without overflow."""
+    block.float().train(training)
+    for norm in (block.bn1, block.bn2, block.bn3):
+        nn.init.constant_(norm.weight, 0.02)
+    nn.init.zeros_(block.bn2.weight[:3].detach())
+    plain = copy.deepcopy(block)
+    plain.fused = False
+    x = torch.rand(1, 64, 40, 40).half()
+    for scale in (1, 10, 20, 40, 80, 160, 320):
+        results = []
+        for twin in (plain, block):
+            twin.zero_grad()
+            with torch.autocast('cpu', torch.float16):
+                loss = twin(x).float().sum() * scale
+            loss.backward()
+            results.append({name: p.grad for name, p in twin.named_parameters()})
+        if not all(gradient.isfinite().all() for gradient in results[0].values()):
+            assert scale > 100
+            break
+        for name, expected in results[0].items():
+            assert (results[1][name] - expected).norm() <= 0.05 * expected.norm(), name
+
+
+def test_transforms_and_graphs_take_the_plain_composition(block, x):
+    loss = lambda x: block(x).square().sum()  # noqa: E731
+    torch.testing.assert_close(torch.func.grad(loss)(x), _gradient(loss, x))
+    torch.testing.assert_close(torch.fx.symbolic_trace(block)(x), block(x))
+    torch.testing.assert_close(torch.jit.trace(block, x)(x), block(x))
+
+
+def _gradient(function, x):
+    return torch.autograd.grad(function(leaf := x.clone().requires_grad_()), leaf)[0]
+
+
 def test_autocast_and_half_models_give_the_precision_of_the_plain_composition(block, x):
     block.float()
     plain = copy.deepcopy(block)
@@ -252,6 +293,8 @@ def test_compiled_blocks_agree(block, x, training):
             False,
         ),
         (nn.Conv2d(4, 4, 3, bias=False, padding_mode='reflect'), nn.BatchNorm2d(4).eval(), False),
+        (nn.Conv2d(4, 4, 3, bias=False, padding='same'), nn.BatchNorm2d(4).eval(), False),
+        (nn.Conv2d(4, 4, 1, bias=False), BatchNormAct2d(4).eval(), False),
     ],
     ids=str,
 )

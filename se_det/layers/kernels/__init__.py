@@ -24,6 +24,8 @@ def _kernels_on(device: torch.device) -> ModuleType | None:
     try:
         feature_maps = importlib.import_module('se_det.layers.kernels.feature_maps')
         feature_maps.relu_gradient(*torch.ones(2, 1, 1, 2, 2, device=device))
+    except torch.OutOfMemoryError:
+        raise  # that says nothing about Triton
     except Exception:
         return None
     return feature_maps

@@ -51,18 +51,7 @@ def scale_add_relu(
 def relu_gradient(
     gradient: Tensor, y: Tensor, identity: Tensor | None = None, factor: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The gradient before a ReLU, and what its pixels sum up to.
-
-    Args:
-        gradient: of the ReLU's output, ``(N, C, H, W)``.
-        y: the ReLU's output, of the same shape.
-        identity: if given, each pixel counts ``y - identity`` times in the sum.
-        factor: if given, each pixel counts ``factor`` times.
-
-    Returns:
-        The gradient where y is positive and 0 elsewhere, ``(N, C, H, W)``, and its sum over
-        H x W, ``(N, C)``, in float32 or float64.
-    """
+    """`se_det.layers.relu_gradient.relu_gradient`, at most one of ``identity`` and ``factor``."""
     layout = _Layout(y)
     y = layout.of(y)
     passed = torch.empty_like(y)
