@@ -14,6 +14,8 @@ from mmdet.datasets import CocoDataset
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample, TrackDataSample
 from mmengine.config import Config
+from mmengine.logging import MessageHub
+from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData, PixelData
 
@@ -112,8 +114,11 @@ def _run(cfg: Config, samples: list[dict[str, Any]]) -> tuple[str, str]:
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     torch.manual_seed(0)
     np.random.seed(0)
+    for counter in ('epoch', 'iter'):  # some heads ask how far mmengine's Runner is
+        MessageHub.get_current_instance().update_info(counter, 0)
     try:
         model = MODELS.build(_from_scratch(without_teachers_weights(cfg.model)))
+        model = revert_sync_batchnorm(model)  # torch's computes on GPUs alone
         model.init_weights()
     except Exception as error:  # whatever the config's classes raise
         return first_line(error), first_line(error)
@@ -193,7 +198,9 @@ def _with_all_labels(sample: dict[str, Any], cfg: Config) -> dict[str, Any]:
     data.gt_sem_seg = PixelData(sem_seg=torch.from_numpy(semantic[None, ::stride, ::stride].copy()))
     for found in (objects, data.ignored_instances):
         found.bboxes = found.bboxes.tensor  # as trackers' pipelines have them, and all take them
-    data.proposals = InstanceData(bboxes=objects.bboxes.clone(), scores=torch.ones(len(objects)))
+    if 'roi_head' in cfg.model and 'rpn_head' not in cfg.model:
+        scores = torch.ones(len(objects))
+        data.proposals = InstanceData(bboxes=objects.bboxes.clone(), scores=scores)
     identity = np.eye(3, dtype=np.float32)
     data.set_metainfo(
         dict(flip=False, flip_direction=None, border=(0, SIZE, 0, SIZE), homography_matrix=identity)
