@@ -17,7 +17,7 @@ from se_det.analysis.zoo_sweep import (
     sweep,
     zoo_configs,
 )
-from se_det.analysis.zoo_training import Training, check_training, one_of_each
+from se_det.analysis.zoo_training import Training, by_algorithm, check_training, one_of_each
 from se_det.command_line import usage_errors_alone
 
 
@@ -60,6 +60,7 @@ def main() -> None:
                 )
             )
             print('\nOne config of each folder:\n', *count_steps(trained), sep='\n')
+            print('', *by_algorithm(built, trained), sep='\n')
 
 
 def progress(outcomes: Iterator, total: int) -> Iterator:

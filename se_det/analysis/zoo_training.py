@@ -109,6 +109,32 @@ def load_samples(coco: Path, number: int = 2) -> list[dict[str, Any]]:
     raise UsageError(f'{annotations} has fewer than {number} images with two large objects.')
 
 
+def by_algorithm(built: list[Outcome], trained: list[Training]) -> list[str]:
+    """A table of the algorithms with a backbone to swap: twins built, and what the tried one does.
+
+    Args:
+        built: what became of all configs.
+        trained: what became of those that `one_of_each` chose.
+    """
+    tried = {algorithm(training.config): training for training in trained}
+    counts: dict[str, list[bool]] = {}
+    for outcome in built:
+        if outcome.swaps == OK:
+            counts.setdefault(algorithm(outcome.config), []).append(outcome.builds == OK)
+    lines = ['| algorithm | twins that build | a step of training | a prediction |', '|---|---|---|---|']
+    for name, builds in counts.items():
+        one = tried[name]
+        cells = (
+            'ok' if twin == OK else 'neither plain nor SE' if plain != OK else '**plain only**'
+            for plain, twin in (
+                (one.trains_plain, one.trains),
+                (one.predicts_plain, one.predicts),
+            )
+        )
+        lines.append(f'| {name} | {sum(builds)}/{len(builds)} | {" | ".join(cells)} |')
+    return lines
+
+
 def _run(cfg: Config, samples: list[dict[str, Any]]) -> tuple[str, str]:
     """What became of training, and of prediction."""
     init_default_scope(cfg.get('default_scope', 'mmdet'))

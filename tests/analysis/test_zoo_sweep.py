@@ -11,7 +11,7 @@ from se_det.analysis.zoo_sweep import (
     sweep,
     zoo_configs,
 )
-from se_det.analysis.zoo_training import Training, check_training, one_of_each
+from se_det.analysis.zoo_training import Training, by_algorithm, check_training, one_of_each
 from se_det.errors import UsageError
 
 
@@ -99,3 +99,15 @@ def test_a_step_of_training_and_a_prediction(shared):
 def test_no_images_to_train_on(tmp_path):
     with pytest.raises(UsageError, match='Name the folder of COCO: --train DIR'):
         check_training('mmdet::atss/atss_r50_fpn_1x_coco.py', tmp_path)
+
+
+def test_the_table_by_algorithm():
+    built = [
+        Outcome('mmdet::a/x.py', OK, OK, OK, OK, OK),
+        Outcome('mmdet::a/y.py', OK, OK, OK, 'no package', 'no package'),
+        Outcome('mmdet::b/z.py', OK, 'no ResNet'),
+    ]
+    trained = [Training('mmdet::a/x.py', OK, 'no gradient', 'no package', 'no package')]
+    assert by_algorithm(built, trained)[2:] == [
+        '| a | 1/2 | **plain only** | neither plain nor SE |'
+    ]
