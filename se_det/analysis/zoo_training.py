@@ -121,7 +121,10 @@ def by_algorithm(built: list[Outcome], trained: list[Training]) -> list[str]:
     for outcome in built:
         if outcome.swaps == OK:
             counts.setdefault(algorithm(outcome.config), []).append(outcome.builds == OK)
-    lines = ['| algorithm | twins that build | a step of training | a prediction |', '|---|---|---|---|']
+    lines = [
+        '| algorithm | twins that build | a step of training | a prediction |',
+        '|---|---|---|---|',
+    ]
     for name, builds in counts.items():
         one = tried[name]
         cells = (
