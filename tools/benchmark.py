@@ -7,8 +7,9 @@ from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 
-from se_det.analysis.benchmark import BACKBONES, PRECISIONS, Setting, as_table, benchmark
+from se_det.analysis.benchmark import PRECISIONS, Setting, as_table, benchmark
 from se_det.analysis.benchmark_plot import check_picture, draw
+from se_det.analysis.contenders import BACKBONES
 from se_det.command_line import height_and_width, usage_errors_alone
 
 

@@ -3,9 +3,10 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from mmengine.logging import MMLogger
 
@@ -19,6 +20,8 @@ from se_det.analysis.zoo_sweep import (
 )
 from se_det.analysis.zoo_training import Training, by_algorithm, check_training, one_of_each
 from se_det.command_line import usage_errors_alone
+
+T = TypeVar('T')
 
 
 def main() -> None:
@@ -43,32 +46,25 @@ def main() -> None:
     MMLogger.get_instance('mmengine', log_level='ERROR')  # hundreds of configs say less
     with usage_errors_alone():
         configs = zoo_configs()
-        built = list(
-            progress(
-                sweep(configs, arguments.results / 'built.jsonl', check_building, Outcome),
-                len(configs),
-            )
-        )
+        built = shown(configs, arguments.results / 'built.jsonl', check_building, Outcome)
         print(as_markdown(built))
         if arguments.train:
             configs = one_of_each(built)
             check = partial(check_training, coco=arguments.train)
-            trained = list(
-                progress(
-                    sweep(configs, arguments.results / 'trained.jsonl', check, Training),
-                    len(configs),
-                )
-            )
+            trained = shown(configs, arguments.results / 'trained.jsonl', check, Training)
             print('\nOne config of each folder:\n', *count_steps(trained), sep='\n')
             print('', *by_algorithm(built, trained), sep='\n')
 
 
-def progress(outcomes: Iterator, total: int) -> Iterator:
-    """Show on standard error how far a sweep is."""
-    for number, outcome in enumerate(outcomes, start=1):
-        print(f'\r{number}/{total} {outcome.config:<99.99}', end='', file=sys.stderr)
-        yield outcome
+def shown(configs: list[str], results: Path, check: Callable[[str], T], kind: type[T]) -> list[T]:
+    """Sweep, and show on standard error how far that is."""
+    outcomes = []
+    for outcome in sweep(configs, results, check, kind):
+        outcomes.append(outcome)
+        progress = f'{len(outcomes)}/{len(configs)} {outcome.config:<99.99}'
+        print(f'\r{progress}', end='', file=sys.stderr)
     print(file=sys.stderr)
+    return outcomes
 
 
 if __name__ == '__main__':

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from se_det.analysis.benchmark import PLAIN, Cost, Setting, as_table, benchmark, contenders
+from se_det.analysis.benchmark import Cost, Setting, as_table, benchmark
 from se_det.analysis.benchmark_plot import check_picture, draw
+from se_det.analysis.contenders import PLAIN, contenders
 from se_det.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]

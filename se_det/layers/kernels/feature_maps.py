@@ -11,6 +11,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from se_det.layers.precision import vector_dtype
+
 ELEMENTS = 2048  # of a map, for each program
 
 
@@ -84,7 +86,7 @@ class _Layout:
             channel_stride, pixel_stride = pixels, 1
             pixel_block = min(ELEMENTS, triton.next_power_of_2(pixels))
             channel_block = min(ELEMENTS // pixel_block, triton.next_power_of_2(channels))
-        self.precision = torch.promote_types(x.dtype, torch.float32)
+        self.precision = vector_dtype(x)
         self.pixel_blocks = triton.cdiv(pixels, pixel_block)
         self._grid = self.pixel_blocks, triton.cdiv(channels, channel_block), images
         self._strides = channels, pixels, channel_stride, pixel_stride
