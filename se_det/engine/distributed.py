@@ -1,9 +1,13 @@
 """Training with several processes where there is no GPU."""
 
 import atexit
+import gc
 import os
 
 import torch.distributed
+
+# Imported later, it would take the group as the default of its functions, and so keep it.
+import torch.distributed.nn
 from mmengine.config import Config
 from mmengine.device import get_device
 
@@ -35,11 +39,20 @@ def join_process_group(cfg: Config, launcher: str) -> None:
     if launcher != 'pytorch':
         raise UsageError(f'Without a GPU, the launcher must be none or pytorch; got {launcher}.')
     torch.distributed.init_process_group('gloo')
-    # Or its threads may still run when the interpreter goes, which then aborts now and then.
-    atexit.register(torch.distributed.destroy_process_group)
+    atexit.register(_leave_process_group)
     cfg.model_wrapper_cfg = dict(
         type='MMDistributedDataParallel',
         device_ids=None,
         broadcast_buffers=False,
         find_unused_parameters=cfg.get('find_unused_parameters', False),
     )
+
+
+def _leave_process_group() -> None:
+    """Leave the group and end gloo's threads.
+
+    A thread that still held a tensor when the interpreter goes would abort the process. Threads end
+    with the last reference to the group, and the model's wrapper has one.
+    """
+    gc.collect()
+    torch.distributed.destroy_process_group()
