@@ -63,7 +63,7 @@ def folded_convolution(x: Tensor, conv: nn.Conv2d, norm: _BatchNorm, relu: bool)
     Returns:
         ``(N, C_out, H', W')``, in the precision that autocast sets.
     """
-    pixels = x.shape[0] * x.shape[2] * x.shape[3] / (conv.stride[0] * conv.stride[1])
+    pixels = x.shape[0] * x.shape[2] * x.shape[3]
     if conv.weight.numel() > conv.out_channels * pixels:
         y = norm(conv(x))
         return F.relu_(y) if relu else y
@@ -106,12 +106,24 @@ def _convolve(
     """What `folded_convolution` returns, and ``a``."""
     scale, shift = scale_and_shift(*norm)
     folded = _fold(weight, scale, x.dtype)
+    x, geometry = _without_skipped_pixels(x, weight, geometry)
     kernels = kernels_for(x) if relu else None
     if kernels:
         y = F.conv2d(x, folded, None, *geometry)
         return kernels.scale_add_relu(y, bias=shift, in_place=True), scale
     y = F.conv2d(x, folded, shift.to(x.dtype), *geometry)
     return y.relu_() if relu else y, scale
+
+
+def _without_skipped_pixels(
+    x: Tensor, weight: Tensor, geometry: tuple[Any, ...]
+) -> tuple[Tensor, tuple[Any, ...]]:
+    """The pixels that a 1x1 convolution reads, and stride 1: faster on a CPU, in the way back."""
+    (rows, columns), padding, *rest = geometry
+    pixels_are_skipped = weight.shape[2:] == (1, 1) and rows * columns > 1 and not any(padding)
+    if not pixels_are_skipped or x.device.type != 'cpu':
+        return x, geometry
+    return x[:, :, ::rows, ::columns].clone(), ((1, 1), padding, *rest)
 
 
 def _fold(weight: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
@@ -145,17 +157,18 @@ class _FoldedConvolution(torch.autograd.Function):
             sums = gradient.sum((2, 3), dtype=scale.dtype)
         else:
             gradient, sums = relu_gradient(gradient, y)
-        balance = torch.ones_like(scale)
         if is_half(x):
             # Without the norm's scale the weight's gradient could overflow; with a zero in it, the
             # norm's gradient could not be told from it.
             balance = scale.abs().clamp(min=SMALLEST_BALANCE)
             gradient = gradient * balance[:, None, None].to(x.dtype)
-        rest = scale / balance
-        stride, padding, dilation, groups = ctx.geometry
+            rest = scale / balance
+        else:
+            balance, rest = 1, scale
+        read, (stride, padding, dilation, groups) = _without_skipped_pixels(x, weight, ctx.geometry)
         x_gradient, folded_gradient, _ = torch.ops.aten.convolution_backward(
             gradient,
-            x,
+            read,
             _fold(weight, rest, x.dtype),
             None,
             stride,
@@ -166,6 +179,10 @@ class _FoldedConvolution(torch.autograd.Function):
             groups,
             [x_needed, parameter_needed, False],
         )
+        if x_needed and read is not x:
+            rows, columns = ctx.geometry[0]
+            read_gradient, x_gradient = x_gradient, torch.zeros_like(x)
+            x_gradient[:, :, ::rows, ::columns] = read_gradient
         if not parameter_needed:
             return x_gradient, *[None] * 8
         folded_gradient = folded_gradient.to(weight.dtype)

@@ -303,10 +303,19 @@ def test_what_can_be_folded(conv, norm, allowed):
 
 
 @pytest.mark.parametrize('relu', [False, True])
-@pytest.mark.parametrize('size', [2, 20], ids=['not worth folding', 'folded'])
-def test_folded_convolution_gradcheck(relu, size):
+@pytest.mark.parametrize(
+    ('size', 'geometry'),
+    [
+        (2, dict(kernel_size=3, stride=2, padding=1)),  # not worth folding
+        (20, dict(kernel_size=3, stride=2, padding=1)),
+        (7, dict(kernel_size=1, stride=(2, 3))),
+        (8, dict(kernel_size=1, stride=2, padding=1)),
+    ],
+    ids=str,
+)
+def test_folded_convolution_gradcheck(relu, size, geometry):
     torch.manual_seed(0)
-    conv = nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=2, bias=False).double()
+    conv = nn.Conv2d(4, 6, groups=2, bias=False, **geometry).double()
     norm = nn.BatchNorm2d(6).double().eval()
     _randomise(norm)
     x = torch.randn(1, 4, size, size, dtype=torch.float64, requires_grad=True)
@@ -314,6 +323,9 @@ def test_folded_convolution_gradcheck(relu, size):
     torch.testing.assert_close(folded_convolution(x, conv, norm, relu), expected)
     inputs = (x, conv.weight, norm.weight, norm.bias)
     assert torch.autograd.gradcheck(lambda *_: folded_convolution(x, conv, norm, relu), inputs)
+    channels_last = folded_convolution(x.to(memory_format=torch.channels_last), conv, norm, relu)
+    torch.testing.assert_close(channels_last, expected)
+    assert channels_last.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize('training', [False, True], ids=['folded', 'lean'])
