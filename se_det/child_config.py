@@ -1,5 +1,6 @@
 """A config written as a child of another: ``_base_`` and, in a few lines, what differs from it."""
 
+import math
 import os
 from keyword import iskeyword
 from pathlib import Path
@@ -26,7 +27,8 @@ def write_twin(config: str, out: str, **options: Any) -> str:
         The text that was written.
 
     Raises:
-        UsageError: the config has no twin, ``out`` exists or is not a ``.py`` file.
+        UsageError: the config has no twin, ``out`` exists, is not a ``.py`` file or cannot be
+            written.
     """
     path = Path(out)
     if path.suffix != '.py':
@@ -36,8 +38,11 @@ def write_twin(config: str, out: str, **options: Any) -> str:
     base = read_config(config)
     twin = swap_backbone(base, **options)
     text = child_config(base, twin, base_name(config, path.parent))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    except OSError as error:
+        raise UsageError(f'{out} cannot be written: {error}. Choose another --out.') from error
     return text
 
 
@@ -113,6 +118,8 @@ def _on_one_line(value: Any) -> str:
         comma = ',' if isinstance(value, tuple) and len(value) == 1 else ''
         text = ', '.join(name + _on_one_line(part) for name, part in parts)
         return opening + text + comma + closing
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"float('{value}')"
     if value is None or isinstance(value, str | int | float):
         return repr(value)
     raise UsageError(

@@ -74,6 +74,24 @@ def find_config(config: str | Path) -> Path:
     return path
 
 
+def locate_teacher(model: dict) -> None:
+    """Say where the file of a distiller's ``teacher_config`` is here, if it has one.
+
+    MMDetection names it by its path in MMDetection's checkout, ``configs/gfl/...``; where that is
+    not at hand, the installed MMDetection has the same file.
+
+    Args:
+        model: the config of a model, to be changed in place.
+
+    Raises:
+        UsageError: there is no such file.
+    """
+    config = model.get('teacher_config')
+    if isinstance(config, str | Path) and not Path(config).is_file():
+        installed = package_configs('mmdet') / str(config).removeprefix('configs/')
+        model['teacher_config'] = str(installed if installed.is_file() else find_config(config))
+
+
 def package_configs(package: str) -> Path:
     """The folder of configs that a package brings, as mmengine's ``package::`` finds it.
 

@@ -1,12 +1,14 @@
 """Any MMDetection config becomes its SE twin: the same detector, with SE in its backbone."""
 
 import inspect
+import os
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmdet.models.backbones.resnet import ResNet, ResNetV1d
 from mmdet.models.backbones.resnext import ResNeXt
 from mmengine.config import Config
@@ -15,8 +17,9 @@ from mmengine.logging import print_log
 from se_det.backbones import SEResNet, SEResNeXt
 from se_det.backbones.arguments import reduction_by_stage
 from se_det.checkpoints.placement import place_weights
-from se_det.config_files import read_config
+from se_det.config_files import locate_teacher, read_config
 from se_det.errors import UsageError
+from se_det.layers import SqueezeExcitation
 
 # mmdet's class -> ours, and the arguments that mmdet's stands for.
 TWINS = {
@@ -25,6 +28,10 @@ TWINS = {
     ResNetV1d: (SEResNet, dict(deep_stem=True, avg_down=True)),
 }
 CLASSES = {f'mmdet.{cls.__name__}': cls for cls in (*TWINS, SEResNet, SEResNeXt)}
+
+
+class NothingToSwap(UsageError):
+    """A config without a backbone that has an SE twin."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,7 @@ class Backbone:
 
 def swap_backbone(
     cfg: Config | str | Path,
-    checkpoint: str | None = None,
+    checkpoint: str | Path | None = None,
     graft: bool = False,
     *,
     teachers: bool = False,
@@ -64,11 +71,11 @@ def swap_backbone(
     """Make the SE twin of a config.
 
     Every ResNet, ResNeXt and ResNetV1d in its model, wherever it is, becomes an SEResNet or
-    SEResNeXt with the same arguments. Where the config names pretrained weights, the twin names
+    SEResNeXt with the same arguments. Where the config names weights of ImageNet, the twin names
     public SE weights of the same size, and gets the style, the stem's pool and the preprocessing
-    of images that those want. Where there are none, or where other parts of the model go with the
-    weights that the config names, SE is grafted to these. What was changed, and what was left and
-    why, is logged.
+    of images that those want. Where there are none, where the config names others, or where other
+    parts of the model go with them, SE is grafted to these. What was changed, and what was left
+    and why, is logged.
 
     Args:
         cfg: a config, or its file as for `se_det.config_files.find_config`. It is not changed.
@@ -83,12 +90,14 @@ def swap_backbone(
         The twin; of a config that is SE already, a copy.
 
     Raises:
-        UsageError: the model has no such backbone, or what is asked for does not fit it.
+        NothingToSwap: the model has no such backbone.
+        UsageError: what is asked for does not fit it.
     """
     twin = deepcopy(cfg) if isinstance(cfg, Config) else read_config(cfg)
     if not isinstance(twin.get('model'), dict):
-        raise UsageError('The config has no model. Name a whole config, not a part of one.')
+        raise NothingToSwap('The config has no model. Name a whole config, not a part of one.')
     if teachers and isinstance(twin.model.get('teacher_config'), str):
+        locate_teacher(twin.model)
         twin.model.teacher_config = dict(model=read_config(twin.model.teacher_config).model)
     found = list(_backbones(twin.model, 'model', twin.get('default_scope') or 'mmdet'))
     swapped = [b for b in found if b.cls in TWINS and (teachers or not b.is_frozen)]
@@ -96,6 +105,7 @@ def swap_backbone(
     if not swapped and not any(_is_se(b) for b in left):
         raise _nothing_to_swap(left)
 
+    checkpoint = checkpoint and os.fspath(checkpoint)
     others = [backbone.path for backbone in left]
     if isinstance(teacher := twin.model.get('teacher_config'), str):
         others.append('model.teacher_config')
@@ -109,7 +119,10 @@ def swap_backbone(
     if swapped:
         _import_se_det(twin)
         if twin.get('load_from'):
-            log.append(f'load_from: {twin.load_from}, left: it has to be of an SE detector now')
+            log.append(
+                f'load_from: {twin.load_from}, left: it has to be of an SE detector now; from one '
+                f'without, make it with tools/convert_weights.py {twin.load_from} out.pth --graft'
+            )
     log += [f'{backbone}, left: {_why_left(backbone)}' for backbone in left]
     if 'model.teacher_config' in others:
         log.append(f'model.teacher_config: {teacher}, left: {FROZEN}')
@@ -164,14 +177,14 @@ def _why_left(backbone: Backbone) -> str:
     return FROZEN if backbone.cls else "not mmdet's ResNet, ResNeXt or ResNetV1d"
 
 
-def _nothing_to_swap(left: list[Backbone]) -> UsageError:
+def _nothing_to_swap(left: list[Backbone]) -> NothingToSwap:
     found = '; '.join(map(str, left)) or 'none'
     hint = (
         'To swap frozen teachers, give teachers=True.'
         if any(backbone.cls for backbone in left)
         else 'Choose a config with one of these.'
     )
-    return UsageError(
+    return NothingToSwap(
         "mmdet's ResNet, ResNeXt and ResNetV1d can be swapped for their SE twins, and no others. "
         f"The config's backbones: {found}. {hint}"
     )
@@ -179,7 +192,7 @@ def _nothing_to_swap(left: list[Backbone]) -> UsageError:
 
 def _swap(backbone: Backbone, se_cfg: dict[str, Any]) -> str:
     """Make it an SE one of the same arguments; return the name of its class."""
-    reduction_by_stage(se_cfg, backbone.cfg.get('num_stages', 4))
+    _check_reduction(backbone.cfg, se_cfg)
     cls, implied = TWINS[backbone.cls]
     kind = backbone.cfg['type']
     if isinstance(kind, str):
@@ -191,6 +204,19 @@ def _swap(backbone: Backbone, se_cfg: dict[str, Any]) -> str:
     if se_cfg:
         backbone.cfg['se_cfg'] = dict(se_cfg)
     return cls.__name__
+
+
+def _check_reduction(backbone: dict, se_cfg: dict[str, Any]) -> None:
+    """Try what only the built model would say."""
+    reductions = reduction_by_stage(se_cfg, backbone.get('num_stages', 4))
+    if (depth := backbone.get('depth')) not in SEResNet.arch_settings:
+        return  # the built model says which there are
+    block, _ = SEResNet.arch_settings[depth]
+    channels = backbone.get('base_channels', 64) * block.expansion
+    with torch.device('meta'):
+        for stage, reduction in enumerate(reductions):
+            if reduction is not None:
+                SqueezeExcitation(channels * 2**stage, reduction)
 
 
 def _import_se_det(twin: Config) -> None:

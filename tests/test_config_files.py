@@ -1,6 +1,6 @@
 import pytest
 
-from se_det.config_files import find_config, package_configs, read_config
+from se_det.config_files import find_config, locate_teacher, package_configs, read_config
 from se_det.errors import UsageError
 
 RETINANET = 'retinanet/retinanet_r50_fpn_1x_coco.py'
@@ -33,3 +33,25 @@ def test_where_configs_are_found(tmp_path, monkeypatch):
 def test_where_they_are_not(config, message):
     with pytest.raises(UsageError, match=message):
         read_config(config)
+
+
+def test_where_a_teacher_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    gfl = 'configs/gfl/gfl_r101_fpn_ms-2x_coco.py'
+    installed = str(package_configs('mmdet') / gfl.removeprefix('configs/'))
+    for name, path in (
+        (gfl, installed),
+        (gfl.replace('configs/', 'mmdet::'), installed),
+        ('configs/retinanet_se_r50.py', str(find_config('configs/retinanet_se_r50.py'))),
+    ):
+        model = dict(teacher_config=name)
+        locate_teacher(model)
+        assert model == dict(teacher_config=path)
+    (tmp_path / 'configs/gfl').mkdir(parents=True)
+    (tmp_path / gfl).touch()
+    for model in (dict(teacher_config=gfl), dict(teacher_config=dict(model={})), {}):
+        located = dict(model)
+        locate_teacher(located)
+        assert located == model
+    with pytest.raises(UsageError, match=r'No config file configs/gfl/mine\.py'):
+        locate_teacher(dict(teacher_config='configs/gfl/mine.py'))

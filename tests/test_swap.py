@@ -1,6 +1,7 @@
 """The twin is the config with SE in its backbone, and what that needs, and nothing else."""
 
 from copy import deepcopy
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,14 +14,19 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 
 from se_det import swap_backbone
+from se_det.analysis.zoo_sweep import without_teachers_weights
 from se_det.backbones import SEResNet, SEResNeXt
-from se_det.config_files import read_config
+from se_det.config_files import package_configs, read_config
 from se_det.engine.launch import load_config
 from se_det.errors import UsageError
 
 TORCHVISION = dict(type='Pretrained', checkpoint='torchvision://resnet50')
 RGB = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)
 CAFFE = dict(mean=[103.53, 116.28, 123.675], std=[1.0, 1.0, 1.0], bgr_to_rgb=False)
+RSB = (
+    'https://download.openmmlab.com/mmclassification/v0/resnet/'
+    'resnet{}_8xb256-rsb-a1-600e_in1k_20211228-20e21305.pth'
+)
 FASTER_RCNN = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
 
 
@@ -28,8 +34,8 @@ def config(data_preprocessor=RGB, owner=(), **backbone):
     """A config of a detector, which need not build."""
     backbone = {**dict(type='ResNet', depth=50, init_cfg=TORCHVISION), **backbone}
     images = dict(type='DetDataPreprocessor', pad_size_divisor=32, **data_preprocessor)
-    model = dict(type='RetinaNet', data_preprocessor=images, backbone=backbone, **dict(owner))
-    return Config(deepcopy(dict(model=model)))
+    model = dict(type='RetinaNet', data_preprocessor=images, backbone=backbone)
+    return Config(deepcopy(dict(model={**model, **dict(owner)})))
 
 
 def without(cfg, *paths):
@@ -122,9 +128,19 @@ def test_v1d_is_a_deep_stem_and_average_pools():
 def test_se_cfg_is_given_to_the_backbone():
     backbone = swap_backbone(config(init_cfg=None), reduction=8, fused=False).model.backbone
     assert backbone.se_cfg == dict(reduction=8, fused=False)
-    for wrong in (dict(ratio=8), dict(reduction=0), dict(stages=(True, False))):
+    for wrong in (
+        dict(ratio=8),
+        dict(reduction=0),
+        dict(reduction=3),
+        dict(reduction=(16, 16, 16, 4096)),
+        dict(stages=(True, False)),
+    ):
         with pytest.raises(UsageError, match='se_cfg'):
             swap_backbone(config(), **wrong)
+    last = dict(reduction=512, stages=(False, False, False, True))
+    assert swap_backbone(config(depth=18), **last).model.backbone.se_cfg == last
+    with pytest.raises(UsageError, match='64 channels cannot be reduced by 512'):
+        swap_backbone(config(depth=18), reduction=512)
 
 
 class TestWeights:
@@ -196,6 +212,51 @@ class TestWeights:
         for word in ('style: caffe -> pytorch', 'bgr_to_rgb=True', 'instead of torchvision://'):
             assert word in log[-1]
 
+    @pytest.mark.parametrize(
+        ('named', 'depth', 'chosen'),
+        [
+            ('open-mmlab://detectron2/resnet50_caffe', 50, 'mmpretrain/se_resnet50'),
+            (RSB.format(50), 50, 'timm/seresnet50.a1_in1k'),
+            (RSB.format(101), 101, 'mmpretrain/se_resnet101'),
+            (
+                'https://download.pytorch.org/models/resnet50-11ad3fa6.pth',
+                50,
+                'timm/seresnet50.ra2_in1k',
+            ),
+            (
+                'https://download.pytorch.org/models/resnet50-0676ba61.pth',
+                50,
+                'mmpretrain/se_resnet50',
+            ),
+        ],
+    )
+    def test_have_the_recipe_of_those_they_replace(self, named, depth, chosen):
+        plain = dict(type='Pretrained', prefix='backbone.', checkpoint=named)
+        backbone = swap_backbone(config(depth=depth, init_cfg=plain)).model.backbone
+        assert backbone.init_cfg == dict(type='SEPretrained', checkpoint=chosen)
+
+    @pytest.mark.parametrize('named', ['./swav.pth.tar', '/mine.pth', 'https://my.org/moco.pth'])
+    def test_do_not_replace_what_need_not_be_imagenet_s(self, named, log):
+        plain = dict(type='Pretrained', checkpoint=named)
+        base = config(init_cfg=plain, style='caffe', data_preprocessor=CAFFE)
+        twin = swap_backbone(base)
+        assert twin.model.backbone.init_cfg == dict(
+            type='SEPretrained', checkpoint=named, graft=True
+        )
+        assert twin.model.data_preprocessor == base.model.data_preprocessor
+        assert f'grafted to {named}: these need not be of a classifier on ImageNet' in log[-1]
+
+    def test_say_which_eps_batch_norm_has(self, log):
+        """Caffe's statistics may be folded into its weights, and want none."""
+        nas_fcos = 'mmdet::nas_fcos/nas-fcos_r50-caffe_fpn_fcoshead-gn-head_4xb4-1x_coco.py'
+        frozen = dict(type='BN', requires_grad=False)
+        backbone = swap_backbone(nas_fcos).model.backbone
+        assert backbone.init_cfg.checkpoint == 'mmpretrain/se_resnet50'
+        assert backbone.norm_cfg == dict(frozen, eps=1e-5)
+        assert 'norm_cfg: eps=0 -> 1e-05' in log[-1]
+        assert swap_backbone(nas_fcos, graft=True).model.backbone.norm_cfg == dict(frozen, eps=0)
+        assert 'eps' not in log[-1]
+
     @pytest.mark.parametrize('init_cfg', [None, dict(type='Kaiming', layer='Conv2d')])
     def test_are_none_where_there_were_none(self, init_cfg):
         assert swap_backbone(config(init_cfg=init_cfg)).model.backbone.init_cfg == init_cfg
@@ -222,6 +283,9 @@ class TestWeights:
         mine = swap_backbone(config(init_cfg=None), checkpoint='mine.pth', graft=True)
         assert mine.model.backbone.init_cfg == dict(
             type='SEPretrained', checkpoint='mine.pth', graft=True
+        )
+        assert swap_backbone(config(), checkpoint=Path('mine.pth')).model.backbone.init_cfg == dict(
+            type='SEPretrained', checkpoint='mine.pth'
         )
         grafted = swap_backbone(config(), graft=True).model.backbone
         assert grafted.init_cfg.checkpoint == 'torchvision://resnet50'
@@ -256,6 +320,42 @@ class TestWeights:
         assert (twin.model.init_cfg, twin.load_from) == (expected, None)
         assert twin.model.data_preprocessor == base.model.data_preprocessor
         assert 'whole detector' in log[-1]
+
+    @pytest.mark.parametrize(
+        'kind', ['RetinaNet', 'mmdet.HybridTaskCascade', 'Mask2Former', RetinaNet]
+    )
+    def test_of_detectors_that_load_a_whole_one(self, kind):
+        base = config(owner=dict(type=kind))
+        base.load_from = 'plain.pth'
+        twin = swap_backbone(base)
+        assert twin.load_from is None
+        assert twin.model.init_cfg == dict(type='SEPretrained', checkpoint='plain.pth', graft=True)
+
+    @pytest.mark.parametrize(
+        'kind',
+        [
+            'KnowledgeDistillationSingleStageDetector',  # they take no init_cfg
+            'mmdet.LAD',
+            'DETR',  # they are initialised once more after it
+            'ConditionalDETR',
+            'DABDETR',
+            'DeformableDETR',
+            'DINO',
+            'DDQDETR',
+            'GroundingDINO',
+            'Unheard',
+        ],
+    )
+    def test_of_detectors_that_cannot_load_a_whole_one(self, kind, log):
+        base = config(owner=dict(type=kind), style='caffe', data_preprocessor=CAFFE)
+        base.load_from = 'plain.pth'
+        twin = swap_backbone(base)
+        assert twin.load_from == 'plain.pth'
+        assert 'init_cfg' not in twin.model
+        assert twin.model.backbone.init_cfg.graft  # for the images that load_from wants
+        assert twin.model.data_preprocessor == base.model.data_preprocessor
+        assert 'load_from: plain.pth, left: it has to be of an SE detector now' in log[-1]
+        assert 'tools/convert_weights.py plain.pth out.pth --graft' in log[-1]
 
     def test_a_shared_head_keeps_its_backbones_weights(self):
         twin = swap_backbone('mmdet::faster_rcnn/faster-rcnn_r50-caffe_c4-1x_coco.py')
@@ -313,6 +413,16 @@ class TestPlaces:
         assert f'model.teacher_config: {FASTER_RCNN}, left: a frozen' in log[-1]
         asked = swap_backbone(base, teachers=True)
         assert asked.model.teacher_config.model.backbone.type == 'SEResNet'
+
+    @pytest.mark.parametrize('name', sorted((package_configs('mmdet') / 'ld').glob('*.py')))
+    def test_a_frozen_teacher_that_is_named_by_its_place_in_a_checkout(self, name):
+        base = load_config(name)
+        base.load_from = 'plain.pth'
+        twin = swap_backbone(base, teachers=True)
+        with torch.device('meta'):
+            detector = MODELS.build(without_teachers_weights(twin.model))
+        assert isinstance(detector.backbone, SEResNet)
+        assert isinstance(detector.teacher_model.backbone, SEResNet)
 
     def test_a_frozen_teacher_sees_the_same_images(self):
         base = config(data_preprocessor=CAFFE)

@@ -1,6 +1,7 @@
 """Which weights a backbone starts from when SE is added to it, and why."""
 
 import inspect
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,14 @@ from se_det.checkpoints.grafting import check_graftable
 from se_det.checkpoints.zoo import ZOO, PublicWeights, public_weights
 from se_det.errors import UsageError
 from se_det.layers import DEFAULT_REDUCTION
+
+# What names ImageNet's weights; other URLs, and files, may be of any data.
+IMAGENET = re.compile(
+    r'(torchvision|modelzoo|open-mmlab|openmmlab|mmcls)://'
+    r'|https?://download\.(pytorch\.org/models|openmmlab\.com/mmclassification)/'
+)
+# Plain weights of strong recipes: those of arXiv 2110.00476, and torchvision's second ResNet-50.
+STRONG = re.compile('-rsb-|resnet50-11ad3fa6')
 
 
 @dataclass(frozen=True)
@@ -41,8 +50,8 @@ def choose_weights(
     """Choose the weights of an SE backbone whose config was made from a plain one's.
 
     What is asked for comes first. Else weights take the place of weights only: a backbone trained
-    from scratch stays so. Public SE weights come before grafting, where they fit and nothing else
-    in the model depends on the plain ones.
+    from scratch stays so. Public SE weights come before grafting, where they fit, the plain ones
+    are ImageNet's, and nothing else in the model depends on these.
 
     Args:
         backbone: the config of an SEResNet or SEResNeXt.
@@ -75,7 +84,7 @@ def choose_weights(
         return Choice(f'SE grafted to {checkpoint}, as asked for', checkpoint, graft=True)
     if named is None:
         return Choice('no pretrained weights, as before')
-    public = bound_to or _best_public_weights(backbone)
+    public = bound_to or _best_public_weights(backbone, named)
     if isinstance(public, PublicWeights):
         return Choice(f'starts from {public.name} instead of {named}', public.name, public=public)
     try:
@@ -128,11 +137,27 @@ def size_name(backbone: Mapping[str, Any]) -> str:
     return f'SE-ResNet-{depth}' if groups == 1 else f'SE-ResNeXt-{depth} {groups}x{base_width}d'
 
 
-def _best_public_weights(backbone: Mapping[str, Any]) -> PublicWeights | str:
-    """Those that mmdet's SGD can fine-tune and that want the usual stem and style, or why none."""
+def _best_public_weights(backbone: Mapping[str, Any], named: str) -> PublicWeights | str:
+    """Those like the named ones that want the usual stem and style, or why none.
+
+    A strong recipe takes the place of a strong one only, whose config has the optimizer for it.
+    """
+    if not IMAGENET.match(named):
+        return 'these need not be of a classifier on ImageNet, as public SE weights are'
+    is_strong = bool(STRONG.search(named))
     candidates = sorted(
-        (w for w in ZOO.values() if w.recipe == 'plain' and _size(w.backbone) == _size(backbone)),
-        key=lambda weights: (weights.stem_pool == 'ceil', weights.style == 'caffe'),
+        (
+            weights
+            for weights in ZOO.values()
+            if _size(weights.backbone) == _size(backbone)
+            and (is_strong or weights.recipe == 'plain')
+        ),
+        key=lambda weights: (
+            is_strong != (weights.recipe == 'strong'),
+            ('-rsb-' in named) != ('-rsb-' in weights.url),
+            weights.stem_pool == 'ceil',
+            weights.style == 'caffe',
+        ),
     )
     if not candidates:
         return f'there are no public weights of {size_name(backbone)}'

@@ -1,15 +1,19 @@
 """Where a config names weights: those that its SE twin starts from, and what has to follow them."""
 
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
+from mmdet.registry import MODELS
 from mmengine.config import Config
-from mmengine.model import PretrainedInit
+from mmengine.model import BaseModule, PretrainedInit
 
 from se_det.checkpoints.agreement import preprocessing_changes, preprocessors
 from se_det.checkpoints.architecture import as_text
 from se_det.checkpoints.choice import Choice, choose_weights
 from se_det.checkpoints.zoo import PublicWeights
+
+EPS = 1e-5  # of batch norm, where public weights were trained
 
 
 def place_weights(
@@ -44,14 +48,29 @@ def place_weights(
 
 
 def _whole_detector(twin: Config, owner: dict) -> str | None:
-    """The weights of a whole detector that the config starts from."""
-    load_from = twin.get('load_from') if owner is twin.model else None
-    return load_from or _pretrained(owner)
+    """The weights of a whole detector, in whose place ``SEPretrained`` can load others."""
+    starts_it = owner is twin.model and _takes_weights(owner.get('type'))
+    return (twin.get('load_from') if starts_it else None) or _pretrained(owner)
+
+
+def _takes_weights(kind: Any) -> bool:
+    """Whether a detector loads what its ``init_cfg`` names, and keeps it.
+
+    MMDetection's distillers take no ``init_cfg``; DETR and its kin are initialised once more after.
+    """
+    detector = kind if inspect.isclass(kind) else MODELS.get(str(kind))
+    if getattr(detector, 'init_weights', None) is not BaseModule.init_weights:
+        return False
+    for cls in detector.__mro__:
+        parameters = inspect.signature(cls.__init__).parameters
+        if 'init_cfg' in parameters or 'kwargs' not in parameters:
+            break
+    return 'init_cfg' in parameters
 
 
 def _bound_to(twin: Config, owner: dict, others: list[str]) -> str | None:
     """Why a backbone has to start from the weights that the config names."""
-    if _whole_detector(twin, owner):
+    if twin.get('load_from') or _pretrained(owner):
         return 'the config starts from a whole detector'
     if others and any(map(preprocessing_changes, _images(twin))):
         return f'{others[0]} has to get the images that it gets now'
@@ -81,10 +100,11 @@ def _start_from(choice: Choice, twin: Config, backbone: dict, owner: dict) -> No
     if choice.graft:
         init_cfg['graft'] = True
     backbone.pop('pretrained', None)
-    if not _whole_detector(twin, owner):
+    whole = _whole_detector(twin, owner)
+    if not whole:
         _replace_pretrained(backbone, init_cfg)
         return
-    if owner is twin.model and twin.get('load_from'):
+    if whole == twin.get('load_from'):
         twin.load_from = None
     _replace_pretrained(owner, init_cfg)
     if _pretrained(backbone):
@@ -109,6 +129,10 @@ def _follow(public: PublicWeights, twin: Config, backbone: dict) -> list[str]:
         if found != wanted[argument]:
             backbone[argument] = wanted[argument]
             log.append(f'{argument}: {found} -> {wanted[argument]}')
+    norm_cfg = backbone.get('norm_cfg') or {}
+    if (eps := norm_cfg.get('eps', EPS)) != EPS:  # 0 suits statistics that are folded to 0 and 1
+        backbone['norm_cfg'] = {**norm_cfg, 'eps': EPS}
+        log.append(f'norm_cfg: eps={eps} -> {EPS}')
     if 'se_cfg' in wanted:
         backbone['se_cfg'] = {**backbone.get('se_cfg', {}), **wanted['se_cfg']}
         log.append(f'se_cfg: {as_text(backbone["se_cfg"])}')
