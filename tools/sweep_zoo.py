@@ -8,8 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+import mmdet
 from mmengine.logging import MMLogger
 
+import se_det
 from se_det.analysis.zoo_sweep import (
     Outcome,
     as_markdown,
@@ -34,7 +36,8 @@ def main() -> None:
         type=Path,
         default=Path('work_dirs/sweep_zoo'),
         metavar='DIR',
-        help='outcomes go here; what has one is not tried again (default: %(default)s)',
+        help='outcomes go here, below the versions; what has one is not tried again '
+        '(default: %(default)s)',
     )
     parser.add_argument(
         '--train',
@@ -44,14 +47,16 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     MMLogger.get_instance('mmengine', log_level='ERROR')  # hundreds of configs say less
+    versions = f'se_det-{se_det.__version__}-mmdet-{mmdet.__version__}'
+    results = arguments.results / versions
     with usage_errors_alone():
         configs = zoo_configs()
-        built = shown(configs, arguments.results / 'built.jsonl', check_building, Outcome)
+        built = shown(configs, results / 'built.jsonl', check_building, Outcome)
         print(as_markdown(built))
         if arguments.train:
             configs = one_of_each(built)
             check = partial(check_training, coco=arguments.train)
-            trained = shown(configs, arguments.results / 'trained.jsonl', check, Training)
+            trained = shown(configs, results / 'trained.jsonl', check, Training)
             print('\nOne config of each folder:\n', *count_steps(trained), sep='\n')
             print('', *by_algorithm(built, trained), sep='\n')
 

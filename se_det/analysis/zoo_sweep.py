@@ -8,7 +8,7 @@ from copy import deepcopy
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed
@@ -17,9 +17,8 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from se_det.child_config import child_config
-from se_det.config_files import inherited_name, package_configs, read_config
-from se_det.errors import UsageError
-from se_det.swap import swap_backbone
+from se_det.config_files import inherited_name, locate_teacher, package_configs, read_config
+from se_det.swap import NothingToSwap, swap_backbone
 
 OK = 'ok'
 T = TypeVar('T')
@@ -65,7 +64,8 @@ def sweep(
 
     Args:
         configs: names, as `zoo_configs` gives them.
-        results: a file of JSON lines, one for each outcome, to go on with.
+        results: a file of JSON lines, one for each outcome, to go on with. Half a line at its end,
+            of a sweep that was killed, is dropped.
         check: what makes the outcome of a config.
         kind: a dataclass, of which the outcomes are.
 
@@ -73,9 +73,12 @@ def sweep(
         The outcome of each config, earlier ones too.
     """
     results.parent.mkdir(parents=True, exist_ok=True)
-    lines = results.read_text().splitlines() if results.exists() else []
-    known = {outcome.config: outcome for outcome in (kind(**json.loads(x)) for x in lines)}
-    with results.open('a') as file, _process_group_of_one():
+    text = results.read_text() if results.exists() else ''
+    text = text[: text.rfind('\n') + 1]
+    known = {found.config: found for found in (kind(**json.loads(x)) for x in text.splitlines())}
+    with results.open('w') as file, _process_group_of_one():
+        file.write(text)
+        file.flush()
         for config in configs:
             if config not in known:
                 known[config] = check(config)
@@ -88,24 +91,29 @@ def check_building(config: str) -> Outcome:
     """Read a config, make its SE twin, write that as a child and read it, build both models."""
     try:
         plain = read_config(config)
-    except UsageError as error:
+    except Exception as error:
         return Outcome(config, loads=first_line(error))
     try:
         twin = swap_backbone(plain)
-    except UsageError as error:
+    except Exception as error:
         return Outcome(config, loads=OK, swaps=first_line(error))
-    with TemporaryDirectory() as folder:
-        child = Path(folder, 'child.py')
-        child.write_text(child_config(plain, twin, inherited_name(config)))
-        loads_as_twin = Config.fromfile(child).to_dict() == twin.to_dict()
     return Outcome(
         config,
         loads=OK,
         swaps=OK,
-        inherits=OK if loads_as_twin else 'the child loads as another config',
-        builds_plain=_build(plain),
-        builds=_build(twin),
+        inherits=attempt(lambda: _inherit(config, plain, twin)),
+        builds_plain=attempt(lambda: _build(plain)),
+        builds=attempt(lambda: _build(twin)),
     )
+
+
+def attempt(step: Callable[[], Any]) -> str:
+    """Take a step; return ``'ok'``, or why it failed."""
+    try:
+        step()
+    except Exception as error:  # whatever a config's classes raise
+        return first_line(error)
+    return OK
 
 
 def as_markdown(outcomes: list[Outcome]) -> str:
@@ -120,6 +128,13 @@ def as_markdown(outcomes: list[Outcome]) -> str:
     unread = [outcome for outcome in outcomes if outcome.loads != OK]
     if unread:
         lines += ['', 'Could not be read, plain:', '', *(f'- {o.config}' for o in unread)]
+    failed = [
+        outcome
+        for outcome in outcomes
+        if outcome.swaps and not outcome.swaps.startswith((OK, NothingToSwap.__name__))
+    ]
+    if failed:
+        lines += ['', 'Could not be swapped:', '', *(f'- {o.config}: {o.swaps}' for o in failed)]
     return '\n'.join(lines)
 
 
@@ -137,36 +152,40 @@ def count_steps(outcomes: list[T]) -> list[str]:
     if reasons:
         lines += ['', '| folder | step | configs | reason |', '|---|---|---|---|']
         for (folder, step, reason), count in sorted(reasons.items()):
-            lines.append(f'| {folder} | {step} | {count} | {reason} |')
+            escaped = reason.replace('|', '\\|')
+            lines.append(f'| {folder} | {step} | {count} | {escaped} |')
     return lines
 
 
-def _build(cfg: Config) -> str:
+def _inherit(config: str, plain: Config, twin: Config) -> None:
+    """Write the twin as a child, and read it."""
+    with TemporaryDirectory() as folder:
+        child = Path(folder, 'child.py')
+        child.write_text(child_config(plain, twin, inherited_name(config)))
+        if Config.fromfile(child).to_dict() != twin.to_dict():
+            raise ValueError('the child loads as another config')
+
+
+def _build(cfg: Config) -> None:
     """Build a model, on the meta device unless it computes while it is built."""
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     model = without_teachers_weights(cfg.model)
-    for device in ('meta', 'cpu'):
-        try:
-            with torch.device(device):
-                MODELS.build(deepcopy(model))
-            return OK
-        except Exception as error:  # whatever the config's classes raise
-            reason = first_line(error)
-    return reason
+    try:
+        with torch.device('meta'):
+            MODELS.build(deepcopy(model))
+    except Exception:
+        MODELS.build(model)
 
 
 def without_teachers_weights(model: dict) -> dict:
     """A model whose frozen teacher is found, but not downloaded.
 
-    MMDetection's distillers read the teacher's config from a path in its checkout, and the
-    teacher's weights from the network, when they are built.
+    MMDetection's distillers read the teacher's weights from the network when they are built.
     """
     model = deepcopy(model)
     if 'teacher_ckpt' in model:
         model['teacher_ckpt'] = None
-    if isinstance(model.get('teacher_config'), str):
-        name = model['teacher_config'].removeprefix('configs/')
-        model['teacher_config'] = read_config(f'mmdet::{name}')
+    locate_teacher(model)
     return model
 
 

@@ -1,7 +1,8 @@
-"""The sweep over MMDetection's configs, on a few of them."""
+"""The sweep over MMDetection's configs, on one of each of thirty algorithms."""
 
 import pytest
 
+from se_det.analysis import zoo_sweep, zoo_training
 from se_det.analysis.zoo_sweep import (
     OK,
     Outcome,
@@ -13,6 +14,41 @@ from se_det.analysis.zoo_sweep import (
 )
 from se_det.analysis.zoo_training import Training, by_algorithm, check_training, one_of_each
 from se_det.errors import UsageError
+from se_det.swap import swap_backbone
+
+# One config of each of thirty algorithms.
+ALGORITHMS = [
+    'atss/atss_r50_fpn_1x_coco',
+    'autoassign/autoassign_r50-caffe_fpn_1x_coco',
+    'boxinst/boxinst_r50_fpn_ms-90k_coco',
+    'cascade_rcnn/cascade-mask-rcnn_x101-64x4d_fpn_20e_coco',
+    'centernet/centernet_r18-dcnv2_8xb16-crop512-140e_coco',
+    'cityscapes/mask-rcnn_r50_fpn_1x_cityscapes',
+    'conditional_detr/conditional-detr_r50_8xb2-50e_coco',
+    'crowddet/crowddet-rcnn_r50_fpn_8xb2-30e_crowdhuman',
+    'deepsort/deepsort_faster-rcnn_r50_fpn_8xb2-4e_mot17halftrain_test-mot17halfval',
+    'deformable_detr/deformable-detr-refine_r50_16xb2-50e_coco',
+    'detr/detr_r101_8xb2-500e_coco',
+    'dino/dino-4scale_r50_8xb2-12e_coco',
+    'empirical_attention/faster-rcnn_r50-attn0010-dcn_fpn_1x_coco',
+    'faster_rcnn/faster-rcnn_r50-caffe_c4-1x_coco',
+    'fcos/fcos_x101-64x4d_fpn_gn-head_ms-640-800-2x_coco',
+    'gcnet/mask-rcnn_x101-32x4d-syncbn-gcb-r4-c3-c5_fpn_1x_coco',
+    'gn+ws/mask-rcnn_x50-32x4d_fpn_gn-ws-all_2x_coco',
+    'lad/lad_r101-paa-r50_fpn_2xb8_coco_1x',
+    'ld/ld_r34-gflv1-r101_fpn_1x_coco',
+    'mask2former/mask2former_r50_8xb2-lsj-50e_coco-panoptic',
+    'mask2former_vis/mask2former_r101_8xb2-8e_youtubevis2021',
+    'mask_rcnn/mask-rcnn_x101-32x8d_fpn_ms-poly-1x_coco',
+    'panoptic_fpn/panoptic-fpn_r101_fpn_ms-3x_coco',
+    'qdtrack/qdtrack_faster-rcnn_r50_fpn_8xb2-4e_mot17halftrain_test-mot17halfval',
+    'retinanet/retinanet_r50-caffe_fpn_ms-3x_coco',
+    'scratch/faster-rcnn_r50-scratch_fpn_gn-all_6x_coco',
+    'selfsup_pretrain/mask-rcnn_r50-mocov2-pre_fpn_1x_coco',
+    'soft_teacher/soft-teacher_faster-rcnn_r50-caffe_fpn_180k_semi-0.1-coco',
+    'sparse_rcnn/sparse-rcnn_r101_fpn_300-proposals_crop-ms-480-800-3x_coco',
+    'yolact/yolact_r50_8xb8-55e_coco',
+]
 
 
 def test_all_configs_of_the_zoo_are_listed():
@@ -22,19 +58,13 @@ def test_all_configs_of_the_zoo_are_listed():
     assert not any('_base_' in config for config in configs)
 
 
-@pytest.mark.parametrize(
-    'config',
-    [
-        'mmdet::detr/detr_r50_8xb2-150e_coco.py',
-        'mmdet::gn+ws/mask-rcnn_x50-32x4d_fpn_gn-ws-all_2x_coco.py',
-        'mmdet::ld/ld_r18-gflv1-r101_fpn_1x_coco.py',
-        'mmdet::soft_teacher/soft-teacher_faster-rcnn_r50-caffe_fpn_180k_semi-0.1-coco.py',
-        'mmdet::solov2/solov2_r50_fpn_1x_coco.py',
-    ],
-)
-def test_a_config_that_does_all(config):
+@pytest.mark.parametrize('name', ALGORITHMS)
+def test_what_builds_builds_as_a_twin(name):
+    config = f'mmdet::{name}.py'
     outcome = check_building(config)
-    assert outcome == Outcome(config, OK, OK, OK, OK, OK)
+    plain = outcome.builds_plain
+    assert plain == OK or 'is not installed' in plain
+    assert outcome == Outcome(config, OK, OK, OK, plain, plain)
 
 
 def test_a_config_of_another_backbone():
@@ -54,25 +84,41 @@ def test_a_sweep_goes_on_where_it_stopped(tmp_path):
     first = sweep('abc', results, check, Outcome)
     next(first), next(first)
     first.close()
+    with results.open('a') as file:
+        file.write('{"config": "c", "lo')  # killed while it wrote
     again = list(sweep('abc', results, check, Outcome))
     assert [outcome.config for outcome in again] == ['a', 'b', 'c'] == checked
+    assert list(sweep('abc', results, None, Outcome)) == again
+
+
+def test_an_error_is_an_outcome(monkeypatch):
+    def fail(*_, **__):
+        raise KeyError('a bug')
+
+    config = 'mmdet::atss/atss_r50_fpn_1x_coco.py'
+    monkeypatch.setattr(zoo_sweep, 'child_config', fail)
+    assert check_building(config) == Outcome(config, OK, OK, "KeyError: 'a bug'", OK, OK)
+    monkeypatch.setattr(zoo_sweep, 'swap_backbone', fail)
+    assert check_building(config) == Outcome(config, OK, "KeyError: 'a bug'")
 
 
 def test_the_summary_counts_and_gives_reasons():
     outcomes = [
         Outcome('mmdet::atss/a.py', OK, OK, OK, OK, OK),
-        Outcome('mmdet::boxinst/b.py', OK, OK, OK, 'needs skimage', 'needs skimage'),
-        Outcome('mmdet::boxinst/c.py', OK, OK, OK, 'needs skimage', 'needs skimage'),
+        Outcome('mmdet::boxinst/b.py', OK, OK, OK, 'int | str', 'int | str'),
+        Outcome('mmdet::boxinst/c.py', OK, OK, OK, 'int | str', 'int | str'),
         Outcome('mmdet::sort/d.py', loads='no file'),
-        Outcome('mmdet::swin/e.py', OK, 'SwinTransformer'),
+        Outcome('mmdet::swin/e.py', OK, 'NothingToSwap: SwinTransformer'),
+        Outcome('mmdet::gn/f.py', OK, 'UsageError: no weights'),
     ]
     text = as_markdown(outcomes)
     for line in (
-        '5 configs, 3 with a backbone to swap, in 2 folders:',
+        '6 configs, 3 with a backbone to swap, in 2 folders:',
         '| inherits | 3/3 |',
         '| builds | 1/3 |',
-        '| boxinst | builds | 2 | needs skimage |',
+        '| boxinst | builds | 2 | int \\| str |',
         '- mmdet::sort/d.py',
+        '- mmdet::gn/f.py: UsageError: no weights',
     ):
         assert line in text.splitlines()
     assert 'Swin' not in text
@@ -93,7 +139,32 @@ def test_the_config_that_stands_for_an_algorithm():
 
 def test_a_step_of_training_and_a_prediction(shared):
     config = 'mmdet::ld/ld_r18-gflv1-r101_fpn_1x_coco.py'
-    assert check_training(config, shared / 'coco_mini') == Training(config, OK, OK, OK, OK)
+    assert check_training(config, shared / 'coco_mini') == Training(config, *[OK] * 6)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize('name', ALGORITHMS)
+def test_what_trains_trains_as_a_twin(name, shared):
+    outcome = check_training(f'mmdet::{name}.py', shared / 'coco_mini')
+    for plain, twin in (
+        (outcome.starts_plain, outcome.starts),
+        (outcome.trains_plain, outcome.trains),
+        (outcome.predicts_plain, outcome.predicts),
+    ):
+        assert plain == OK or 'is not installed' in plain or "No module named 'sklearn'" in plain
+        assert twin == plain
+
+
+def test_a_twin_that_does_not_follow_its_weights_and_one_without_gates(shared, monkeypatch):
+    name = 'mmdet::retinanet/retinanet_r18_fpn_1x_coco.py'
+    twin, coco = swap_backbone(name), shared / 'coco_mini'
+    monkeypatch.setattr(zoo_training, 'swap_backbone', lambda plain: twin)
+    twin.model.data_preprocessor.bgr_to_rgb = False
+    assert 'was trained on RGB images' in check_training(name, coco).starts
+    monkeypatch.setattr(zoo_training, 'swap_backbone', lambda plain: plain)
+    outcome = check_training(name, coco)
+    assert (outcome.starts, outcome.trains_plain) == (OK, OK)
+    assert 'no gradient reaches the SE blocks' in outcome.trains
 
 
 def test_no_images_to_train_on(tmp_path):
@@ -107,7 +178,7 @@ def test_the_table_by_algorithm():
         Outcome('mmdet::a/y.py', OK, OK, OK, 'no package', 'no package'),
         Outcome('mmdet::b/z.py', OK, 'no ResNet'),
     ]
-    trained = [Training('mmdet::a/x.py', OK, 'no gradient', 'no package', 'no package')]
+    trained = [Training('mmdet::a/x.py', OK, OK, OK, 'no gradient', 'no package', 'no package')]
     assert by_algorithm(built, trained)[2:] == [
-        '| a | 1/2 | **plain only** | neither plain nor SE |'
+        '| a | 1/2 | ok | **plain only** | neither plain nor SE |'
     ]
