@@ -2,6 +2,8 @@
 
 import argparse
 import pickle
+import re
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,6 @@ import numpy as np
 import torch
 from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from se_det.errors import UsageError
@@ -30,28 +31,19 @@ def read_checkpoint(path: str | Path, map_location: Any = 'cpu') -> dict:
         UsageError: the file is missing, damaged, not a checkpoint, or holds code.
     """
     path = Path(path).expanduser()
-    if not path.is_file():
-        raise UsageError(f'No checkpoint at {path}. Check the path, or train one: tools/train.py.')
-    with path.open('rb') as file:
-        if file.read(512).lstrip().startswith(b'<'):
-            raise UsageError(
-                f'{path} is a web page, not a checkpoint. Download the file that the page links to.'
-            )
     try:
+        if not path.is_file():
+            raise UsageError(
+                f'No checkpoint at {path}. Check the path, or train one: tools/train.py.'
+            )
         if path.suffix == '.safetensors':
             return load_file(path, device=str(map_location or 'cpu'))
         _allow_training_state()
         checkpoint = torch.load(path, map_location=map_location, weights_only=True)
-    except (pickle.UnpicklingError, AttributeError) as error:
-        raise UsageError(
-            f'{path} was not loaded: it is no torch checkpoint, or holds Python objects other than '
-            f'weights and training state, which could run code. Torch says: {_first_line(error)}'
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, SafetensorError) as error:
-        raise UsageError(
-            f'{path} is damaged or not a checkpoint ({_first_line(error)}). Download or write it '
-            'again.'
-        ) from error
+    except UsageError:
+        raise
+    except Exception as error:  # what torch raises for bytes that are no checkpoint has no end
+        raise _refusal(path, error) from error
     if not isinstance(checkpoint, dict):
         raise UsageError(
             f'{path} holds a {type(checkpoint).__name__}; expected a dict of weights. Save '
@@ -66,26 +58,49 @@ def load_from_local(filename: str, map_location: Any) -> dict:
     return read_checkpoint(filename, map_location)
 
 
+def _refusal(path: Path, error: Exception) -> UsageError:
+    """What to say of a file that could not be loaded."""
+    if isinstance(error, OSError):
+        return UsageError(f'{path} cannot be read: {error.strerror or error}.')
+    with path.open('rb') as file:
+        if file.read(512).lstrip().startswith(b'<'):
+            return UsageError(
+                f'{path} is a web page, not a checkpoint. Download the file that the page links to.'
+            )
+    # Torch goes on to advise weights_only=False: of its text, only the refused name is told.
+    if isinstance(error, pickle.UnpicklingError) or 'weights_only' in str(error):
+        refused = re.search(r'GLOBAL (\S+)', str(error))
+        return UsageError(
+            f'{path} was not loaded: it is no torch checkpoint, or holds Python objects other than '
+            'weights and training state, which could run code'
+            + (f' ({refused[1]}).' if refused else '.')
+        )
+    reason = traceback.format_exception_only(error)[0].partition('\n')[0]
+    return UsageError(
+        f'{path} is damaged or not a checkpoint ({reason}). Download or write it again.'
+    )
+
+
 def _allow_training_state() -> None:
     """Let `torch.load` rebuild what training programs put beside the weights.
 
     That is mmengine's log, NumPy numbers, and the arguments of a command line.
     """
-    if not hasattr(torch.serialization, 'add_safe_globals'):  # torch < 2.4 reads weights alone
-        return
     scalars = (np.float64(0), np.float32(0), np.int64(0), np.int32(0), np.bool_(False))
     rebuild_scalar, rebuild_array = scalars[0].__reduce__()[0], np.empty(0).__reduce__()[0]
-    dtypes = {type(scalar.dtype) for scalar in scalars}
     torch.serialization.add_safe_globals(
         [
             HistoryBuffer,
             argparse.Namespace,
             np.ndarray,
             np.dtype,
-            rebuild_scalar,
-            rebuild_array,
-            *dtypes,
-            _statistic,
+            *{type(scalar.dtype) for scalar in scalars},
+            *(
+                (rebuild, f'{module}.{name}')
+                for module in ('numpy.core.multiarray', 'numpy._core.multiarray')  # NumPy 1 and 2
+                for rebuild, name in ((rebuild_scalar, 'scalar'), (rebuild_array, '_reconstruct'))
+            ),
+            (_statistic, 'builtins.getattr'),
         ]
     )
 
@@ -95,15 +110,3 @@ def _statistic(owner: type, name: str) -> Callable:
     if owner is not HistoryBuffer or name not in ('mean', 'max', 'min', 'current'):
         raise pickle.UnpicklingError(f'getattr({owner!r}, {name!r})')
     return getattr(owner, name)
-
-
-# The unpickler finds the functions that it may call by these names.
-_statistic.__module__, _statistic.__name__, _statistic.__qualname__ = (
-    'builtins',
-    'getattr',
-    'getattr',
-)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition('\n')[0]

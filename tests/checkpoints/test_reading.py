@@ -1,4 +1,6 @@
 import os
+import re
+import struct
 import zipfile
 from argparse import Namespace
 
@@ -6,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer
+from mmengine.model import PretrainedInit
 from mmengine.runner import CheckpointLoader
 from safetensors.torch import save_file
 
@@ -61,6 +64,34 @@ def test_code_in_a_file_is_refused_and_does_not_run(tmp_path, read):
     assert not (tmp_path / 'trace').exists()
 
 
+def test_code_behind_mmengines_own_initializer_does_not_run(tmp_path):
+    torch.save(dict(state_dict=dict(weight=RunsCommand(tmp_path / 'trace'))), tmp_path / 'evil.pth')
+    with pytest.raises(UsageError, match='could run code'):
+        PretrainedInit(str(tmp_path / 'evil.pth'))(torch.nn.Linear(1, 1))
+    assert not (tmp_path / 'trace').exists()
+
+
+def test_the_refused_name_is_told_and_not_how_to_let_it_run(tmp_path):
+    torch.save(dict(weight=RunsCommand(tmp_path / 'trace')), tmp_path / 'evil.pth')
+    torch.jit.script(torch.nn.Linear(1, 1)).save(tmp_path / 'program.pth')
+    for name, refused in (('evil', r'\(\w+\.mkdir\)'), ('program', 'could run code')):
+        with pytest.raises(UsageError, match=refused) as error:
+            read_checkpoint(tmp_path / f'{name}.pth')
+        assert 'weights_only' not in str(error.value)
+        assert '\x1b' not in str(error.value)
+
+
+@pytest.mark.parametrize('numpy', [b'numpy.core', b'numpy._core'])
+def test_numbers_of_numpy_1_and_2(tmp_path, numpy):
+    path = tmp_path / 'state.pth'
+    state = dict(number=np.float64(0.5), array=np.arange(4))
+    torch.save(state, path, _use_new_zipfile_serialization=False)
+    path.write_bytes(re.sub(rb'numpy\.(_core|core)(?=\.multiarray)', numpy, path.read_bytes()))
+    read = read_checkpoint(path)
+    assert read['number'] == 0.5
+    assert read['array'].tolist() == [0, 1, 2, 3]
+
+
 def test_getattr_is_allowed_for_training_logs_alone(tmp_path):
     torch.save(dict(weight=ReadsAttribute()), tmp_path / 'evil.pth')
     with pytest.raises(UsageError, match='was not loaded'):
@@ -70,6 +101,14 @@ def test_getattr_is_allowed_for_training_logs_alone(tmp_path):
 def _truncated(path):
     torch.save(dict(weight=torch.zeros(1000)), path)
     path.write_bytes(path.read_bytes()[:2000])
+
+
+def _of_the_old_format(length):
+    def write(path):
+        torch.save(dict(weight=torch.zeros(100)), path, _use_new_zipfile_serialization=False)
+        path.write_bytes(path.read_bytes()[:length])
+
+    return write
 
 
 def _zip_of_something_else(path):
@@ -83,13 +122,28 @@ def _zip_of_something_else(path):
         _truncated,
         _zip_of_something_else,
         lambda path: path.write_bytes(b''),
+        lambda path: path.write_text('hello'),
+        lambda path: path.write_text('error: rate limit'),
+        *map(_of_the_old_format, (1, 20, 75, 150, 223, 300, -4)),
     ],
-    ids=['truncated', 'zip', 'empty'],
 )
 def test_what_is_no_checkpoint_is_named(tmp_path, write):
     write(tmp_path / 'weights.pth')
     with pytest.raises(UsageError, match=r'weights\.pth .*(damaged|no torch checkpoint)'):
         read_checkpoint(tmp_path / 'weights.pth')
+
+
+@pytest.mark.parametrize('error', [PermissionError(13, 'Permission denied'), OSError('gone')])
+def test_what_cannot_be_read_is_named(tmp_path, monkeypatch, error):
+    def load(*args, **kwargs):
+        raise error
+
+    torch.save({}, tmp_path / 'weights.pth')
+    monkeypatch.setattr(torch, 'load', load)
+    with pytest.raises(UsageError, match=r'weights\.pth cannot be read: (Permission denied|gone)'):
+        read_checkpoint(tmp_path / 'weights.pth')
+    with pytest.raises(UsageError, match='No checkpoint at'):
+        read_checkpoint(tmp_path)
 
 
 def test_a_web_page_is_named(tmp_path):
@@ -114,6 +168,14 @@ def test_safetensors_whole_and_truncated(tmp_path):
     path.write_bytes(path.read_bytes()[:-4])
     with pytest.raises(UsageError, match=r'model\.safetensors is damaged'):
         read_checkpoint(path)
+
+
+def test_safetensors_that_begin_like_a_web_page(tmp_path):
+    """The length of the header comes first: 60 is <."""
+    path = tmp_path / 'model.safetensors'
+    header = b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'.ljust(60)
+    path.write_bytes(struct.pack('<Q', len(header)) + header + bytes(4))
+    assert read_checkpoint(path)['w'].tolist() == [0.0]
 
 
 def test_the_arguments_of_a_training_program_are_read(tmp_path):
