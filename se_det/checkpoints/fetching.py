@@ -1,20 +1,24 @@
 """Checkpoint files by name, URL or path: downloaded once, checked before they are kept."""
 
+import hashlib
 import os
 import re
+from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from urllib.error import URLError
 from urllib.parse import unquote, urlsplit
 
 import torch
-from mmengine.dist import barrier, get_local_rank
+from mmengine.dist import all_gather_object, is_distributed
 from mmengine.logging import print_log
 from mmengine.runner.checkpoint import (
     CheckpointLoader,
+    _process_mmcls_checkpoint,
     get_deprecated_model_names,
     get_external_models,
+    get_mmcls_models,
     get_torchvision_models,
 )
 
@@ -22,19 +26,33 @@ from se_det.checkpoints.reading import read_checkpoint
 from se_det.checkpoints.zoo import ZOO
 from se_det.errors import UsageError
 
-SCHEMES = ('http://', 'https://', 'torchvision://', 'open-mmlab://', 'openmmlab://')
+# mmengine's lists of names, by the schemes that it gives them.
+LISTS = {
+    'torchvision': get_torchvision_models,
+    'modelzoo': get_torchvision_models,
+    'open-mmlab': get_external_models,
+    'openmmlab': get_external_models,
+    'mmcls': get_mmcls_models,
+}
+SCHEMES = ('http://', 'https://', *(f'{scheme}://' for scheme in LISTS))
+# The first hex digits of the file's sha256, and no date: -ae206104.pth, but not -20200804.pth.
+HASH = re.compile(r'-(?!20\d\d[01]\d[0-3]\d\.)([0-9a-f]{8,64})\.(?:pth|pt|safetensors)$')
 
 
 def fetch(checkpoint: str) -> Path:
     """Find a checkpoint's file, downloading it once into torch's hub cache if it has a URL.
 
+    Of several processes, one a machine downloads; all of them have to call this. A file that was
+    put into the cache by others is checked when it is first used.
+
     Args:
-        checkpoint: a name in `ZOO`, a URL, mmengine's ``torchvision://`` or ``open-mmlab://`` and
-            a name, or a file.
+        checkpoint: a name in `ZOO`, a URL, mmengine's ``torchvision://``, ``open-mmlab://`` or
+            ``mmcls://`` and a name, or a file.
 
     Raises:
         UsageError: the name is unknown, the download failed, its hash is not the one in its name,
-            or what came is no checkpoint. Nothing is left in the cache then.
+            or what came is no checkpoint. Nothing is left in the cache then. If one process
+            fails, all do.
     """
     if checkpoint not in ZOO and '://' not in checkpoint:
         path = Path(checkpoint).expanduser()
@@ -44,28 +62,36 @@ def fetch(checkpoint: str) -> Path:
             )
         return path
     url = _url(checkpoint)
-    name = unquote(urlsplit(url).path).rpartition('/')[2]
-    path = Path(torch.hub.get_dir(), 'checkpoints', name)
-    if get_local_rank() == 0 and not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        print_log(f'Downloading {url} to {path}', logger='current')
-        with TemporaryDirectory(dir=path.parent) as folder:
-            downloaded = Path(folder, name)
-            _download(url, downloaded, path)
-            try:
-                read_checkpoint(downloaded)
-            except UsageError as error:
-                reason = str(error).replace(str(downloaded), 'what came')
-                raise UsageError(f'{url} is of no use: {reason}') from error
-            os.replace(downloaded, path)
-    barrier()
+    path = Path(torch.hub.get_dir(), 'checkpoints', _cached_name(url))
+    failure = None
+    if not is_distributed() or os.environ.get('LOCAL_RANK', '0') == '0':
+        try:
+            if not path.exists():
+                _download(url, path)
+            _check_hash(path)
+        except (UsageError, OSError) as error:
+            failure = str(error)
+    for message in filter(None, all_gather_object(failure)):
+        raise UsageError(message)
     return path
 
 
 @CheckpointLoader.register_scheme(prefixes=SCHEMES, force=True)
 def load_from_url(filename: str, map_location: Any = None) -> dict:
     """How mmengine reads what ``load_from`` gives it the URL of: no code in it runs."""
-    return read_checkpoint(fetch(filename), map_location)
+    checkpoint = read_checkpoint(fetch(filename), map_location)
+    return _process_mmcls_checkpoint(checkpoint) if filename.startswith('mmcls') else checkpoint
+
+
+@CheckpointLoader.register_scheme(
+    prefixes=(r'(\S+\:)?s3://', r'(\S+\:)?petrel://', 'pavi://'), force=True
+)
+def load_from_elsewhere(filename: str, map_location: Any = None) -> dict:
+    """In the place of mmengine's loaders that read by ways of their own."""
+    raise UsageError(f'{filename}: download it, and give the file. {_KNOWN}')
+
+
+_KNOWN = f'Only {", ".join(SCHEMES)} are known here.'
 
 
 def _url(checkpoint: str) -> str:
@@ -75,13 +101,10 @@ def _url(checkpoint: str) -> str:
     scheme, _, name = checkpoint.partition('://')
     if scheme in ('http', 'https'):
         return checkpoint
-    if scheme == 'torchvision':
-        urls = get_torchvision_models()
-    elif scheme in ('open-mmlab', 'openmmlab'):
-        urls = get_external_models()
-        name = get_deprecated_model_names().get(name, name)
-    else:
-        raise UsageError(f'{checkpoint}: only {", ".join(SCHEMES)} are known here.')
+    if scheme not in LISTS:
+        raise UsageError(f'{checkpoint}: download it, and give the file. {_KNOWN}')
+    urls = LISTS[scheme]()
+    name = get_deprecated_model_names().get(name, name)
     if name not in urls:
         raise UsageError(
             f'{checkpoint}: mmengine knows no {name!r} at {scheme}://. Check the name.'
@@ -89,13 +112,51 @@ def _url(checkpoint: str) -> str:
     return urls[name]
 
 
-def _download(url: str, destination: Path, kept_at: Path) -> None:
-    hash_in_name = re.search(r'-([0-9a-f]{8,64})\.(?:pth|pt|safetensors)$', destination.name)
+def _cached_name(url: str) -> str:
+    """The file's name; if that tells no file from another, with a hash of the URL in it."""
+    name = unquote(urlsplit(url).path).rpartition('/')[2]
+    if HASH.search(name):
+        return name
+    stem, suffix = os.path.splitext(name)
+    return f'{stem}.{hashlib.sha256(url.encode()).hexdigest()[:8]}{suffix}'
+
+
+def _download(url: str, path: Path) -> None:
+    """Download and check a file, and only then put it in its place."""
+    print_log(f'Downloading {url} to {path}', logger='current')
+    hash_in_name = HASH.search(path.name)
     try:
-        torch.hub.download_url_to_file(url, str(destination), hash_in_name and hash_in_name[1])
-    except (URLError, OSError, RuntimeError, ValueError) as error:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=path.parent) as folder:
+            downloaded = Path(folder, path.name)
+            torch.hub.download_url_to_file(url, str(downloaded), hash_in_name and hash_in_name[1])
+            try:
+                read_checkpoint(downloaded)
+            except UsageError as error:
+                reason = str(error).replace(str(downloaded), 'what came')
+                raise UsageError(f'{url} is of no use: {reason}') from error
+            os.replace(downloaded, path)
+    except UsageError:
+        raise
+    except (OSError, RuntimeError, ValueError, HTTPException) as error:
         raise UsageError(
             f'{url} could not be downloaded: {error}. Download it where there is a network and put '
-            f'it at {kept_at}, or train without pretrained weights: '
-            '--cfg-options model.backbone.init_cfg=None'
+            f'it at {path}, or train without pretrained weights: init_cfg=None in the place of '
+            'SEPretrained.'
         ) from error
+
+
+def _check_hash(path: Path) -> None:
+    """Check a file against the hash in its name, once: a file beside it tells that it was."""
+    expected = HASH.search(path.name)
+    checked = path.with_name(f'{path.name}.sha256')
+    if not expected or (checked.exists() and checked.stat().st_mtime >= path.stat().st_mtime):
+        return
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if not digest.startswith(expected[1]):
+        raise UsageError(
+            f'{path} is not the file of that name: its sha256 begins with {digest[:8]}, not '
+            f'{expected[1]}. Remove it, to have it downloaded again.'
+        )
+    with suppress(OSError):  # where the cache is read-only, it is checked each time
+        checked.write_text(digest)

@@ -211,11 +211,18 @@ def public_weights(checkpoint: str) -> PublicWeights | None:
     """Find the row of a public file.
 
     Args:
-        checkpoint: its name in `ZOO`, its URL, or a file that has kept the published file's name.
+        checkpoint: its name in `ZOO`, its URL, one in the repository of that name, or a file that
+            has kept the published file's name.
 
     Returns:
         The row; None for a file that is not in `ZOO`.
     """
     file_name = unquote(urlsplit(checkpoint).path).rpartition('/')[2]
-    by_file_name = {weights.url.rpartition('/')[2]: weights for weights in ZOO.values()}
-    return ZOO.get(checkpoint) or by_file_name.get(file_name)
+    for weights in ZOO.values():
+        if (
+            checkpoint == weights.name
+            or file_name == weights.url.rpartition('/')[2]
+            or ('://' in checkpoint and f'/{weights.name}/' in checkpoint)
+        ):
+            return weights
+    return None

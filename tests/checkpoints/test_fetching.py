@@ -1,10 +1,16 @@
 import hashlib
+import os
+import re
+import subprocess
+import sys
+from http.client import IncompleteRead, InvalidURL
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.runner import CheckpointLoader
 
+from se_det.checkpoints import fetching
 from se_det.checkpoints.fetching import fetch
 from se_det.errors import UsageError
 
@@ -46,16 +52,40 @@ def checkpoint(tmp_path):
 def test_a_download_is_kept(cache, serve, checkpoint):
     urls = serve(checkpoint)
     path = fetch(URL)
-    assert path == cache / 'weights.pth'
+    assert path.parent == cache and path.suffix == '.pth'
     assert path.read_bytes() == checkpoint
     assert fetch(URL) == path
     assert urls == [URL]
     assert list(cache.iterdir()) == [path]
 
 
+def test_files_of_the_same_name_are_kept_apart(cache, serve, checkpoint):
+    asked = serve(checkpoint)
+    urls = [f'https://example.org/{owner}/model.pth' for owner in ('a', 'b')]
+    assert len({fetch(url) for url in urls}) == 2
+    assert asked == urls
+
+
 def test_a_hash_in_the_name_is_checked(cache, serve, checkpoint):
     serve(checkpoint)
     name = f'weights-{hashlib.sha256(checkpoint).hexdigest()[:8]}.pth'
+    assert fetch(f'https://example.org/{name}') == cache / name
+
+
+def test_a_date_in_the_name_is_no_hash(cache, serve, checkpoint):
+    serve(checkpoint)
+    assert fetch('https://example.org/faster_rcnn-20200130.pth').read_bytes() == checkpoint
+
+
+def test_a_file_put_into_the_cache_by_hand_is_checked_once(cache, serve, checkpoint, monkeypatch):
+    name = f'weights-{hashlib.sha256(checkpoint).hexdigest()[:8]}.pth'
+    cache.mkdir(parents=True)
+    (cache / name).write_bytes(checkpoint[:-1])
+    with pytest.raises(UsageError, match=rf'{name} is not the file of that name.*Remove it'):
+        fetch(f'https://example.org/{name}')
+    (cache / name).write_bytes(checkpoint)
+    assert fetch(f'https://example.org/{name}') == cache / name
+    monkeypatch.setattr(Path, 'read_bytes', None)
     assert fetch(f'https://example.org/{name}') == cache / name
 
 
@@ -85,12 +115,21 @@ def test_what_is_no_checkpoint_leaves_nothing_in_the_cache(
     assert not list(cache.iterdir())
 
 
-def test_no_network_says_what_to_do(cache, monkeypatch):
+@pytest.mark.parametrize(
+    'error',
+    [
+        OSError('Network is unreachable'),
+        IncompleteRead(b'Network is unreachable'),
+        InvalidURL('Network is unreachable'),
+    ],
+    ids=['no network', 'cut off', 'wrong URL'],
+)
+def test_no_network_says_what_to_do(cache, monkeypatch, error):
     def urlopen(*args, **kwargs):
-        raise OSError('Network is unreachable')
+        raise error
 
     monkeypatch.setattr(torch.hub, 'urlopen', urlopen)
-    with pytest.raises(UsageError, match=r'Network is unreachable.*put it at .*ae206104\.pth'):
+    with pytest.raises(UsageError, match=r'downloaded: .*put it at .*ae206104\.pth'):
         fetch('mmpretrain/se_resnet50')
     assert not list(cache.iterdir())
 
@@ -99,6 +138,8 @@ def test_no_network_says_what_to_do(cache, monkeypatch):
     ('name', 'url'),
     [
         ('torchvision://resnet50', 'https://download.pytorch.org/models/resnet50-'),
+        ('modelzoo://resnet50', 'https://download.pytorch.org/models/resnet50-'),
+        ('mmcls://se-resnet50', 'https://download.openmmlab.com/mmclassification/v0/se-resnet/'),
         ('open-mmlab://resnext101_32x4d', 'https://download.openmmlab.com/pretrain/'),
     ],
 )
@@ -114,7 +155,8 @@ def test_mmengines_names_are_known(cache, serve, checkpoint, name, url):
     [
         ('se_resnet50', r"No weights 'se_resnet50'.*mmpretrain/se_resnet101"),
         ('torchvision://resnet51', 'Check the name'),
-        ('ftp://example.org/weights.pth', 'only http://'),
+        ('ftp://example.org/weights.pth', 'download it, and give the file'),
+        ('s3://bucket/weights.pth', 'download it, and give the file'),
     ],
 )
 def test_an_unknown_name(name, message):
@@ -126,4 +168,70 @@ def test_mmengine_reads_urls_the_same_way(cache, serve, checkpoint):
     serve(checkpoint)
     weights = CheckpointLoader.load_checkpoint(URL, map_location='cpu')
     assert torch.equal(weights['weight'], torch.zeros(1000))
-    assert Path(cache / 'weights.pth').exists()
+    assert list(cache.iterdir()) == [fetch(URL)]
+
+
+@pytest.mark.parametrize('name', ['s3://bucket/a.pth', 'b:petrel://bucket/a.pth', 'pavi://a/b'])
+def test_mmengines_other_ways_to_a_file_are_closed(name):
+    """They would call torch.load on what comes."""
+    with pytest.raises(UsageError, match='download it, and give the file'):
+        CheckpointLoader.load_checkpoint(name)
+
+
+def test_mmcls_names_give_the_backbone_alone(cache, serve, checkpoint, tmp_path, monkeypatch):
+    torch.save(dict(state_dict={'backbone.conv1.weight': torch.zeros(1)}), tmp_path / 'net.pth')
+    serve((tmp_path / 'net.pth').read_bytes())
+    url = 'https://example.org/net.pth'
+    monkeypatch.setitem(fetching.LISTS, 'mmcls', lambda: {'net': url})
+    read = CheckpointLoader.load_checkpoint('mmcls://net', map_location='cpu')
+    assert list(read['state_dict']) == ['conv1.weight']
+
+
+PROCESS = """
+import sys
+import torch
+
+import se_det
+from se_det.checkpoints.fetching import fetch
+from se_det.errors import UsageError
+
+served, asked = sys.argv[1:]
+torch.distributed.init_process_group('gloo')
+original = torch.hub.urlopen
+
+def urlopen(request, *args, **kwargs):
+    with open(asked, 'a') as file:
+        file.write('asked once more\\n')
+    return original(served)
+
+torch.hub.urlopen = urlopen
+for _ in range(2):
+    try:
+        print(fetch('https://example.org/weights.pth').name)
+    except UsageError as error:
+        print('UsageError:', error)
+torch.distributed.destroy_process_group()
+"""
+
+
+@pytest.mark.parametrize('there', [True, False])
+def test_one_of_two_processes_downloads_and_both_know_what_came(cache, tmp_path, checkpoint, there):
+    served, asked = tmp_path / ('good.pth' if there else 'gone.pth'), tmp_path / 'asked'
+    command = [sys.executable, '-c', PROCESS, served.as_uri(), str(asked)]
+    group = dict(WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT='29656')
+    processes = [
+        subprocess.Popen(
+            command,
+            env={**os.environ, **group, 'RANK': rank, 'LOCAL_RANK': rank},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in ('0', '1')
+    ]
+    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    expected = r'weights\.\w{8}\.pth' if there else r'UsageError: .* could not be downloaded: .*'
+    for process, output in zip(processes, outputs, strict=True):
+        assert process.returncode == 0
+        found = [line for line in output.splitlines() if re.fullmatch(expected, line)]
+        assert len(found) == 2, output
+    assert len(asked.read_text().splitlines()) == (1 if there else 2)
