@@ -83,9 +83,9 @@ def _plain(part: dict, name: str) -> dict[str, Tensor]:
     weights = backbone.state_dict()
     if 'detectron' not in name:
         return {**weights, 'fc.weight': torch.zeros(1000, 8), 'fc.bias': torch.zeros(1000)}
-    # As MMDetection converted them from Caffe2.
+    # As MMDetection converted them from Caffe2; where batch norm was folded, conv1 has a bias.
     weights = {k: tensor for k, tensor in weights.items() if 'num_batches_tracked' not in k}
-    return {**weights, 'conv1.bias': torch.zeros(64)}
+    return weights if name.endswith('_gn') else {**weights, 'conv1.bias': torch.zeros(64)}
 
 
 def _randomise(backbone: nn.Module) -> None:
