@@ -7,6 +7,7 @@ from typing import Any
 from mmdet.models.backbones.resnet import BasicBlock, ResNet
 from mmdet.models.backbones.resnext import ResNeXt
 from mmdet.registry import MODELS
+from mmengine.model import PretrainedInit
 from mmengine.registry import WEIGHT_INITIALIZERS, Registry
 
 from se_det.errors import UsageError
@@ -113,18 +114,31 @@ def check_arguments(
     if backbone.arch_settings[depth][0] is BasicBlock:
         for argument in ('dcn', 'plugins'):
             check(argument, value[argument] is None, f'None at depth {depth} (use 50 or more)')
-    check('pretrained', isinstance(value['pretrained'], str | None), 'a path or URL, or None')
     init_cfg = value['init_cfg'] or []
-    check('init_cfg', not (init_cfg and value['pretrained']), 'left out when pretrained is given')
+    init_cfgs = init_cfg if isinstance(init_cfg, list | tuple) else [init_cfg]
     check(
         'init_cfg',
-        all(
-            _is_config_of(WEIGHT_INITIALIZERS, cfg)
-            for cfg in (init_cfg if isinstance(init_cfg, list) else [init_cfg])
-        ),
-        "a dict with the type of an initializer, such as dict(type='Pretrained', "
-        "checkpoint='weights.pth'), or a list of them",
+        all(_is_config_of(WEIGHT_INITIALIZERS, cfg) for cfg in init_cfgs),
+        "a dict with the type of an initializer, such as dict(type='SEPretrained', "
+        "checkpoint='mmpretrain/se_resnet50'), or a list of them",
     )
+    _check_pretrained(name, value['pretrained'], init_cfgs)
+
+
+def _check_pretrained(name: str, pretrained: Any, init_cfgs: Sequence[dict]) -> None:
+    """Refuse mmengine's ``Pretrained``, which loads what fits and leaves the rest to chance."""
+    named = [pretrained] if pretrained is not None else []
+    for cfg in init_cfgs:
+        kind = cfg['type']
+        if PretrainedInit in (kind, isinstance(kind, str) and WEIGHT_INITIALIZERS.get(kind)):
+            named.append(cfg.get('checkpoint'))
+    if named:
+        line = f"init_cfg=dict(type='SEPretrained', checkpoint={named[0]!r}"
+        raise UsageError(
+            f'{name} takes no weights by pretrained or Pretrained, which would leave what does not '
+            f'fit to chance. Set\n{line})\nor, if they are plain, to graft SE to them,\n'
+            f'{line}, graft=True)'
+        )
 
 
 def reduction_by_stage(se_cfg: dict | None, num_stages: int) -> list[int | None]:

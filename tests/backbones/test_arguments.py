@@ -5,6 +5,7 @@ import re
 import pytest
 import torch
 from mmdet.registry import MODELS
+from mmengine.model import PretrainedInit
 from torch import nn
 
 from se_det.backbones import SEResNet, SEResNeXt
@@ -15,8 +16,8 @@ STAGES = 'a sequence of stage indices from 0 to 3'
 INTS = 'a sequence of num_stages=4 positive ints'
 BOOLS = 'a sequence of num_stages=4 bools'
 INITIALIZER = (
-    "a dict with the type of an initializer, such as dict(type='Pretrained', "
-    "checkpoint='weights.pth'), or a list of them"
+    "a dict with the type of an initializer, such as dict(type='SEPretrained', "
+    "checkpoint='mmpretrain/se_resnet50'), or a list of them"
 )
 PLUGINS = (
     'a list of dicts with cfg (a dict with the type of a registered layer), position (one of '
@@ -26,6 +27,7 @@ PLUGINS = (
 CONTEXT = dict(type='ContextBlock', ratio=1 / 4)
 AFTER_CONV3 = dict(cfg=CONTEXT, position='after_conv3')
 PRETRAINED = dict(type='Pretrained', checkpoint='weights.pth')
+SE_PRETRAINED = dict(type='SEPretrained', checkpoint='weights.pth')
 
 # argument, what the message says that it must be, values that it must not be
 RULES = [
@@ -54,7 +56,6 @@ RULES = [
     ('plugins', PLUGINS, [[dict(AFTER_CONV3, cfg=dict(type='Context'))]]),
     ('plugins', PLUGINS, [[dict(AFTER_CONV3, position='after_conv4')]]),
     ('plugins', PLUGINS, [[dict(AFTER_CONV3, stages=(True,))], [dict(AFTER_CONV3, stage=1)]]),
-    ('pretrained', 'a path or URL, or None', [True, PRETRAINED]),
     ('init_cfg', INITIALIZER, ['weights.pth', dict(type='Pretrianed'), [dict(checkpoint='a')]]),
 ]
 RESNEXT_RULES = [
@@ -190,9 +191,26 @@ def test_dcn_and_conv_cfg():
         build('SEResNet', depth=50, conv_cfg=dict(type='ConvWS'), **dcn)
 
 
-def test_init_cfg_and_pretrained():
-    with says('SEResNet: init_cfg must be left out when pretrained is given'):
-        build('SEResNet', depth=50, init_cfg=PRETRAINED, pretrained='weights.pth')
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        dict(init_cfg=PRETRAINED),
+        dict(init_cfg=dict(type=PretrainedInit, checkpoint='weights.pth')),
+        dict(init_cfg=[dict(type='Kaiming', layer='Conv2d'), dict(PRETRAINED, prefix='backbone.')]),
+        dict(pretrained='weights.pth'),
+        dict(pretrained='weights.pth', init_cfg=SE_PRETRAINED),
+    ],
+    ids=str,
+)
+def test_weights_that_would_load_as_far_as_they_fit(arguments):
+    """mmengine's initializer is not strict."""
+    with says(
+        'SEResNet takes no weights by pretrained or Pretrained, which would leave what does not '
+        "fit to chance. Set\ninit_cfg=dict(type='SEPretrained', checkpoint='weights.pth')\nor, if "
+        "they are plain, to graft SE to them,\ninit_cfg=dict(type='SEPretrained', "
+        "checkpoint='weights.pth', graft=True)"
+    ):
+        build('SEResNet', depth=50, **arguments)
 
 
 @pytest.mark.parametrize(
@@ -205,9 +223,9 @@ def test_init_cfg_and_pretrained():
         dict(plugins=[]),
         dict(plugins=(dict(AFTER_CONV3, stages=[True, False, False, False]),)),
         dict(strides=[1, 2, 2, 2], dilations=[1, 1, 1, 1], out_indices=[3]),
-        dict(init_cfg=PRETRAINED),
-        dict(init_cfg=[dict(type='Kaiming', layer='Conv2d'), PRETRAINED]),
-        dict(pretrained='weights.pth'),
+        dict(init_cfg=SE_PRETRAINED),
+        dict(init_cfg=[dict(type='Kaiming', layer='Conv2d'), SE_PRETRAINED]),
+        dict(pretrained=None),
     ],
     ids=str,
 )
