@@ -59,7 +59,7 @@ def check_preprocessing(cfg: Config, public: PublicWeights | None = None) -> Non
     model = cfg.get('model', {})
     used = [public] if public else [public_weights(name) for name in _pretrained(model)]
     for weights in filter(None, used):
-        for found in preprocessors(model):
+        for found in _of_images(cfg):
             if changes := preprocessing_changes(found, weights):
                 raise UsageError(
                     f'{weights.name} was trained on RGB images with another mean or std than this '
@@ -78,7 +78,7 @@ def preprocessing_changes(
     """
     wanted = deepcopy(weights.data_preprocessor)
     in_order = bool(found.get('bgr_to_rgb')) and not found.get('rgb_to_bgr')
-    if in_order and all(_close(found[name], wanted[name]) for name in ('mean', 'std')):
+    if in_order and all(_close(found.get(name), wanted[name]) for name in ('mean', 'std')):
         return {}
     return {**wanted, **(dict(rgb_to_bgr=False) if found.get('rgb_to_bgr') else {})}
 
@@ -90,6 +90,16 @@ def preprocessors(model: dict) -> Iterator[dict]:
             if key == 'data_preprocessor' and value.get('mean') is not None:
                 yield value
             yield from preprocessors(value)
+
+
+def _of_images(cfg: Config) -> list[dict]:
+    """The ``data_preprocessor`` that normalises a run's images; one without a mean does not.
+
+    There is none where a step of the pipelines does that.
+    """
+    model = {'data_preprocessor': cfg.get('data_preprocessor') or {}, **cfg.get('model', {})}
+    in_pipeline = any(step.get('type') == 'Normalize' for step in _dicts(cfg))
+    return list(preprocessors(model)) or ([] if in_pipeline else [model['data_preprocessor'] or {}])
 
 
 def running_config() -> Config | None:
@@ -106,17 +116,24 @@ def _argument(backbone: nn.Module, key: str) -> Any:
 
 def _pretrained(value: Any) -> Iterator[str]:
     """The checkpoints that ``SEPretrained`` names anywhere in a config."""
-    if isinstance(value, dict):
-        if value.get('type') == 'SEPretrained' and not value.get('graft'):
-            yield value['checkpoint']
-        for inner in value.values():
-            yield from _pretrained(inner)
-    elif isinstance(value, list | tuple):
+    for cfg in _dicts(value):
+        if cfg.get('type') == 'SEPretrained' and not cfg.get('graft'):
+            yield str(cfg.get('checkpoint'))
+
+
+def _dicts(value: Any) -> Iterator[dict]:
+    """Every dict in a config."""
+    if isinstance(value, dict | Config):
+        yield value
+        value = list(value.values())
+    if isinstance(value, list | tuple):
         for inner in value:
-            yield from _pretrained(inner)
+            yield from _dicts(inner)
 
 
 def _close(found: Any, wanted: list[float]) -> bool:
-    return len(found) == len(wanted) and all(
-        abs(a - b) < 0.01 for a, b in zip(found, wanted, strict=True)
+    return (
+        isinstance(found, list | tuple)
+        and len(found) == len(wanted)
+        and all(abs(a - b) < 0.01 for a, b in zip(found, wanted, strict=True))
     )

@@ -3,16 +3,19 @@
 from pathlib import Path
 
 import torch
+from mmdet.registry import MODELS
 
-from se_det.checkpoints.architecture import as_text, describe_backbone
+from se_det.checkpoints.architecture import as_text, blocks, describe_backbone, published_as
 from se_det.checkpoints.fetching import fetch
 from se_det.checkpoints.grafting import graft as graft_se
 from se_det.checkpoints.grafting import hidden_channels_of_all
-from se_det.checkpoints.layouts import find_backbone
+from se_det.checkpoints.layouts import StateDict, find_backbone, named
+from se_det.checkpoints.loading import ADDED_BY_OPTIONS, check_fit
 from se_det.checkpoints.reading import read_checkpoint
-from se_det.checkpoints.zoo import public_weights
 from se_det.errors import UsageError
 from se_det.layers import DEFAULT_REDUCTION
+
+CLASSES = ('dataset_meta', 'CLASSES', 'PALETTE')  # what mmdet 3 and 2 call a detector's classes
 
 
 def convert_weights(
@@ -27,11 +30,12 @@ def convert_weights(
         graft: the source is plain; give it SE that does nothing yet, with the usual reduction.
 
     Returns:
-        What was written, in a line.
+        What was written and what was left out, in a line.
 
     Raises:
-        UsageError: the source cannot be read, is of no known layout, or has SE already when it is
-            to be grafted; the destination exists or is not a ``.pth`` file.
+        UsageError: the source cannot be read, is of no known layout or not all of a backbone, or
+            has SE already when it is to be grafted, or none when it is not; the destination exists,
+            is not a ``.pth`` file or cannot be written.
     """
     if Path(destination).suffix != '.pth':
         raise UsageError(f'The destination must end in .pth; got {destination}.')
@@ -41,21 +45,30 @@ def convert_weights(
     is_plain = found.layout.name == 'plain'
     if graft and not is_plain:
         raise UsageError(f'{source} has SE already (layout: {found.layout.name}). Remove --graft.')
-    backbone, weights = describe_backbone(found, public_weights(source)), found.weights
+    if is_plain and not graft:
+        raise UsageError(f'{source} has the weights of a plain ResNet. Add --graft, to give it SE.')
+    backbone, weights = describe_backbone(found, source), found.weights
     if graft:
+        plugins = [key for key in weights if _is_of_plugin(key)]
+        if plugins:
+            raise UsageError(
+                f'{source} has layers of plugins: {named(plugins)}. Only a config tells where they '
+                "stand; graft there, with init_cfg=dict(type='SEPretrained', graft=True, "
+                f'checkpoint={source!r}).'
+            )
         weights = graft_se(weights, hidden_channels_of_all(weights, DEFAULT_REDUCTION))
+    _check_whole(weights, backbone, f'{source} (layout: {found.layout.name})')
+    public = published_as(found, source)
+    meta = dict(se_det=dict(source=public.name if public else source, backbone=backbone))
+    left_out = ''
     if found.is_detector:
         weights = {**{f'backbone.{k}': v for k, v in weights.items()}, **found.beside}
-    meta = dict(se_det=dict(source=source, backbone=backbone))
-    Path(destination).parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(f'{destination}.partial')
-    try:
-        torch.save(dict(meta=meta, state_dict=weights), partial)
-        partial.rename(destination)
-    finally:
-        partial.unlink(missing_ok=True)
+        meta.update({key: found.meta[key] for key in CLASSES if key in found.meta})
+    elif found.beside:
+        left_out = f'; left out: {named(found.beside)}'
+    _write(dict(meta=meta, state_dict=weights), destination)
     kind = 'detector' if found.is_detector else 'backbone'
-    return f'{destination}: {kind}, {len(weights)} keys, for {as_text(backbone)}'
+    return f'{destination}: {kind}, {len(weights)} keys, for {as_text(backbone)}{left_out}'
 
 
 def inspect_weights(source: str, layout: str | None = None) -> str:
@@ -73,13 +86,13 @@ def inspect_weights(source: str, layout: str | None = None) -> str:
     """
     path = fetch(source)
     found = find_backbone(read_checkpoint(path), layout)
-    public = public_weights(source)
+    public = published_as(found, source)
     parameters = [w for w in found.weights.values() if w.is_floating_point()]
     beside = sorted({key.partition('.')[0] for key in found.beside}) or ['nothing']
     lines = {
         'file': str(path),
         'layout': found.layout.name + (f', behind {found.prefix!r}' if found.prefix else ''),
-        'backbone': as_text(describe_backbone(found, public)),
+        'backbone': as_text(describe_backbone(found, source)),
         'SE': 'no; --graft adds it' if found.layout.name == 'plain' else 'yes',
         'weights': f'{len(found.weights)} keys, {sum(w.numel() for w in parameters) / 1e6:.2f} M '
         f'values, {", ".join(sorted({str(w.dtype).removeprefix("torch.") for w in parameters}))}',
@@ -90,3 +103,49 @@ def inspect_weights(source: str, layout: str | None = None) -> str:
         lines['top-1'] = f'{public.top1} %, {public.recipe} recipe'
         lines['images'] = as_text(public.data_preprocessor)
     return '\n'.join(f'{name + ":":<14}{value}' for name, value in lines.items())
+
+
+def _is_of_plugin(key: str) -> bool:
+    return bool(ADDED_BY_OPTIONS.search(key)) and '.conv_offset.' not in key
+
+
+def _check_whole(weights: StateDict, backbone: dict, source: str) -> None:
+    """Check against the backbone that is described, which is built without memory."""
+    if 'depth' not in backbone:
+        raise UsageError(
+            f'{source} has the blocks of no ResNet with 18, 34, 50, 101 or 152 layers.'
+        )
+    first = weights.get('conv1.weight', weights.get('stem.0.weight'))
+    stages = max(int(block[len('layer')]) for block in blocks(weights))
+    with torch.device('meta'):
+        built = MODELS.build(
+            dict(
+                backbone,
+                in_channels=3 if first is None else first.shape[1],
+                norm_cfg=dict(type='GN', num_groups=1)
+                if 'layer1.0.gn1.weight' in weights
+                else dict(type='BN'),
+                num_stages=stages,
+                strides=(1, 2, 2, 2)[:stages],
+                dilations=(1,) * stages,
+                out_indices=(0,),
+            )
+        )
+    added = {key for key in weights if ADDED_BY_OPTIONS.search(key)}
+    check_fit(built, {k: w for k, w in weights.items() if k not in added}, source, backbone)
+
+
+def _write(checkpoint: dict, destination: str) -> None:
+    """Write a file whole or not at all."""
+    partial = Path(f'{destination}.partial')
+    try:
+        Path(destination).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.save(checkpoint, partial)
+            partial.rename(destination)
+        finally:
+            partial.unlink(missing_ok=True)
+    except (OSError, RuntimeError) as error:
+        raise UsageError(
+            f'{destination} cannot be written: {error}. Choose another place.'
+        ) from error

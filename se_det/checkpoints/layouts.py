@@ -4,7 +4,9 @@ Our keys are timm's: ``layer1.0.se.fc1.weight`` and so on.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +18,8 @@ StateDict = dict[str, Tensor]
 # What training programs put weights into; of two copies, the averaged one (EMA) comes first.
 WRAPPERS = ('state_dict_ema', 'model_ema', 'state_dict', 'model', 'net')
 FIRST_BLOCK = 'layer1.0.conv1.weight'  # a key that every layout has, behind some prefix
+GATE = re.compile(r'\.se(_\w+)?\.')  # in the keys of a gate, whatever its kind
+NAMED = 5  # keys that an error message names
 
 
 @dataclass(frozen=True)
@@ -72,14 +76,20 @@ class Found:
         prefix: what stood before the backbone's keys, such as ``'backbone.'``.
         beside: the other weights of the same model: a classifier's head, a detector's neck and
             heads, with a detector's keys.
-        converted_from: how `tools/convert_weights.py` describes a file that it wrote; else None.
+        meta: what the training program, or `tools/convert_weights.py`, wrote about it.
     """
 
     weights: StateDict
     layout: Layout
     prefix: str
     beside: StateDict
-    converted_from: dict | None
+    meta: dict[str, Any]
+
+    @property
+    def converted_from(self) -> dict[str, Any]:
+        """How `tools/convert_weights.py` describes a file that it wrote; of others, nothing."""
+        described = self.meta.get('se_det')
+        return described if isinstance(described, dict) else {}
 
     @property
     def is_detector(self) -> bool:
@@ -99,7 +109,8 @@ def find_backbone(checkpoint: dict, layout: str | None = None) -> Found:
         layout: name of the layout, if it is not to be recognised from the keys.
 
     Raises:
-        UsageError: ``layout`` is unknown, or the keys are of no known layout.
+        UsageError: ``layout`` is unknown, the keys are of no known layout, or a tensor cannot be
+            what its key says.
     """
     if layout is not None and layout not in LAYOUTS:
         raise UsageError(f'No layout {layout!r}. Known: {", ".join(LAYOUTS)}.')
@@ -109,6 +120,12 @@ def find_backbone(checkpoint: dict, layout: str | None = None) -> Found:
     if FIRST_BLOCK not in inner:
         raise _unknown(inner)
     layout = LAYOUTS[layout or _recognise(inner)]
+    gates = [key for key in inner if GATE.search(key)]
+    if layout.name == 'plain' and gates:
+        raise UsageError(
+            'These are not the weights of a plain ResNet: they have gates, of another layout or of '
+            f'a kind not known here: {named(gates)}. Known layouts: {", ".join(LAYOUTS)}.'
+        )
     # In a detector: what its own keys begin with, DataParallel's 'module.' or such.
     outer = prefix.removesuffix('backbone.')
     beside = {
@@ -122,27 +139,52 @@ def find_backbone(checkpoint: dict, layout: str | None = None) -> Found:
             beside[key] = tensor
         else:
             backbone[_rename(key, layout.renamed)] = _as_convolution(key, tensor)
+    _check_dimensions(backbone)
     meta = checkpoint.get('meta')
     return Found(
         weights=_with_batch_counts(_with_deep_stem(backbone)),
         layout=layout,
         prefix=prefix,
         beside=beside,
-        converted_from=meta.get('se_det') if isinstance(meta, dict) else None,
+        meta=meta if isinstance(meta, dict) else {},
     )
+
+
+def named(keys: Iterable[str]) -> str:
+    """Name the first few of some keys."""
+    first = list(keys)
+    return ', '.join(first[:NAMED]) + (', ...' if len(first) > NAMED else '')
 
 
 def _unwrap(checkpoint: dict) -> StateDict:
     for wrapper in WRAPPERS:
-        if isinstance(checkpoint.get(wrapper), dict):
-            return _unwrap(checkpoint[wrapper])
-    return {key: value for key, value in checkpoint.items() if isinstance(value, Tensor)}
+        inner = checkpoint.get(wrapper)
+        if isinstance(inner, dict) and (weights := _unwrap(inner)):
+            return weights
+    return {
+        key: value
+        for key, value in checkpoint.items()
+        if isinstance(key, str) and isinstance(value, Tensor)
+    }
 
 
 def _prefix(weights: StateDict) -> str:
-    """The shortest one; a teacher is the average of its student."""
+    """The shortest one; but a tracker's is its detector's, and a teacher averages its student."""
     prefixes = [k.removesuffix(FIRST_BLOCK) for k in weights if k.endswith(FIRST_BLOCK)]
-    return min(prefixes, key=lambda prefix: (len(prefix), 'teacher' not in prefix), default='')
+    return min(prefixes, key=lambda p: ('reid' in p, len(p), 'teacher' not in p), default='')
+
+
+def _check_dimensions(weights: StateDict) -> None:
+    """Convolutions have four, norms one: what is read off the shapes relies on it."""
+    for key, tensor in weights.items():
+        convolution = re.search(r'(^|\.)(conv\d|se\.fc\d)\.weight$', key)
+        norm = re.search(r'(^|\.)[bg]n\d\.(weight|bias)$', key)
+        dimensions = 4 if convolution else 1 if norm else tensor.ndim
+        if tensor.ndim != dimensions or 0 in tensor.shape:
+            raise UsageError(
+                f'{key} has the shape {tuple(tensor.shape)}; expected {dimensions} dimensions, '
+                'none of them 0. The file is damaged, or of another network.'
+            )
 
 
 def _recognise(weights: StateDict) -> str:
@@ -157,10 +199,9 @@ def _recognise(weights: StateDict) -> str:
 
 
 def _unknown(weights: StateDict) -> UsageError:
-    first = ', '.join(list(weights)[:5]) or 'none'
     return UsageError(
         'These are not the weights of a ResNet, SE-ResNet or SE-ResNeXt in a known layout '
-        f'({", ".join(LAYOUTS)}). Their first keys: {first}. If they are, '
+        f'({", ".join(LAYOUTS)}). Their first keys: {named(weights) or "none"}. If they are, '
         'tools/convert_weights.py --layout says which layout to take.'
     )
 
@@ -173,20 +214,19 @@ def _rename(key: str, renamed: tuple[tuple[str, str], ...]) -> str:
 
 def _as_convolution(key: str, tensor: Tensor) -> Tensor:
     """Linear layers of a gate ``(O, I)`` are our 1x1 convolutions ``(O, I, 1, 1)``."""
-    in_gate = re.search(r'\.se(_module|_layer)?\.', key)
-    return tensor[:, :, None, None] if in_gate and tensor.ndim == 2 else tensor
+    return tensor[:, :, None, None] if GATE.search(key) and tensor.ndim == 2 else tensor
 
 
 def _with_biases(weights: StateDict, layout: Layout) -> StateDict:
-    """Bias-free gates get biases of zero."""
+    """Gates without biases get biases of zero."""
     if layout.name != 'bias-free':
         return weights
     biases = {
-        key.removesuffix('weight') + 'bias': torch.zeros(len(tensor))
+        key.removesuffix('weight') + 'bias': tensor.new_zeros(tensor.shape[:1])
         for key, tensor in weights.items()
         if re.search(r'\.se\.fc\.[02]\.weight$', key)
     }
-    return {**weights, **biases}
+    return {**biases, **weights}
 
 
 def _with_deep_stem(weights: StateDict) -> StateDict:

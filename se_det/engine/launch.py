@@ -10,10 +10,14 @@ from mmdet.evaluation import DumpDetResults
 from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
+from mmengine.logging import print_log
 from mmengine.registry import RUNNERS, init_default_scope
-from mmengine.runner import Runner
+from mmengine.runner import Runner, find_latest_checkpoint
 
 from se_det.checkpoints.agreement import check_preprocessing
+from se_det.checkpoints.fetching import fetch
+from se_det.checkpoints.loading import refuse_what_does_not_fit
+from se_det.checkpoints.reading import read_checkpoint
 from se_det.config_files import CHECKOUT, read_config
 from se_det.datasets.checks import check_data
 from se_det.engine.distributed import join_process_group
@@ -39,7 +43,8 @@ def train(
         work_dir: where checkpoints and logs go; default ``work_dirs/<name of the config>``.
         amp: train in mixed precision; needs a GPU.
         auto_scale_lr: scale the learning rate with the batch size.
-        resume: ``'auto'`` for the latest checkpoint in ``work_dir``, or a checkpoint file.
+        resume: ``'auto'`` for the latest checkpoint in ``work_dir`` (if there is none, training
+            starts as without ``resume``), or a checkpoint file.
         cfg_options: dotted names in the config, or in its twin if ``se``, and their values.
         se: run the config's SE twin, of `se_det.swap_backbone`; ``_se`` is added to the default
             ``work_dir``.
@@ -61,12 +66,21 @@ def train(
                 f'to {config}: auto_scale_lr = dict(base_batch_size=16)'
             )
         cfg.auto_scale_lr.enable = True
+    if resume == 'auto':
+        resume = find_latest_checkpoint(cfg.work_dir)
+        if resume is None:
+            print_log(
+                f'Nothing to resume in {cfg.work_dir}: training starts anew.', logger='current'
+            )
     if resume:
         cfg.resume = True
-        cfg.load_from = None if resume == 'auto' else _existing_checkpoint(resume)
+        cfg.load_from = _existing_checkpoint(resume)
     check_preprocessing(cfg)
     check_data(cfg, ('train', 'val'))
-    _build_runner(cfg, launcher).train()
+    runner = _build_runner(cfg, launcher)
+    if cfg.get('resume') and cfg.get('load_from'):
+        _check_resumable(cfg.load_from)
+    runner.train()
 
 
 def test(
@@ -156,13 +170,28 @@ def _build_runner(cfg: Config, launcher: str) -> Runner:
     setup_cache_size_limit_of_dynamo()
     cfg.launcher = launcher
     join_process_group(cfg, launcher)
-    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    if 'runner_type' in cfg:
+        return RUNNERS.build(cfg)
+    runner = Runner.from_cfg(cfg)
+    refuse_what_does_not_fit(runner.model)
+    return runner
 
 
 def _existing_checkpoint(checkpoint: str) -> str:
     if '://' not in checkpoint and not Path(checkpoint).expanduser().is_file():
         raise UsageError(f'No checkpoint file {checkpoint}. Check the path.')
     return checkpoint
+
+
+def _check_resumable(checkpoint: str) -> None:
+    """Training goes on from the state of a run, which no published or converted file has."""
+    state = read_checkpoint(fetch(checkpoint))
+    meta = state.get('meta')
+    if not (isinstance(meta, dict) and {'epoch', 'iter'} <= set(meta) and 'message_hub' in state):
+        raise UsageError(
+            f'{checkpoint} has weights, but no training to resume. To start from them, type '
+            f'instead of --resume: --cfg-options load_from={checkpoint}'
+        )
 
 
 def _find_data_folders(values: ConfigDict | list | tuple) -> None:

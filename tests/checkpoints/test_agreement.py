@@ -4,8 +4,10 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.logging import MessageHub
 
-from se_det.checkpoints import ZOO, SEPretrained
+from se_det.checkpoints import ZOO, SEPretrained, convert_weights
 from se_det.checkpoints.agreement import check_preprocessing
+from se_det.checkpoints.architecture import describe_backbone
+from se_det.checkpoints.layouts import find_backbone
 from se_det.engine.launch import load_config, train
 from se_det.errors import UsageError
 
@@ -21,7 +23,7 @@ LEGACY = 'se_resnet50-ce0d4300.pth'
             dict(BACKBONE, stem_pool='ceil'),
             LEGACY,
             r"has style='pytorch'\. Set\nmodel = dict\(backbone=dict\(type='SEResNet', depth=50, "
-            r"style='caffe', stem_pool='ceil'",
+            r"base_channels=8, style='caffe', stem_pool='ceil'",
         ),
         (dict(BACKBONE, style='caffe'), LEGACY, r"has stem_pool='padded'\. Set"),
         (dict(BACKBONE, style='caffe'), 'se_resnet50-x.pth', None),
@@ -34,7 +36,7 @@ LEGACY = 'se_resnet50-ce0d4300.pth'
         (
             dict(RESNEXT),
             'x.pth',
-            r"has groups=32\. Set\n.*type='SEResNet', depth=50\)\)\nand remove groups",
+            r'has base_channels=64, groups=32\. Set\n.*base_channels=8\)\)\nand remove groups',
         ),
         (
             dict(BACKBONE, se_cfg=dict(relu_before_se=True)),
@@ -66,6 +68,71 @@ def test_the_legacy_layout_tells_style_and_pool_without_a_name(trained, save):
     load(MODELS.build(dict(BACKBONE, style='caffe', stem_pool='ceil')))
 
 
+CAFFE = dict(BACKBONE, style='caffe')
+TRAINED_IN = """
+import os
+os.mkdir(TRACE)
+model = dict(
+    type='FasterRCNN',
+    backbone=dict(
+        type='ResNet', depth=50, style='caffe', norm_cfg=dict(type='BN', requires_grad=False)
+    ),
+    neck=dict(type='FPN', style='pytorch'))
+"""
+
+
+@pytest.mark.parametrize('key', ['cfg', 'config'])
+def test_a_training_checkpoint_tells_the_style_and_its_config_is_not_run(
+    trained, save, tmp_path, key
+):
+    plain = {k: w for k, w in trained.state_dict().items() if '.se.' not in k}
+    text = TRAINED_IN.replace('TRACE', repr(str(tmp_path / 'trace')))
+    load = SEPretrained(**_without_type(save(dict(state_dict=plain, meta={key: text}), graft=True)))
+    with pytest.raises(UsageError, match=r"has style='pytorch'\. Set\n.*style='caffe'"):
+        load(MODELS.build(BACKBONE))
+    load(MODELS.build(CAFFE))
+    assert not (tmp_path / 'trace').exists()
+
+
+def test_our_own_training_checkpoints_tell_all(trained, save):
+    backbone = dict(CAFFE, stem_pool='ceil', se_cfg=dict(relu_before_se=True))
+    meta = dict(cfg=Config(dict(model=dict(backbone=backbone))).pretty_text)
+    load = SEPretrained(save(dict(state_dict=trained.state_dict(), meta=meta))['checkpoint'])
+    load(MODELS.build(backbone))
+    for argument in ('style', 'stem_pool', 'se_cfg'):
+        with pytest.raises(UsageError, match=f'has {argument}='):
+            load(MODELS.build({k: v for k, v in backbone.items() if k != argument}))
+
+
+@pytest.mark.parametrize('text', ['model = dict(', 3, 'x = 1', 'model = dict(backbone=backbone)'])
+def test_a_config_that_tells_nothing_asks_for_nothing(trained, save, text):
+    meta = dict(cfg=text)
+    load = SEPretrained(save(dict(state_dict=trained.state_dict(), meta=meta))['checkpoint'])
+    load(MODELS.build(BACKBONE))
+
+
+@pytest.mark.parametrize(
+    ('name', 'style'),
+    [
+        ('open-mmlab://detectron2/resnet50_caffe', 'caffe'),
+        ('open-mmlab://resnet101_caffe', 'caffe'),
+        ('resnet50_msra-5891d200.pth', 'caffe'),
+        ('https://a.org/resnet101_caffe-3ad79236.pth', 'caffe'),
+        ('torchvision://resnet50', 'pytorch'),
+        ('open-mmlab://resnext101_32x4d', 'pytorch'),
+        ('caffe/mine.pth', None),
+        ('https://a.org/mine.pth', None),
+    ],
+)
+def test_the_style_of_mmengines_plain_files(trained, name, style):
+    plain = {k: w for k, w in trained.state_dict().items() if '.se.' not in k}
+    assert describe_backbone(find_backbone(plain), name).get('style') == style
+
+
+def _without_type(init_cfg):
+    return {key: value for key, value in init_cfg.items() if key != 'type'}
+
+
 def _config(**data_preprocessor):
     cfg = load_config('configs/faster_rcnn_se_r50.py')
     cfg.model.data_preprocessor.update(data_preprocessor)
@@ -77,6 +144,8 @@ WRONG = [
     (dict(mean=[103.530, 116.280, 123.675]), ''),
     (dict(std=[1.0, 1.0, 1.0]), ''),
     (dict(rgb_to_bgr=True), ', rgb_to_bgr=False'),
+    (dict(std=None), ''),
+    (dict(mean=None, std=None), ''),
 ]
 
 
@@ -110,6 +179,20 @@ def test_preprocessing_in_a_wrapper_and_of_weights_unknown():
     check_preprocessing(cfg)
 
 
+def test_preprocessing_beside_the_model_or_nowhere():
+    cfg = _config()
+    cfg.data_preprocessor = cfg.model.pop('data_preprocessor')
+    check_preprocessing(cfg)
+    cfg.data_preprocessor.bgr_to_rgb = False
+    with pytest.raises(UsageError, match='was trained on RGB images'):
+        check_preprocessing(cfg)
+    cfg.pop('data_preprocessor')
+    with pytest.raises(UsageError, match='was trained on RGB images'):
+        check_preprocessing(cfg)
+    cfg.train_dataloader.dataset.pipeline.append(dict(type='Normalize', mean=[0] * 3, std=[1] * 3))
+    check_preprocessing(cfg)
+
+
 def test_train_tells_before_it_looks_for_data():
     with pytest.raises(UsageError, match='was trained on RGB images'):
         train(
@@ -118,18 +201,22 @@ def test_train_tells_before_it_looks_for_data():
         )
 
 
-def test_other_tools_are_told_too(trained, save):
+def test_other_tools_are_told_too(trained, save, tmp_path):
     """mmengine's Runner puts the config where we find it, whoever started it."""
     hub = MessageHub.get_current_instance()
-    init_cfg = save(trained.state_dict(), 'se_resnet50-ce0d4300.pth')
+    public = save(trained.state_dict(), 'se_resnet50-ce0d4300.pth')['checkpoint']
+    converted = [str(tmp_path / name) for name in ('once.pth', 'twice.pth')]
+    for source, destination in zip([public, converted[0]], converted, strict=True):
+        convert_weights(source, destination)
     backbone = MODELS.build(dict(BACKBONE, style='caffe', stem_pool='ceil'))
     hub.update_info('cfg', _config(bgr_to_rgb=False).pretty_text)
     try:
-        with pytest.raises(UsageError, match=r'legacy_seresnet50\.in1k was trained on RGB'):
-            SEPretrained(init_cfg['checkpoint'])(backbone)
+        for checkpoint in [public, *converted]:
+            with pytest.raises(UsageError, match=r'legacy_seresnet50\.in1k was trained on RGB'):
+                SEPretrained(checkpoint)(backbone)
     finally:
         hub.runtime_info.pop('cfg')
-    SEPretrained(init_cfg['checkpoint'])(backbone)
+    SEPretrained(public)(backbone)
 
 
 @pytest.mark.parametrize('name', ZOO)

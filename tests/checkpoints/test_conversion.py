@@ -44,9 +44,14 @@ def test_the_destination_is_never_overwritten(legacy, tmp_path):
         (dict(destination='ours.bin'), r'must end in \.pth'),
         (dict(graft=True), r'has SE already .*Remove --graft'),
         (dict(layout='caffe'), "No layout 'caffe'"),
+        (dict(layout='timm'), r'missing: layer1\.0\.se\.fc1.*unexpected: layer1\.0\.se_module'),
+        (dict(layout='mmpretrain'), r'unexpected: .*se_module'),
+        (dict(layout='plain', graft=True), 'they have gates'),
+        (dict(destination='legacy.pth/ours.pth'), 'cannot be written'),
     ],
 )
 def test_what_cannot_be_converted_writes_nothing(legacy, tmp_path, options, message):
+    (tmp_path / 'legacy.pth').write_text('a file, no folder')
     before = set(tmp_path.iterdir())
     options = {'destination': 'ours.pth', **options}
     options['destination'] = str(tmp_path / options['destination'])
@@ -55,11 +60,90 @@ def test_what_cannot_be_converted_writes_nothing(legacy, tmp_path, options, mess
     assert set(tmp_path.iterdir()) == before
 
 
+def _plain(trained):
+    return {key: tensor for key, tensor in trained.state_dict().items() if '.se.' not in key}
+
+
+@pytest.mark.parametrize(
+    ('change', 'options', 'message'),
+    [
+        (lambda w: w, {}, r'plain ResNet\. Add --graft'),
+        (
+            lambda w: {k: v for k, v in w.items() if k != 'layer3.1.conv2.weight'},
+            dict(graft=True),
+            r'1 missing: layer3\.1\.conv2\.weight',
+        ),
+        (
+            lambda w: {**w, 'layer1.0.conv2.fc1.weight': torch.zeros(1)},
+            dict(graft=True),
+            r'1 unexpected: layer1\.0\.conv2\.fc1\.weight',
+        ),
+        (
+            lambda w: {**w, 'layer2.0.context_block.conv_mask.weight': torch.zeros(1)},
+            dict(graft=True),
+            r'plugins: layer2\.0\.context_block.*init_cfg=dict',
+        ),
+        (
+            lambda w: {k: v for k, v in w.items() if 'layer3.5' not in k},
+            dict(graft=True),
+            'has the blocks of no ResNet',
+        ),
+    ],
+    ids=['not grafted', 'incomplete', 'ResNeSt', 'GCNet', 'depth'],
+)
+def test_what_is_not_a_whole_backbone_is_not_written(
+    trained, save, tmp_path, change, options, message
+):
+    source = save(change(_plain(trained)))['checkpoint']
+    with pytest.raises(UsageError, match=message):
+        convert_weights(source, str(tmp_path / 'ours.pth'), **options)
+    assert not (tmp_path / 'ours.pth').exists()
+
+
+@pytest.mark.parametrize(
+    'backbone',
+    [
+        dict(depth=18, base_channels=16),
+        dict(se_cfg=dict(stages=(True, True, True, False), reduction=8)),
+        dict(se_cfg=dict(stages=(False, True, True, True), reduction=(16, 4, 8, 8))),
+        dict(num_stages=3, strides=(1, 2, 2), dilations=(1, 1, 1), out_indices=(2,)),
+        dict(norm_cfg=dict(type='GN', num_groups=8)),
+        dict(deep_stem=True, avg_down=True, in_channels=1),
+        dict(dcn=dict(type='DCNv2', deform_groups=1), stage_with_dcn=(False, True, True, True)),
+        dict(plugins=[dict(cfg=dict(type='ContextBlock', ratio=1), position='after_conv3')]),
+    ],
+    ids=str,
+)
+def test_every_kind_of_our_own_backbones_is_whole(backbone, save, tmp_path):
+    ours = MODELS.build({**BACKBONE, **backbone}).state_dict()
+    convert_weights(save(ours)['checkpoint'], str(tmp_path / 'ours.pth'))
+    written = read_checkpoint(tmp_path / 'ours.pth')['state_dict']
+    assert written.keys() == ours.keys()
+    assert all(torch.equal(written[key], tensor) for key, tensor in ours.items())
+
+
+def test_what_was_left_out_is_told_and_classes_are_kept(trained, legacy, save, tmp_path):
+    assert 'left out: last_linear.weight' in convert_weights(legacy, str(tmp_path / 'ours.pth'))
+    classes = dict(classes=('cell', 'dust'), palette=[(0, 0, 0), (1, 1, 1)])
+    weights = {f'backbone.{key}': tensor for key, tensor in trained.state_dict().items()}
+    checkpoint = dict(
+        state_dict={**weights, 'neck.weight': torch.zeros(1)},
+        meta=dict(dataset_meta=classes, epoch=12),
+    )
+    report = convert_weights(save(checkpoint)['checkpoint'], str(tmp_path / 'detector.pth'))
+    assert 'left out' not in report
+    meta = read_checkpoint(tmp_path / 'detector.pth')['meta']
+    assert meta['dataset_meta'] == classes
+    assert 'epoch' not in meta
+
+
 def test_inspection(legacy):
     lines = inspect_weights(legacy).splitlines()
     text = {line.partition(':')[0]: line.partition(':')[2].strip() for line in lines}
     assert text['layout'] == 'legacy'
-    assert text['backbone'] == "dict(type='SEResNet', depth=50, style='caffe', stem_pool='ceil')"
+    assert text['backbone'] == (
+        "dict(type='SEResNet', depth=50, base_channels=8, style='caffe', stem_pool='ceil')"
+    )
     assert text['SE'] == 'yes'
     assert text['beside it'] == 'last_linear'
     assert text['weights'].startswith('382 keys, 0.4')

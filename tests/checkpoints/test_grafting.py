@@ -24,13 +24,17 @@ def _plain(cfg):
     torch.manual_seed(0)
     model = MODELS.build(cfg)
     model.init_weights()
+    _with_random_norms(model).eval()
+    return model
+
+
+def _with_random_norms(model):
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.5, 1.5)
             torch.nn.init.uniform_(module.weight, 0.1, 0.3)
             torch.nn.init.normal_(module.bias, 0, 0.1)
-    model.eval()
     return model
 
 
@@ -64,11 +68,16 @@ def test_mmdets_backbones(cfg, training, images, save):
         assert torch.equal(ours, theirs)
 
 
+@pytest.mark.parametrize(
+    'cfg',
+    [dict(type='ResNet'), dict(type='ResNeXt', groups=32, base_width=4)],
+    ids=['ResNet', 'ResNeXt'],
+)
 @pytest.mark.parametrize('training', [False, True])
-def test_fused_blocks_compute_the_same_up_to_rounding(training, images, save):
-    plain = _plain(dict(type='ResNet', depth=50, norm_eval=True))
-    init_cfg = save(plain.state_dict(), graft=True)
-    twin = _twin(init_cfg, fused=True, type='ResNet', depth=50, norm_eval=True)
+def test_fused_blocks_compute_the_same_up_to_rounding(cfg, training, images, save):
+    cfg = dict(cfg, depth=50, norm_eval=True)
+    plain = _plain(cfg)
+    twin = _twin(save(plain.state_dict(), graft=True), fused=True, **cfg)
     for model in (plain, twin):
         model.train(training)
     for ours, theirs in zip(twin(images), plain(images), strict=True):
@@ -103,6 +112,51 @@ def test_timms(name, cfg, images, save):
     maps = theirs.forward_intermediates(images, intermediates_only=True)[1:]
     for ours, expected in zip(twin(images), maps, strict=True):
         assert torch.equal(ours, expected)
+
+
+def test_training_goes_on_from_torchvisions_resnet50(images, save):
+    """A step changes fc2 and lowers the loss; with that, gradients reach fc1."""
+    torch.manual_seed(0)
+    theirs = _with_random_norms(torchvision.models.resnet50())
+    twin = _twin(save(theirs.state_dict(), graft=True), type='ResNet', depth=50, norm_eval=True)
+    twin.train()
+    gates = {key: weight for key, weight in twin.named_parameters() if '.se.fc' in key}
+    targets = [torch.randn_like(ours) for ours in twin(images)]
+    optimizer = torch.optim.SGD(twin.parameters(), lr=1e-3)
+
+    def loss():
+        pairs = zip(twin(images), targets, strict=True)
+        return sum(torch.nn.functional.mse_loss(*pair) for pair in pairs)
+
+    def step():
+        before = loss()
+        optimizer.zero_grad()
+        before.backward()
+        optimizer.step()
+        assert loss() < before
+
+    step()
+    assert all(weight.any() for key, weight in gates.items() if '.fc2.' in key)
+    step()
+    assert all(weight.grad.any() for weight in gates.values())
+
+
+def test_frozen_stages_stay_exact_in_training(images, save):
+    cfg = dict(type='ResNet', depth=50, frozen_stages=2)
+    plain = _plain(cfg)
+    twin = _twin(save(plain.state_dict(), graft=True), **cfg)
+    optimizer = torch.optim.SGD(twin.parameters(), lr=1e-2, momentum=0.9, weight_decay=1e-4)
+    before = [tensor.clone() for tensor in twin(images)]
+    for _ in range(3):
+        twin.train()
+        optimizer.zero_grad()
+        sum(features.square().mean() for features in twin(images)).backward()
+        optimizer.step()
+    for model in (plain, twin):
+        model.train()
+    for index, (ours, theirs) in enumerate(zip(twin(images), plain(images), strict=True)):
+        assert torch.equal(ours, theirs) == (index < 2)
+        assert torch.equal(ours, before[index]) == (index < 2)
 
 
 def test_stages_without_se_stay_as_they_are(images, save):
@@ -171,7 +225,11 @@ def test_a_faster_rcnn(by, faster_rcnn, save, tmp_path):
 @pytest.mark.parametrize(
     ('change', 'cfg', 'message'),
     [
-        (lambda w: {**w, 'layer1.0.se.fc1.weight': torch.zeros(1)}, {}, 'Remove graft=True'),
+        (
+            lambda w: {**w, 'layer1.0.se.fc1.weight': torch.zeros(1, 1, 1, 1)},
+            {},
+            'Remove graft=True',
+        ),
         (lambda w: {**w, 'layer1.0.bn3.bias': w['bn1.bias']}, {}, 'layer1.0.bn3.bias'),
         (lambda w: {k: v for k, v in w.items() if 'bn' not in k}, {}, 'has no norm'),
         (lambda w: w, dict(se_cfg=dict(relu_before_se=True)), 'relu_before_se'),

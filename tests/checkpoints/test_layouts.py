@@ -55,6 +55,12 @@ def _averaged(weights):
     return dict(model={k: v + 1 for k, v in weights.items()}, model_ema=ema, epoch=3)
 
 
+def _tracker(weights):
+    """Its detector, and the network that tells instances apart."""
+    reid = {key: tensor + 1 for key, tensor in weights.items()}
+    return {**_renamed(reid, prefix='reid.'), **_renamed(weights, prefix='detector.')}
+
+
 WRAPPERS = {
     'bare': lambda weights: weights,
     'state_dict': lambda weights: dict(state_dict=weights, meta=dict(epoch=3)),
@@ -66,6 +72,9 @@ WRAPPERS = {
         args=SimpleNamespace(lr=0.1),
     ),
     'average beside it, torchvision': _averaged,
+    'average that is empty': lambda weights: dict(state_dict=weights, state_dict_ema={}),
+    'keys that are no text': lambda weights: {**weights, 3: torch.zeros(1)},
+    'tracker': _tracker,
     'teacher and student': lambda weights: {
         **_renamed({k: v + 1 for k, v in weights.items()}, prefix='student.'),
         **_renamed(weights, prefix='teacher.'),
@@ -98,6 +107,47 @@ def test_of_a_detector_neck_and_heads_are_kept_beside(trained, outer):
     assert found.weights.keys() == trained.state_dict().keys()
     assert list(found.beside) == ['neck.lateral_convs.0.conv.weight']
     assert found.is_detector
+
+
+def test_biases_that_are_there_stay(trained):
+    expected = dict(trained.state_dict())
+    weights = _renamed(expected, (r'\.se\.fc1\.', '.se.fc.0.'), (r'\.se\.fc2\.', '.se.fc.2.'))
+    found = find_backbone(weights)
+    assert found.layout.name == 'bias-free'
+    assert found.weights.keys() == expected.keys()
+    assert all(torch.equal(found.weights[key], tensor) for key, tensor in expected.items())
+
+
+@pytest.mark.parametrize('gate', ['se.conv', 'se.conv_reduce', 'se.channel.fc1', 'se_module.conv'])
+@pytest.mark.parametrize('layout', [None, 'plain'])
+def test_gates_of_another_kind_are_not_called_plain(trained, gate, layout):
+    weights = {**_plain(trained.state_dict()), f'layer1.0.{gate}.weight': torch.zeros(1, 1, 3)}
+    with pytest.raises(UsageError, match=rf'they have gates.*layer1\.0\.{gate}\.weight'):
+        find_backbone(weights, layout)
+
+
+def test_a_forced_layout_hides_no_gates(trained):
+    with pytest.raises(UsageError, match='not the weights of a plain ResNet: they have gates'):
+        find_backbone(trained.state_dict(), 'plain')
+
+
+@pytest.mark.parametrize(
+    'key',
+    [
+        'conv1.weight',
+        'bn1.weight',
+        'layer1.0.conv2.weight',
+        'layer1.0.bn3.bias',
+        'layer2.0.se.fc1.weight',
+    ],
+)
+@pytest.mark.parametrize('shape', [(), (3,), (0, 1, 1, 1)])
+def test_a_tensor_that_cannot_be_what_its_key_says(trained, key, shape):
+    if 'bn' in key and shape == (3,):
+        shape = (3, 3)
+    weights = {**trained.state_dict(), key: torch.zeros(shape)}
+    with pytest.raises(UsageError, match=rf'{key} has the shape'):
+        find_backbone(weights)
 
 
 def test_files_from_before_batches_were_counted(trained):

@@ -5,9 +5,12 @@ import time
 import pytest
 import torch
 from mmdet.registry import MODELS
+from mmengine.runner import load_checkpoint
 from safetensors.torch import save_file
 
 from se_det.checkpoints import SEPretrained
+from se_det.checkpoints.loading import refuse_what_does_not_fit
+from se_det.engine.launch import load_config
 from se_det.errors import UsageError
 
 BACKBONE = dict(type='SEResNet', depth=50, base_channels=8)
@@ -36,12 +39,18 @@ def test_safetensors(trained, tmp_path):
     _assert_same(backbone, trained.state_dict())
 
 
-def test_deformable_convolutions_keep_what_was_loaded(trained, save):
+def test_deformable_convolutions_keep_what_was_loaded(trained, save, log):
     dcn = dict(type='DCNv2', deform_groups=1, fallback_on_stride=False)
     cfg = dict(BACKBONE, dcn=dcn, stage_with_dcn=(False, True, True, True))
     backbone = MODELS.build(dict(cfg, init_cfg=save(trained.state_dict())))
     backbone.init_weights()
     _assert_same(backbone, trained.state_dict())
+    loaded, all_keys = len(trained.state_dict()), len(backbone.state_dict())
+    started_anew = r'started anew: layer2\.0\.conv2\.conv_offset\.weight, .*, \.\.\.$'
+    assert loaded < all_keys
+    assert any(
+        re.search(rf'Loaded {loaded}/{all_keys} keys .*{started_anew}', text) for text in log
+    )
 
 
 def test_a_backbone_of_three_stages_takes_the_first_three(trained, save):
@@ -80,6 +89,61 @@ def test_what_does_not_fit_is_an_error_and_changes_nothing(trained, save, change
     _assert_same(backbone, before)
 
 
+@pytest.mark.parametrize(
+    'init_cfg', [dict(), dict(checkpoint=3), dict(checkpoint='a', prefix='b'), dict(graft='yes')]
+)
+def test_arguments(init_cfg):
+    backbone = MODELS.build(dict(BACKBONE, init_cfg=dict(type='SEPretrained', **init_cfg)))
+    with pytest.raises(UsageError, match=r"init_cfg=dict\(type='SEPretrained', checkpoint="):
+        backbone.init_weights()
+
+
+KAIMING = dict(type='Kaiming', layer='Conv2d')
+
+
+@pytest.mark.parametrize('kind', ['SEPretrained', SEPretrained])
+def test_other_initializers_come_before(trained, save, kind):
+    init_cfg = dict(save(trained.state_dict()), type=kind)
+    backbone = MODELS.build(dict(BACKBONE, init_cfg=[KAIMING, init_cfg]))
+    backbone.init_weights()
+    _assert_same(backbone, trained.state_dict())
+    backbone = MODELS.build(dict(BACKBONE, init_cfg=[init_cfg, KAIMING]))
+    with pytest.raises(UsageError, match='has to come last in init_cfg'):
+        backbone.init_weights()
+
+
+def test_mmengines_pretrained_would_come_after(save, faster_rcnn):
+    init_cfg = save({})
+    init_cfgs = [dict(type='Pretrained', checkpoint='a.pth'), init_cfg]
+    detector = MODELS.build(faster_rcnn('SEResNet', init_cfg=init_cfgs))
+    with pytest.raises(UsageError, match='and without Pretrained'):
+        detector.init_weights()
+
+
+@pytest.mark.parametrize(
+    'config',
+    ['detr/detr_r50_8xb2-150e_coco.py', 'dino/dino-4scale_r50_8xb2-12e_coco.py'],
+)
+@pytest.mark.parametrize('graft', [True, False])
+def test_detectors_that_would_be_initialised_once_more(config, graft):
+    cfg = load_config(f'mmdet::{config}').model
+    cfg.backbone.update(type='SEResNet', init_cfg=None)
+    cfg.init_cfg = dict(type='SEPretrained', checkpoint='weights.pth', graft=graft)
+    with torch.device('meta'):
+        detector = MODELS.build(cfg)
+    lines = r'tools/convert_weights\.py weights\.pth detector\.pth{}\nand set\nload_from = '
+    with pytest.raises(UsageError, match=lines.format(' --graft' if graft else '')):
+        SEPretrained('weights.pth', graft=graft)(detector)
+
+
+@pytest.mark.parametrize('config', ['retinanet_se_r50', 'mask_rcnn_se_r50', 'cascade_rcnn_se_r50'])
+def test_other_detectors_keep_what_they_load(config):
+    with torch.device('meta'):
+        detector = MODELS.build(load_config(f'configs/{config}.py').model)
+    with pytest.raises(UsageError, match=r"No weights 'gone\.pth'"):  # it goes on to the file
+        SEPretrained('gone.pth')(detector)
+
+
 def test_another_backbone_is_named(trained, save):
     plain = MODELS.build(dict(type='ResNet', depth=50, init_cfg=save(trained.state_dict())))
     with pytest.raises(UsageError, match=r"got ResNet.*Set type='SEResNet'"):
@@ -115,3 +179,41 @@ def test_loading_takes_less_than_1_2_times_torchs_own(tmp_path):
         load(backbone)
         ratios.append((time.perf_counter() - middle) / (middle - start))
     assert statistics.median(ratios) < 1.2
+
+
+LOAD_FROM = [
+    (lambda w: w, None),
+    (lambda w: {key: w[key] for key in w if 'num_batches' not in key}, None),
+    (lambda w: _without(w, r'^neck|fc_cls'), None),
+    (lambda w: _without(w, r'\.se\.'), r'64 missing: {0}layer1\.0\.se\.fc1\.weight.*\n.*--graft'),
+    (lambda w: _without(w, r'^backbone'), r'\d{{3}} missing: {0}conv1\.weight'),
+    (lambda w: {**w, 'backbone.extra': torch.zeros(1)}, r'1 unexpected: {0}extra'),
+    (lambda w: {**w, 'backbone.conv1.weight': torch.zeros(1)}, '1 of another shape: {0}conv1'),
+]
+
+
+@pytest.mark.parametrize(('change', 'message'), LOAD_FROM)
+@pytest.mark.parametrize('kind', ['detector', 'DataParallel', 'teacher and student'])
+def test_mmengines_loading_leaves_nothing_of_the_backbone_to_chance(
+    tmp_path, faster_rcnn, kind, change, message
+):
+    cfg = faster_rcnn('SEResNet')
+    weights = MODELS.build(cfg).state_dict()
+    prefix = ''
+    if kind == 'teacher and student':  # mmdet gives both what a file has for a detector
+        cfg = dict(type='SoftTeacher', detector=cfg, data_preprocessor=None)
+        cfg['semi_train_cfg'] = dict(freeze_teacher=False)
+        prefix = 'student.'
+    model = MODELS.build(cfg)
+    refuse_what_does_not_fit(model)
+    checkpoint = change(weights)
+    if kind == 'DataParallel':
+        checkpoint = {f'module.{key}': tensor for key, tensor in checkpoint.items()}
+    torch.save(dict(state_dict=checkpoint), tmp_path / 'weights.pth')
+    if message is None:
+        load_checkpoint(model, str(tmp_path / 'weights.pth'))
+        key = 'backbone.layer1.0.se.fc1.weight'
+        assert torch.equal(model.state_dict()[prefix + key], weights[key])
+    else:
+        with pytest.raises(UsageError, match=message.format(rf'{prefix}backbone\.')):
+            load_checkpoint(model, str(tmp_path / 'weights.pth'))

@@ -52,7 +52,7 @@ def _randomise(model):
 def _load(checkpoint, path):
     """Load a file into the backbone that its names and shapes describe."""
     torch.save(checkpoint, path)
-    cfg = describe_backbone(find_backbone(checkpoint), None)
+    cfg = describe_backbone(find_backbone(checkpoint))
     init_cfg = dict(type='SEPretrained', checkpoint=str(path))
     backbone = MODELS.build(dict(cfg, init_cfg=init_cfg))
     backbone.init_weights()

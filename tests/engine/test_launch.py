@@ -1,8 +1,10 @@
 """A user's mistakes end in one message that says what to type next."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from se_det.datasets.checks import check_data
 from se_det.engine import launch
@@ -74,6 +76,56 @@ def test_a_config_that_raises(tmp_path):
     (tmp_path / 'mine.py').write_text('model = dict(\n')
     with pytest.raises(UsageError, match=r'mine\.py cannot be read as a config: .*never closed'):
         train('mine.py')
+
+
+@pytest.fixture
+def started_with(monkeypatch):
+    """Train on the shapes as far as the runner's start, and return its config."""
+
+    def start(**arguments):
+        def build(cfg, launcher):
+            runner = SimpleNamespace(cfg=cfg, train=lambda: None)
+            built.append(runner)
+            return runner
+
+        built = []
+        monkeypatch.setattr(launch, '_build_runner', build)
+        train(SHAPES, **arguments)
+        return built[0].cfg
+
+    return start
+
+
+def test_resume_with_nothing_to_resume_starts_as_without(started_with, log):
+    cfg = started_with(resume='auto', work_dir='w', cfg_options=dict(load_from='a.pth'))
+    assert (cfg.get('resume', False), cfg.load_from) == (False, 'a.pth')
+    assert any('Nothing to resume in w' in text for text in log)
+
+
+@pytest.mark.parametrize('resume', ['auto', 'w/epoch_1.pth'])
+def test_resume_goes_on_from_the_state_of_a_run(started_with, tmp_path, resume):
+    (tmp_path / 'w').mkdir()
+    (tmp_path / 'w/last_checkpoint').write_text('w/epoch_1.pth')
+    state = dict(state_dict={}, message_hub={}, meta=dict(epoch=1, iter=3))
+    torch.save(state, tmp_path / 'w/epoch_1.pth')
+    cfg = started_with(resume=resume, work_dir='w', cfg_options=dict(load_from='a.pth'))
+    assert (cfg.resume, cfg.load_from) == (True, 'w/epoch_1.pth')
+
+
+@pytest.mark.parametrize(
+    'state',
+    [
+        {},
+        dict(state_dict={}),
+        dict(state_dict={}, meta=dict(se_det={})),
+        dict(state_dict={}, meta=dict(epoch=12, iter=9)),
+    ],
+    ids=['bare', 'weights alone', 'converted', 'published'],
+)
+def test_resume_of_what_is_no_run_names_load_from(started_with, tmp_path, state):
+    torch.save(state, tmp_path / 'weights.pth')
+    with pytest.raises(UsageError, match=r'type instead of --resume: .*load_from=weights\.pth'):
+        started_with(resume='weights.pth')
 
 
 def test_amp_without_a_gpu(monkeypatch):

@@ -29,17 +29,19 @@ class RunsCommand:
     ('tool', 'arguments', 'options'),
     [
         ('train.py', [SHAPES, '--resume', 'evil.pth'], []),
+        ('train.py', [SHAPES, '--resume', '--work-dir', '.'], []),
         ('train.py', [SHAPES], ['load_from=evil.pth']),
         ('test.py', [SHAPES, 'evil.pth'], []),
         ('convert_weights.py', ['evil.pth', 'ours.pth'], None),
         ('convert_weights.py', ['evil.pth', '--inspect'], None),
     ],
-    ids=['resume', 'load_from', 'test', 'convert', 'inspect'],
+    ids=['resume', 'resume latest', 'load_from', 'test', 'convert', 'inspect'],
 )
 def test_a_command_in_a_checkpoint_leaves_no_trace(run, quick, tmp_path, tool, arguments, options):
     trace = tmp_path / 'trace'
     checkpoint = dict(state_dict={'backbone.conv1.weight': RunsCommand(trace)})
     torch.save(checkpoint, tmp_path / 'evil.pth')
+    (tmp_path / 'last_checkpoint').write_text('evil.pth')
     options = [] if options is None else [*quick, *TINY, *options]
     finished = run(tool, *arguments, options=options)
     assert finished.returncode == 2, finished.stderr
@@ -47,6 +49,15 @@ def test_a_command_in_a_checkpoint_leaves_no_trace(run, quick, tmp_path, tool, a
     assert 'Traceback' not in finished.stderr
     assert not trace.exists()
     assert not (tmp_path / 'ours.pth').exists()
+
+
+def test_weights_that_do_not_fit_are_not_tested(run, quick, tmp_path):
+    weights = {'backbone.conv1.weight': torch.zeros(8, 3, 7, 7)}
+    torch.save(dict(state_dict=weights), tmp_path / 'plain.pth')
+    finished = run('test.py', SHAPES, 'plain.pth', options=[*quick, *TINY])
+    assert finished.returncode == 2, finished.stderr
+    assert 'missing: backbone.bn1.weight' in finished.stderr
+    assert 'tools/convert_weights.py CHECKPOINT detector.pth --graft' in finished.stderr
 
 
 def test_convert_inspect_and_graft(run, tmp_path):
@@ -58,7 +69,13 @@ def test_convert_inspect_and_graft(run, tmp_path):
     torch.save(torchvision.models.resnet18().state_dict(), tmp_path / 'resnet18.pth')
     grafted = run('convert_weights.py', 'resnet18.pth', 'se.pth', '--graft')
     assert grafted.returncode == 0, grafted.stderr
-    assert grafted.stdout.strip().endswith("for dict(type='SEResNet', depth=18)")
+    told = "for dict(type='SEResNet', depth=18); left out: fc.weight, fc.bias"
+    assert grafted.stdout.strip().endswith(told)
     inspected = run('convert_weights.py', 'se.pth', '--inspect')
     assert "dict(type='SEResNet', depth=18)" in inspected.stdout
     assert 'SE:           yes' in inspected.stdout
+
+    for layout, returncode in (('plain', 2), ('timm', 0)):
+        forced = run('convert_weights.py', 'se.pth', f'{layout}.pth', '--layout', layout)
+        assert forced.returncode == returncode, forced.stderr
+        assert (tmp_path / f'{layout}.pth').exists() == (returncode == 0)
