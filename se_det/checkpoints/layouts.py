@@ -18,6 +18,8 @@ StateDict = dict[str, Tensor]
 # What training programs put weights into; of two copies, the averaged one (EMA) comes first.
 WRAPPERS = ('state_dict_ema', 'model_ema', 'state_dict', 'model', 'net')
 FIRST_BLOCK = 'layer1.0.conv1.weight'  # a key that every layout has, behind some prefix
+# Caffe2's ResNets have it, and mmdet's do without: there, batch norm comes next.
+CAFFE2_BIAS = 'conv1.bias'
 GATE = re.compile(r'\.se(_\w+)?\.')  # in the keys of a gate, whatever its kind
 NAMED = 5  # keys that an error message names
 
@@ -94,7 +96,7 @@ class Found:
     @property
     def is_detector(self) -> bool:
         """Whether more than a classifier's head is beside the backbone."""
-        heads = tuple(layout.classifier for layout in LAYOUTS.values())
+        heads = (CAFFE2_BIAS, *(layout.classifier for layout in LAYOUTS.values()))
         return any(not key.startswith(heads) for key in self.beside)
 
 
@@ -135,7 +137,7 @@ def find_backbone(checkpoint: dict, layout: str | None = None) -> Found:
     }
     backbone = {}
     for key, tensor in _with_biases(inner, layout).items():
-        if key.startswith(layout.classifier):
+        if key.startswith(layout.classifier) or key == CAFFE2_BIAS:
             beside[key] = tensor
         else:
             backbone[_rename(key, layout.renamed)] = _as_convolution(key, tensor)

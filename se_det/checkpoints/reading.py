@@ -60,13 +60,15 @@ def load_from_local(filename: str, map_location: Any) -> dict:
 
 def _refusal(path: Path, error: Exception) -> UsageError:
     """What to say of a file that could not be loaded."""
-    if isinstance(error, OSError):
-        return UsageError(f'{path} cannot be read: {error.strerror or error}.')
-    with path.open('rb') as file:
-        if file.read(512).lstrip().startswith(b'<'):
-            return UsageError(
-                f'{path} is a web page, not a checkpoint. Download the file that the page links to.'
-            )
+    try:
+        with path.open('rb') as file:
+            beginning = file.read(512).lstrip()
+    except OSError as unreadable:
+        return UsageError(f'{path} cannot be read: {unreadable.strerror or unreadable}.')
+    if beginning.startswith(b'<'):
+        return UsageError(
+            f'{path} is a web page, not a checkpoint. Download the file that the page links to.'
+        )
     # Torch goes on to advise weights_only=False: of its text, only the refused name is told.
     if isinstance(error, pickle.UnpicklingError) or 'weights_only' in str(error):
         refused = re.search(r'GLOBAL (\S+)', str(error))

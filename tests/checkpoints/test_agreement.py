@@ -8,6 +8,7 @@ from se_det.checkpoints import ZOO, SEPretrained, convert_weights
 from se_det.checkpoints.agreement import check_preprocessing
 from se_det.checkpoints.architecture import describe_backbone
 from se_det.checkpoints.layouts import find_backbone
+from se_det.checkpoints.zoo import public_weights
 from se_det.engine.launch import load_config, train
 from se_det.errors import UsageError
 
@@ -217,6 +218,13 @@ def test_other_tools_are_told_too(trained, save, tmp_path):
     finally:
         hub.runtime_info.pop('cfg')
     SEPretrained(public)(backbone)
+
+
+def test_a_public_file_is_known_by_its_repository_too():
+    name = 'timm/seresnet50.ra2_in1k'
+    url = f'https://huggingface.co/{name}/resolve/main/model.safetensors'
+    assert public_weights(url) is ZOO[name]
+    assert public_weights(f'{name}/model.safetensors') is None  # a file, of anyone's
 
 
 @pytest.mark.parametrize('name', ZOO)

@@ -126,6 +126,15 @@ def test_gates_of_another_kind_are_not_called_plain(trained, gate, layout):
         find_backbone(weights, layout)
 
 
+def test_the_bias_of_caffe2s_first_convolution_is_left_out(trained):
+    """As by mmdet's own ResNet, which starts from such files in configs of the caffe style."""
+    plain = _plain(trained.state_dict())
+    found = find_backbone({**plain, 'conv1.bias': torch.zeros(8), 'fc.weight': torch.zeros(1, 1)})
+    assert found.weights.keys() == plain.keys()
+    assert set(found.beside) == {'conv1.bias', 'fc.weight'}
+    assert not found.is_detector
+
+
 def test_a_forced_layout_hides_no_gates(trained):
     with pytest.raises(UsageError, match='not the weights of a plain ResNet: they have gates'):
         find_backbone(trained.state_dict(), 'plain')

@@ -135,11 +135,12 @@ def test_what_is_no_checkpoint_is_named(tmp_path, write):
 
 @pytest.mark.parametrize('error', [PermissionError(13, 'Permission denied'), OSError('gone')])
 def test_what_cannot_be_read_is_named(tmp_path, monkeypatch, error):
-    def load(*args, **kwargs):
+    def refuse(*args, **kwargs):
         raise error
 
     torch.save({}, tmp_path / 'weights.pth')
-    monkeypatch.setattr(torch, 'load', load)
+    monkeypatch.setattr(torch, 'load', refuse)
+    monkeypatch.setattr(type(tmp_path), 'open', refuse)
     with pytest.raises(UsageError, match=r'weights\.pth cannot be read: (Permission denied|gone)'):
         read_checkpoint(tmp_path / 'weights.pth')
     with pytest.raises(UsageError, match='No checkpoint at'):
