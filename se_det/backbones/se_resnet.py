@@ -18,6 +18,7 @@ from se_det.layers import (
     gated_residual,
     has_hooks,
 )
+from se_det.layers.memory_format import better_last, channels_first, channels_last, lies_last
 
 
 class SEResidual:
@@ -187,13 +188,21 @@ class SEResNet(ResNet):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Map images ``(N, 3, H, W)`` to the feature maps of the stages in ``out_indices``."""
-        x = self.maxpool(self._stem(x))
+        last = self._may_lie_last(x)
+        x = self.maxpool(self._stem(channels_last(x) if last else x))
         outputs = []
         for index, name in enumerate(self.res_layers):
+            if last and not better_last(x):
+                x, last = channels_first(x), False
             x = getattr(self, name)(x)
             if index in self.out_indices:
-                outputs.append(x)
+                outputs.append(channels_first(x) if last else x)
         return tuple(outputs)
+
+    def _may_lie_last(self, x: Tensor) -> bool:
+        """Not where other code may count on contiguous maps, as the caller of `forward` does."""
+        standard = self.dcn is None and self.plugins is None
+        return self.fused and standard and _can_fuse(x, ()) and better_last(x) and not lies_last(x)
 
     def _stem(self, x: Tensor) -> Tensor:
         if self.deep_stem:

@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.module import _has_any_global_hook
 
 from se_det.layers.kernels import kernels_for
+from se_det.layers.memory_format import laid_like
 from se_det.layers.precision import as_in_autocast, is_half, vector_dtype, without_autocast
 from se_det.layers.relu_gradient import relu_gradient
 
@@ -105,7 +106,7 @@ def _convolve(
 ) -> tuple[Tensor, Tensor]:
     """What `folded_convolution` returns, and ``a``."""
     scale, shift = scale_and_shift(*norm)
-    folded = _fold(weight, scale, x.dtype)
+    folded = _fold(weight, scale, x)
     x, geometry = _without_skipped_pixels(x, weight, geometry)
     kernels = kernels_for(x) if relu else None
     if kernels:
@@ -126,8 +127,8 @@ def _without_skipped_pixels(
     return x[:, :, ::rows, ::columns].clone(), ((1, 1), padding, *rest)
 
 
-def _fold(weight: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
-    return (weight * scale[:, None, None, None]).to(dtype)
+def _fold(weight: Tensor, scale: Tensor, x: Tensor) -> Tensor:
+    return laid_like(x, (weight * scale[:, None, None, None]).to(x.dtype))
 
 
 class _FoldedConvolution(torch.autograd.Function):
@@ -169,7 +170,7 @@ class _FoldedConvolution(torch.autograd.Function):
         x_gradient, folded_gradient, _ = torch.ops.aten.convolution_backward(
             gradient,
             read,
-            _fold(weight, rest, x.dtype),
+            _fold(weight, rest, x),
             None,
             stride,
             padding,
@@ -185,7 +186,7 @@ class _FoldedConvolution(torch.autograd.Function):
             x_gradient[:, :, ::rows, ::columns] = read_gradient
         if not parameter_needed:
             return x_gradient, *[None] * 8
-        folded_gradient = folded_gradient.to(weight.dtype)
+        folded_gradient = laid_like(weight, folded_gradient.to(weight.dtype))
         scale_gradient = (folded_gradient * weight).sum((1, 2, 3)) / balance
         weight_gradient = folded_gradient.mul_(rest[:, None, None, None])
         norm_gradient = norm_gradients(scale_gradient, sums.sum(0), mean, var, ctx.eps)

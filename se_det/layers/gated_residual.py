@@ -22,6 +22,7 @@ from se_det.layers.folded_convolution import (
 )
 from se_det.layers.kernels import kernels_for
 from se_det.layers.precision import as_in_autocast, is_half, vector_dtype, without_autocast
+from se_det.layers.projection import project, project_backward
 from se_det.layers.relu_gradient import relu_gradient
 from se_det.layers.squeeze_excitation import SqueezeExcitation
 
@@ -123,30 +124,13 @@ def _project(
     hidden = F.linear(squeezed, fc1_weight, fc1_bias).relu()
     gate = F.linear(hidden, fc2_weight, fc2_bias).sigmoid()
     gated_weight = _gate(weight, gate * scale, u.dtype)
-    gated_shift = gate * shift
-    kernels = kernels_for(u)
-    if kernels:
-        y = torch.empty_like(identity).flatten(2)
-        y = y.baddbmm_(gated_weight, u.flatten(2), beta=0).unflatten(2, u.shape[2:])
-        y = kernels.scale_add_relu(y, bias=gated_shift, identity=identity, in_place=True)
-    else:
-        y = (identity + gated_shift[:, :, None, None].to(u.dtype)).flatten(2)
-        y = y.baddbmm_(gated_weight, u.flatten(2)).relu_().unflatten(2, u.shape[2:])
+    y = project(u, gated_weight, gate * shift, identity)
     return y, (mean_u, projected, squeezed, hidden, gate, scale, shift)
 
 
 def _gate(weight: Tensor, gate: Tensor, dtype: torch.dtype) -> Tensor:
     """The projection ``(C, K)`` of each image, ``(N, C, K)``: its rows times a gate ``(N, C)``."""
     return (gate.unsqueeze(2) * weight).to(dtype)
-
-
-def _products(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
-    """The matrix products of a batch, in a precision in which their sums cannot overflow."""
-    if left.dtype == dtype:
-        return left.bmm(right)
-    if left.is_cuda and torch.__version__ >= (2, 8):
-        return torch.bmm(left, right, out_dtype=dtype)
-    return left.to(dtype).bmm(right.to(dtype))
 
 
 class _GatedProjection(torch.autograd.Function):
@@ -166,8 +150,9 @@ class _GatedProjection(torch.autograd.Function):
         u, y, weight, mean, var, fc1_weight, fc2_weight, *vectors = ctx.saved_tensors
         mean_u, projected, squeezed, hidden, gate, scale, shift = vectors
         gradient, gated_shift_gradient = relu_gradient(gradient, y)
-        gradients = gradient.flatten(2)
-        per_image = _products(gradients, u.flatten(2).transpose(1, 2), weight.dtype)
+        gated_scale = gate * scale
+        gated_weight = _gate(weight, gated_scale, u.dtype)
+        u_gradient, per_image = project_backward(gradient, u, gated_weight, weight.dtype)
 
         # From the gated weight, s a W, and the gated shift, s b, to the gate.
         row_gradient = (per_image * weight).sum(2)
@@ -181,16 +166,14 @@ class _GatedProjection(torch.autograd.Function):
         scale_gradient = (row_gradient * gate + squeezed_gradient * projected).sum(0)
         shift_gradient = (gated_shift_gradient * gate + squeezed_gradient).sum(0)
 
-        gated_scale = gate * scale
-        u_gradient = torch.empty_like(u).flatten(2)
-        mean_gradient = (projected_gradient @ weight) / u_gradient.shape[2]
-        u_gradient.copy_(mean_gradient.unsqueeze(2).expand_as(u_gradient))
-        u_gradient.baddbmm_(_gate(weight, gated_scale, u.dtype).transpose(1, 2), gradients)
-        weight_gradient = per_image.mul_(gated_scale.unsqueeze(2)).sum(0)
+        mean_gradient = (projected_gradient @ weight) / u[0, 0].numel()
+        u_gradient += mean_gradient[:, :, None, None].to(u.dtype)
+        conv_gradient = per_image.mul_(gated_scale.unsqueeze(2))
+        conv_gradient = conv_gradient.sum(0) if len(u) > 1 else conv_gradient[0]
         return (
-            u_gradient.unflatten(2, u.shape[2:]),
+            u_gradient,
             gradient,
-            weight_gradient.addmm_(projected_gradient.T, mean_u),
+            conv_gradient.addmm_(projected_gradient.T, mean_u),
             *norm_gradients(scale_gradient, shift_gradient, mean, var, ctx.eps),
             hidden_gradient.T @ squeezed,
             hidden_gradient.sum(0),

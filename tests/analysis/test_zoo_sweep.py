@@ -63,7 +63,7 @@ def test_what_builds_builds_as_a_twin(name):
     config = f'mmdet::{name}.py'
     outcome = check_building(config)
     plain = outcome.builds_plain
-    assert plain == OK or 'is not installed' in plain
+    assert plain == OK or 'install' in plain
     assert outcome == Outcome(config, OK, OK, OK, plain, plain)
 
 
@@ -151,7 +151,7 @@ def test_what_trains_trains_as_a_twin(name, shared):
         (outcome.trains_plain, outcome.trains),
         (outcome.predicts_plain, outcome.predicts),
     ):
-        assert plain == OK or 'is not installed' in plain or "No module named 'sklearn'" in plain
+        assert plain == OK or 'install' in plain
         assert twin == plain
 
 
