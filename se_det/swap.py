@@ -113,6 +113,8 @@ def swap_backbone(
     for backbone in swapped:
         log.append(f'{backbone} -> {_swap(backbone, se_cfg)}')
         if backbone.is_frozen:
+            for weights in ('pretrained', 'init_cfg'):
+                backbone.cfg.pop(weights, None)
             log.append('its weights, teacher_ckpt, have to be of an SE detector now')
             continue
         log += place_weights(twin, backbone.cfg, backbone.owner, others, checkpoint, graft)

@@ -149,6 +149,8 @@ def _start(cfg: Config) -> torch.nn.Module:
     for name, weight in model.named_parameters():
         if 'fc_reg' in name:  # trained ones predict small steps; random ones leave the image
             weight.data.mul_(0.1)
+        elif weight.ndim == 1 and name.endswith('weight') and not weight.any():
+            weight.data.fill_(0.1)  # zero_init_residual: SE gets no gradient in the first step
     return model
 
 
