@@ -18,7 +18,7 @@ from se_det.layers import (
     gated_residual,
     has_hooks,
 )
-from se_det.layers.memory_format import better_last, channels_first, channels_last, lies_last
+from se_det.layers.memory_format import channels_first
 
 
 class SEResidual:
@@ -44,6 +44,7 @@ class SEResidual:
         self.se = SqueezeExcitation(planes * self.expansion, reduction)
         self.relu_before_se = relu_before_se
         self.fused = fused
+        self.ends_stage = False
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, C_in, H, W)`` to ``(N, C_out, H / stride, W / stride)``."""
@@ -142,7 +143,9 @@ class SEBottleneck(SEResidual, Bottleneck):
         identity = x if self.downsample is None else _downsampled(x, self.downsample)
         out = folded_convolution(x, self.conv1, self.norm1, relu=True)
         out = folded_convolution(out, self.conv2, self.norm2, relu=True)
-        return gated_projection(out, identity, self.conv3, self.norm3, self.se)
+        return gated_projection(
+            out, identity, self.conv3, self.norm3, self.se, contiguous=self.ends_stage
+        )
 
 
 @MODELS.register_module()
@@ -188,21 +191,15 @@ class SEResNet(ResNet):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Map images ``(N, 3, H, W)`` to the feature maps of the stages in ``out_indices``."""
-        last = self._may_lie_last(x)
-        x = self.maxpool(self._stem(channels_last(x) if last else x))
+        x = self.maxpool(self._stem(x))
+        if self.dcn is not None or self.plugins is not None:
+            x = channels_first(x)  # code that is not ours may count on it
         outputs = []
         for index, name in enumerate(self.res_layers):
-            if last and not better_last(x):
-                x, last = channels_first(x), False
-            x = getattr(self, name)(x)
+            x = channels_first(getattr(self, name)(x))
             if index in self.out_indices:
-                outputs.append(channels_first(x) if last else x)
+                outputs.append(x)
         return tuple(outputs)
-
-    def _may_lie_last(self, x: Tensor) -> bool:
-        """Not where other code may count on contiguous maps, as the caller of `forward` does."""
-        standard = self.dcn is None and self.plugins is None
-        return self.fused and standard and _can_fuse(x, ()) and better_last(x) and not lies_last(x)
 
     def _stem(self, x: Tensor) -> Tensor:
         if self.deep_stem:
@@ -221,4 +218,6 @@ class SEResNet(ResNet):
         if reduction is not None:
             kwargs.update(reduction=reduction, relu_before_se=self.relu_before_se, fused=self.fused)
         block = self.stage_blocks_by_se[block][reduction is not None]
-        return super().make_res_layer(block=block, **kwargs)
+        stage = super().make_res_layer(block=block, **kwargs)
+        stage[-1].ends_stage = True
+        return stage

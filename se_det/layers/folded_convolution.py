@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.module import _has_any_global_hook
 
 from se_det.layers.kernels import kernels_for
-from se_det.layers.memory_format import laid_like
+from se_det.layers.memory_format import better_last, channels_last, laid_like, lies_last
 from se_det.layers.precision import as_in_autocast, is_half, vector_dtype, without_autocast
 from se_det.layers.relu_gradient import relu_gradient
 
@@ -106,8 +106,8 @@ def _convolve(
 ) -> tuple[Tensor, Tensor]:
     """What `folded_convolution` returns, and ``a``."""
     scale, shift = scale_and_shift(*norm)
+    x, geometry = _as_read(x, weight, geometry)
     folded = _fold(weight, scale, x)
-    x, geometry = _without_skipped_pixels(x, weight, geometry)
     kernels = kernels_for(x) if relu else None
     if kernels:
         y = F.conv2d(x, folded, None, *geometry)
@@ -116,15 +116,20 @@ def _convolve(
     return y.relu_() if relu else y, scale
 
 
-def _without_skipped_pixels(
+def _as_read(
     x: Tensor, weight: Tensor, geometry: tuple[Any, ...]
 ) -> tuple[Tensor, tuple[Any, ...]]:
-    """The pixels that a 1x1 convolution reads, and stride 1: faster on a CPU, in the way back."""
-    (rows, columns), padding, *rest = geometry
-    pixels_are_skipped = weight.shape[2:] == (1, 1) and rows * columns > 1 and not any(padding)
-    if not pixels_are_skipped or x.device.type != 'cpu':
+    """What a CPU convolves faster than ``x``, and how.
+
+    Large maps are laid out anew, and a 1x1 convolution gets the pixels that it reads, and stride 1.
+    """
+    if x.device.type != 'cpu' or torch.compiler.is_compiling():
         return x, geometry
-    return x[:, :, ::rows, ::columns].clone(), ((1, 1), padding, *rest)
+    last = lies_last(x) or better_last(x, weight)
+    (rows, columns), padding, *rest = geometry
+    if weight.shape[2:] == (1, 1) and rows * columns > 1 and not any(padding):
+        x, geometry = x[:, :, ::rows, ::columns], ((1, 1), padding, *rest)
+    return channels_last(x) if last else x.contiguous(), geometry
 
 
 def _fold(weight: Tensor, scale: Tensor, x: Tensor) -> Tensor:
@@ -166,11 +171,11 @@ class _FoldedConvolution(torch.autograd.Function):
             rest = scale / balance
         else:
             balance, rest = 1, scale
-        read, (stride, padding, dilation, groups) = _without_skipped_pixels(x, weight, ctx.geometry)
+        read, (stride, padding, dilation, groups) = _as_read(x, weight, ctx.geometry)
         x_gradient, folded_gradient, _ = torch.ops.aten.convolution_backward(
             gradient,
             read,
-            _fold(weight, rest, x),
+            _fold(weight, rest, read),
             None,
             stride,
             padding,
@@ -180,9 +185,9 @@ class _FoldedConvolution(torch.autograd.Function):
             groups,
             [x_needed, parameter_needed, False],
         )
-        if x_needed and read is not x:
+        if x_needed and read.shape != x.shape:
             rows, columns = ctx.geometry[0]
-            read_gradient, x_gradient = x_gradient, torch.zeros_like(x)
+            read_gradient, x_gradient = x_gradient, torch.zeros_like(laid_like(read, x))
             x_gradient[:, :, ::rows, ::columns] = read_gradient
         if not parameter_needed:
             return x_gradient, *[None] * 8

@@ -21,6 +21,7 @@ from se_det.layers.folded_convolution import (
     scale_and_shift,
 )
 from se_det.layers.kernels import kernels_for
+from se_det.layers.memory_format import channels_first, laid_like
 from se_det.layers.precision import as_in_autocast, is_half, vector_dtype, without_autocast
 from se_det.layers.projection import project, project_backward
 from se_det.layers.relu_gradient import relu_gradient
@@ -45,7 +46,12 @@ def gated_residual(identity: Tensor, residual: Tensor, logits: Tensor) -> Tensor
 
 
 def gated_projection(
-    u: Tensor, identity: Tensor, conv: nn.Conv2d, norm: _BatchNorm, se: SqueezeExcitation
+    u: Tensor,
+    identity: Tensor,
+    conv: nn.Conv2d,
+    norm: _BatchNorm,
+    se: SqueezeExcitation,
+    contiguous: bool = False,
 ) -> Tensor:
     """``relu(identity + se(norm(conv(u))))`` for a norm in evaluation mode.
 
@@ -58,6 +64,7 @@ def gated_projection(
         conv: a 1x1 convolution with stride 1 and no bias, from K to C channels.
         norm: the batch norm behind it.
         se: the block that follows.
+        contiguous: whether the result is to be contiguous, on a CPU, where it may not be.
 
     Returns:
         ``(N, C, H, W)``, in the precision that autocast sets.
@@ -79,7 +86,7 @@ def gated_projection(
         if torch.compiler.is_compiling():
             y, *_ = _project(*inputs)
             return y
-        return _GatedProjection.apply(*inputs)
+        return _GatedProjection.apply(contiguous, *inputs)
 
 
 class _GatedResidual(torch.autograd.Function):
@@ -136,9 +143,16 @@ def _gate(weight: Tensor, gate: Tensor, dtype: torch.dtype) -> Tensor:
 class _GatedProjection(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: FunctionCtx, u: Tensor, identity: Tensor, weight: Tensor, *parameters: Any
+        ctx: FunctionCtx,
+        contiguous: bool,
+        u: Tensor,
+        identity: Tensor,
+        weight: Tensor,
+        *parameters: Any,
     ) -> Tensor:
         y, vectors = _project(u, identity, weight, *parameters)
+        if contiguous:
+            y = channels_first(y)
         _, _, mean, var, ctx.eps, fc1_weight, _, fc2_weight, _ = parameters
         ctx.save_for_backward(u, y, weight, mean, var, fc1_weight, fc2_weight, *vectors)
         return y
@@ -149,6 +163,7 @@ class _GatedProjection(torch.autograd.Function):
     def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
         u, y, weight, mean, var, fc1_weight, fc2_weight, *vectors = ctx.saved_tensors
         mean_u, projected, squeezed, hidden, gate, scale, shift = vectors
+        gradient, y = laid_like(u, gradient), laid_like(u, y)
         gradient, gated_shift_gradient = relu_gradient(gradient, y)
         gated_scale = gate * scale
         gated_weight = _gate(weight, gated_scale, u.dtype)
@@ -171,6 +186,7 @@ class _GatedProjection(torch.autograd.Function):
         conv_gradient = per_image.mul_(gated_scale.unsqueeze(2))
         conv_gradient = conv_gradient.sum(0) if len(u) > 1 else conv_gradient[0]
         return (
+            None,
             u_gradient,
             gradient,
             conv_gradient.addmm_(projected_gradient.T, mean_u),

@@ -1,0 +1,100 @@
+"""Where channels lie: last within a backbone on a CPU, first for those who use its maps."""
+
+import copy
+
+import pytest
+import torch
+from mmdet.models.backbones import ResNet
+from torch import nn
+
+from se_det.analysis.benchmark import saved_bytes
+from se_det.backbones import SEResNet, SEResNeXt
+from se_det.layers.memory_format import better_last, channels_first, channels_last, lies_last
+
+WIDTHS = dict(base_channels=16, frozen_stages=1, norm_eval=True)
+
+
+def test_a_contiguous_copy_and_its_gradient():
+    x = channels_last(torch.randn(2, 3, 4, 5)).requires_grad_()
+    first = channels_first(x)
+    assert first.is_contiguous()
+    assert torch.equal(first, x)
+    gradient = torch.randn(2, 3, 4, 5)
+    (found,) = torch.autograd.grad(first, x, gradient)
+    assert torch.equal(found, gradient)
+    assert lies_last(found)
+    assert channels_first(first) is first
+
+
+def test_large_maps_lie_last_and_small_ones_as_they_are():
+    conv = nn.Conv2d(64, 16, 1)
+    assert better_last(torch.empty(1, 64, 30, 30), conv.weight)
+    assert not better_last(torch.empty(1, 64, 10, 10), conv.weight)
+    assert better_last(torch.empty(9, 64, 10, 10), conv.weight)
+
+
+@pytest.mark.parametrize(
+    ('backbone', 'options'),
+    [
+        (SEResNet, dict(depth=50)),
+        (SEResNet, dict(depth=50, style='caffe')),
+        (SEResNet, dict(depth=50, deep_stem=True, avg_down=True)),
+        (SEResNet, dict(depth=50, se_cfg=dict(stages=(True, False, True, True)))),
+        (SEResNet, dict(depth=50, dcn=dict(type='DCN'), stage_with_dcn=(False, True, True, True))),
+        (SEResNet, dict(depth=18)),
+        (SEResNeXt, dict(depth=50, groups=4, base_width=16)),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize('channels_last', [False, True], ids=['first', 'last'])
+def test_whole_backbones_agree_with_the_plain_composition(backbone, options, channels_last):
+    torch.manual_seed(0)
+    fused = backbone(**options, **WIDTHS).double()
+    fused.init_weights()
+    for module in fused.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.2, 0.6)
+    fused.train()
+    plain = copy.deepcopy(fused)
+    for module in plain.modules():
+        if hasattr(module, 'fused'):
+            module.fused = False
+    images = torch.randn(2, 3, 96, 128, dtype=torch.float64)
+    if channels_last:
+        images = images.contiguous(memory_format=torch.channels_last)
+    weights = [torch.randn_like(x) for x in plain(images)]
+    results = []
+    for model in (fused, plain):
+        maps = model(images)
+        sum((x * w).sum() for x, w in zip(maps, weights, strict=True)).backward()
+        results.append((maps, {name: p.grad for name, p in model.named_parameters()}))
+    (maps, gradients), (plain_maps, plain_gradients) = results
+    for found, expected in zip(maps, plain_maps, strict=True):
+        assert found.is_contiguous()
+        assert (found - expected).abs().max() <= 1e-10 * expected.abs().max()
+    for name, expected in plain_gradients.items():
+        found = gradients[name]
+        assert (found is None) == (expected is None), name
+        if expected is not None:
+            assert (found - expected).norm() <= 1e-9 * expected.norm().clamp(min=1e-6), name
+
+
+@pytest.mark.parametrize(('batch', 'size'), [(1, (256, 416)), (2, (256, 416)), (1, (200, 336))])
+def test_a_backbone_keeps_55_percent_of_plain(batch, size):
+    images = torch.randn(batch, 3, *size)
+    options = dict(depth=50, base_channels=16, frozen_stages=1, norm_eval=True)
+    kept = {}
+    for kind in (SEResNet, ResNet):
+        model = kind(**options)
+        model.train()
+        kept[kind] = saved_bytes(_Sum(model), images)
+    assert kept[SEResNet] <= 0.55 * kept[ResNet]
+
+
+class _Sum(nn.Module):
+    def __init__(self, backbone):
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, images):
+        return sum(x.square().mean() for x in self.backbone(images))
