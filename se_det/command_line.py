@@ -52,7 +52,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         action=KeyValues,
         metavar='KEY=VALUE',
-        help='change values of the config (with --se, of the twin): '
+        help='change values of the config (with --se, before SE goes in): '
         'model.backbone.depth=101 key="[a,b]" key="(1,2)"',
     )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')

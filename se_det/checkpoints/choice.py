@@ -63,6 +63,8 @@ def choose_weights(
     Raises:
         UsageError: what is asked for does not fit the backbone, or nothing does.
     """
+    if named in ZOO and not graft:
+        checkpoint = checkpoint or named
     if checkpoint and not graft:
         public = public_weights(checkpoint)
         if public and (problem := misfit(backbone, public)):

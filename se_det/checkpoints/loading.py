@@ -137,14 +137,18 @@ def _load_beside(detector: nn.Module, weights: StateDict) -> str:
         for key, tensor in detector.state_dict().items()
         if not key.startswith('backbone.')
     }
+    weights = dict(weights)
+    detector._load_from_state_dict(weights, '', {}, False, [], [], [])  # some give keys new names
     fitting = {
         key: tensor
         for key, tensor in weights.items()
-        if key in expected and tensor.shape == expected[key].shape
+        if key not in expected or tensor.shape == expected[key].shape
     }
-    detector.load_state_dict(fitting, strict=False)
-    message = f'{len(fitting)}/{len(expected)} keys of the rest of the detector'
-    started_anew = [key for key in expected if key not in fitting]
+    missing = detector.load_state_dict(fitting, strict=False).missing_keys
+    started_anew = [key for key in missing if key in expected]
+    message = (
+        f'{len(expected) - len(started_anew)}/{len(expected)} keys of the rest of the detector'
+    )
     return message + (f'; started anew: {named(started_anew)}' if started_anew else '')
 
 

@@ -45,7 +45,8 @@ def train(
         auto_scale_lr: scale the learning rate with the batch size.
         resume: ``'auto'`` for the latest checkpoint in ``work_dir`` (if there is none, training
             starts as without ``resume``), or a checkpoint file.
-        cfg_options: dotted names in the config, or in its twin if ``se``, and their values.
+        cfg_options: dotted names in the config and their values; its twin, if ``se``, is made of
+            what they give.
         se: run the config's SE twin, of `se_det.swap_backbone`; ``_se`` is added to the default
             ``work_dir``.
         launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
@@ -150,12 +151,12 @@ def load_config(
             ``se``, or an option does not fit it.
     """
     cfg = read_config(config)
-    if se:
-        cfg = swap_backbone(cfg)
     try:
         cfg.merge_from_dict(dict(cfg_options or {}))
     except (AssertionError, AttributeError, IndexError, KeyError, TypeError) as error:
         raise UsageError(f'--cfg-options do not fit {config}: {error}') from error
+    if se:
+        cfg = swap_backbone(cfg)
     cfg.work_dir = (
         work_dir
         or cfg.get('work_dir')

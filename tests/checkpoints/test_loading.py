@@ -4,6 +4,7 @@ import time
 
 import pytest
 import torch
+from mmdet.models import FasterRCNN
 from mmdet.registry import MODELS
 from mmengine.runner import load_checkpoint
 from safetensors.torch import save_file
@@ -163,6 +164,24 @@ def test_a_whole_detector_is_loaded_and_what_is_new_is_named(save, log, faster_r
     head = detector.roi_head.bbox_head
     assert not head.fc_cls.bias.any()  # as mmdet initialises it
     assert any('started anew: roi_head.bbox_head.fc_cls.weight' in text for text in log)
+
+
+def test_keys_that_a_detector_renames_are_loaded(save, log, faster_rcnn):
+    """As mmdet's Mask2FormerVideo and RetinaNet do with files of other detectors."""
+
+    class Renaming(FasterRCNN):
+        def _load_from_state_dict(self, state_dict, *arguments):
+            for key in [key for key in state_dict if key.startswith('old_neck.')]:
+                state_dict[key.removeprefix('old_')] = state_dict.pop(key)
+            super()._load_from_state_dict(state_dict, *arguments)
+
+    source = MODELS.build(faster_rcnn('SEResNet'))
+    weights = {re.sub(r'^neck\.', 'old_neck.', k): w for k, w in source.state_dict().items()}
+    model = faster_rcnn('SEResNet', init_cfg=save(dict(state_dict=weights)))
+    detector = MODELS.build(dict(model, type=Renaming))
+    detector.init_weights()
+    _assert_same(detector, source.state_dict())
+    assert not any('started anew' in text for text in log)
 
 
 @pytest.mark.long

@@ -259,6 +259,19 @@ def test_se_on_the_fly_is_the_twin_and_options_change_it():
     assert cfg.model.backbone.type == 'SEResNet'
     assert cfg.model.backbone.se_cfg == dict(reduction=8)
     assert cfg.model.backbone.init_cfg is None
+    a1 = 'timm/seresnet50.a1_in1k'
+    for options, weights in (
+        ({'model.backbone.depth': 101}, 'mmpretrain/se_resnet101'),
+        ({'model.backbone.init_cfg.checkpoint': a1}, a1),
+        ({'model.backbone.se_cfg.reduction': 8}, 'torchvision://resnet50'),  # to graft to
+    ):
+        twin = load_config('mmdet::retinanet/retinanet_r50_fpn_1x_coco.py', None, options, se=True)
+        assert twin.model.backbone.init_cfg.type == 'SEPretrained'
+        assert twin.model.backbone.init_cfg.checkpoint == weights
+    options = dict(load_from='detector.pth')
+    twin = load_config('mmdet::retinanet/retinanet_r50_fpn_1x_coco.py', None, options, se=True)
+    assert twin.load_from is None
+    assert twin.model.init_cfg == dict(type='SEPretrained', checkpoint='detector.pth', graft=True)
     assert cfg.work_dir == 'work_dirs/retinanet_r50_fpn_1x_coco_se'
     plain = load_config('mmdet::retinanet/retinanet_r50_fpn_1x_coco.py')
     assert plain.work_dir == 'work_dirs/retinanet_r50_fpn_1x_coco'
