@@ -28,7 +28,8 @@ class SEResidual:
     which ends with the last norm (and mmdet's plugins).
 
     `_plain` is the composition as the paper has it. With ``fused``, the block takes a way that
-    costs less and computes the same, where there is one.
+    costs less and computes the same, where there is one. Where it ``ends_stage``, others than the
+    blocks of its stage read what it puts out.
     """
 
     def __init__(
@@ -193,13 +194,17 @@ class SEResNet(ResNet):
         """Map images ``(N, 3, H, W)`` to the feature maps of the stages in ``out_indices``."""
         x = self.maxpool(self._stem(x))
         if self.dcn is not None or self.plugins is not None:
-            x = channels_first(x)  # code that is not ours may count on it
+            x = self._contiguous(x)
         outputs = []
         for index, name in enumerate(self.res_layers):
-            x = channels_first(getattr(self, name)(x))
+            x = self._contiguous(getattr(self, name)(x))
             if index in self.out_indices:
                 outputs.append(x)
         return tuple(outputs)
+
+    def _contiguous(self, x: Tensor) -> Tensor:
+        """What code that is not ours gets: compiled operators read maps as if they were so."""
+        return channels_first(x) if self.fused and _can_fuse(x, ()) else x
 
     def _stem(self, x: Tensor) -> Tensor:
         if self.deep_stem:

@@ -40,19 +40,14 @@ def channels_first(x: Tensor) -> Tensor:
     return _ChannelsFirst.apply(x)
 
 
-def copy_first(x: Tensor) -> Tensor:
-    """A contiguous copy of ``x`` ``(N, C, H, W)``, whose channels lie last."""
-    copy = torch.empty_like(x, memory_format=torch.contiguous_format)
-    # As matrices: torch transposes those in half the time of tensors with more axes.
-    for image, pixels in zip(copy.flatten(2), x.permute(0, 2, 3, 1).flatten(1, 2), strict=True):
-        image.copy_(pixels.t())
-    return copy
-
-
 class _ChannelsFirst(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor) -> Tensor:
-        return copy_first(x)
+        copy = torch.empty_like(x, memory_format=torch.contiguous_format)
+        # As matrices: torch transposes those in half the time of tensors with more axes.
+        for image, pixels in zip(copy.flatten(2), x.permute(0, 2, 3, 1).flatten(1, 2), strict=True):
+            image.copy_(pixels.t())
+        return copy
 
     @staticmethod
     def backward(ctx: FunctionCtx, gradient: Tensor) -> Tensor:

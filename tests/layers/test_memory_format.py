@@ -79,6 +79,18 @@ def test_whole_backbones_agree_with_the_plain_composition(backbone, options, cha
             assert (found - expected).norm() <= 1e-9 * expected.norm().clamp(min=1e-6), name
 
 
+def test_transforms_and_graphs_of_whole_backbones():
+    model = SEResNet(50, **WIDTHS).double()
+    model.eval()
+    images = channels_last(torch.randn(1, 3, 64, 96, dtype=torch.float64))
+    expected = model(images)
+    for transformed in (torch.jit.trace(model, images), torch.fx.symbolic_trace(model)):
+        torch.testing.assert_close(transformed(images), expected)
+    loss = lambda x: sum(y.square().mean() for y in model(x))  # noqa: E731
+    (gradient,) = torch.autograd.grad(loss(images.requires_grad_()), images)
+    torch.testing.assert_close(torch.func.grad(loss)(images.detach()), gradient)
+
+
 @pytest.mark.parametrize(('batch', 'size'), [(1, (256, 416)), (2, (256, 416)), (1, (200, 336))])
 def test_a_backbone_keeps_55_percent_of_plain(batch, size):
     images = torch.randn(batch, 3, *size)
