@@ -18,7 +18,7 @@ from se_det.layers import (
     gated_residual,
     has_hooks,
 )
-from se_det.layers.memory_format import channels_first
+from se_det.layers.memory_format import contiguous_output
 
 
 class SEResidual:
@@ -144,9 +144,9 @@ class SEBottleneck(SEResidual, Bottleneck):
         identity = x if self.downsample is None else _downsampled(x, self.downsample)
         out = folded_convolution(x, self.conv1, self.norm1, relu=True)
         out = folded_convolution(out, self.conv2, self.norm2, relu=True)
-        return gated_projection(
-            out, identity, self.conv3, self.norm3, self.se, contiguous=self.ends_stage
-        )
+        # A map that is kept for the way back is kept as those who get it keep it: not twice.
+        contiguous = self.ends_stage and out.device.type == 'cpu' and out.requires_grad
+        return gated_projection(out, identity, self.conv3, self.norm3, self.se, contiguous)
 
 
 @MODELS.register_module()
@@ -197,14 +197,14 @@ class SEResNet(ResNet):
             x = self._contiguous(x)
         outputs = []
         for index, name in enumerate(self.res_layers):
-            x = self._contiguous(getattr(self, name)(x))
+            x = getattr(self, name)(x)
             if index in self.out_indices:
-                outputs.append(x)
+                outputs.append(self._contiguous(x))
         return tuple(outputs)
 
     def _contiguous(self, x: Tensor) -> Tensor:
         """What code that is not ours gets: compiled operators read maps as if they were so."""
-        return channels_first(x) if self.fused and _can_fuse(x, ()) else x
+        return contiguous_output(x) if self.fused and _can_fuse(x, ()) else x
 
     def _stem(self, x: Tensor) -> Tensor:
         if self.deep_stem:

@@ -17,7 +17,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.module import _has_any_global_hook
 
 from se_det.layers.kernels import kernels_for
-from se_det.layers.memory_format import better_last, channels_last, laid_like, lies_last
+from se_det.layers.memory_format import (
+    better_last,
+    channels_last,
+    laid_like,
+    lies_last,
+    zeros_laid_like,
+)
 from se_det.layers.precision import as_in_autocast, is_half, vector_dtype, without_autocast
 from se_det.layers.relu_gradient import relu_gradient
 
@@ -125,7 +131,7 @@ def _as_read(
     """
     if x.device.type != 'cpu' or torch.compiler.is_compiling():
         return x, geometry
-    last = lies_last(x) or better_last(x, weight)
+    last = lies_last(x) or better_last(x, inputs=weight[0].numel())
     (rows, columns), padding, *rest = geometry
     if weight.shape[2:] == (1, 1) and rows * columns > 1 and not any(padding):
         x, geometry = x[:, :, ::rows, ::columns], ((1, 1), padding, *rest)
@@ -187,7 +193,7 @@ class _FoldedConvolution(torch.autograd.Function):
         )
         if x_needed and read.shape != x.shape:
             rows, columns = ctx.geometry[0]
-            read_gradient, x_gradient = x_gradient, torch.zeros_like(laid_like(read, x))
+            read_gradient, x_gradient = x_gradient, zeros_laid_like(read, x.shape)
             x_gradient[:, :, ::rows, ::columns] = read_gradient
         if not parameter_needed:
             return x_gradient, *[None] * 8

@@ -21,7 +21,7 @@ from se_det.layers.folded_convolution import (
     scale_and_shift,
 )
 from se_det.layers.kernels import kernels_for
-from se_det.layers.memory_format import channels_first, laid_like
+from se_det.layers.memory_format import channels_first, laid_like, lies_last
 from se_det.layers.precision import as_in_autocast, is_half, vector_dtype, without_autocast
 from se_det.layers.projection import project, project_backward
 from se_det.layers.relu_gradient import relu_gradient
@@ -64,7 +64,7 @@ def gated_projection(
         conv: a 1x1 convolution with stride 1 and no bias, from K to C channels.
         norm: the batch norm behind it.
         se: the block that follows.
-        contiguous: whether the result is to be contiguous, on a CPU, where it may not be.
+        contiguous: whether the result is to be contiguous, and kept so, even where ``u`` is not.
 
     Returns:
         ``(N, C, H, W)``, in the precision that autocast sets.
@@ -151,7 +151,7 @@ class _GatedProjection(torch.autograd.Function):
         *parameters: Any,
     ) -> Tensor:
         y, vectors = _project(u, identity, weight, *parameters)
-        if contiguous:
+        if contiguous and lies_last(y):
             y = channels_first(y)
         _, _, mean, var, ctx.eps, fc1_weight, _, fc2_weight, _ = parameters
         ctx.save_for_backward(u, y, weight, mean, var, fc1_weight, fc2_weight, *vectors)
@@ -163,8 +163,8 @@ class _GatedProjection(torch.autograd.Function):
     def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
         u, y, weight, mean, var, fc1_weight, fc2_weight, *vectors = ctx.saved_tensors
         mean_u, projected, squeezed, hidden, gate, scale, shift = vectors
-        gradient, y = laid_like(u, gradient), laid_like(u, y)
-        gradient, gated_shift_gradient = relu_gradient(gradient, y)
+        gradient, gated_shift_gradient = relu_gradient(gradient, laid_like(gradient, y))
+        gradient = laid_like(u, gradient)
         gated_scale = gate * scale
         gated_weight = _gate(weight, gated_scale, u.dtype)
         u_gradient, per_image = project_backward(gradient, u, gated_weight, weight.dtype)

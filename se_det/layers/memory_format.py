@@ -5,14 +5,18 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 
-def better_last(x: Tensor, weight: Tensor) -> bool:
+def better_last(x: Tensor, inputs: int) -> bool:
     """Whether a CPU is faster at a convolution if the channels of ``x`` ``(N, C, H, W)`` lie last.
 
     It is where maps outweigh weights: those lie first, and have to be laid out anew each time. The
     bound is measured, on whole stages of ResNet-50.
+
+    Args:
+        x: what it reads.
+        inputs: how many numbers go into one that it puts out.
     """
     pixels = x.numel() // x.shape[1]
-    return pixels > 4 * weight[0].numel()
+    return pixels > 4 * inputs
 
 
 def lies_last(x: Tensor) -> bool:
@@ -30,25 +34,38 @@ def laid_like(x: Tensor, other: Tensor) -> Tensor:
     return channels_last(other) if lies_last(x) else other.contiguous()
 
 
-def channels_first(x: Tensor) -> Tensor:
-    """``x`` ``(N, C, H, W)``, or on a CPU, if its channels lie last, a contiguous copy.
+def zeros_laid_like(x: Tensor, shape: torch.Size) -> Tensor:
+    """Zeros of another shape, with their channels where those of ``x`` lie."""
+    last = torch.channels_last if lies_last(x) else torch.contiguous_format
+    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=last).zero_()
 
-    The gradient of a copy is laid out again as ``x`` is.
+
+def contiguous_output(x: Tensor) -> Tensor:
+    """A map ``(N, C, H, W)`` for code that may count on contiguous ones, on a CPU.
+
+    Its gradient is laid out as the way back is faster.
     """
-    if x.device.type != 'cpu' or torch.compiler.is_compiling() or not lies_last(x):
+    if x.device.type != 'cpu' or torch.compiler.is_compiling():
         return x
-    return _ChannelsFirst.apply(x)
+    return _ContiguousOutput.apply(x)
 
 
-class _ChannelsFirst(torch.autograd.Function):
+def channels_first(x: Tensor) -> Tensor:
+    """A contiguous copy of ``x`` ``(N, C, H, W)``, whose channels lie last."""
+    copy = torch.empty_like(x, memory_format=torch.contiguous_format)
+    # As matrices: torch transposes those in half the time of tensors with more axes.
+    for image, pixels in zip(copy.flatten(2), x.permute(0, 2, 3, 1).flatten(1, 2), strict=True):
+        image.copy_(pixels.t())
+    return copy
+
+
+class _ContiguousOutput(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor) -> Tensor:
-        copy = torch.empty_like(x, memory_format=torch.contiguous_format)
-        # As matrices: torch transposes those in half the time of tensors with more axes.
-        for image, pixels in zip(copy.flatten(2), x.permute(0, 2, 3, 1).flatten(1, 2), strict=True):
-            image.copy_(pixels.t())
-        return copy
+        return channels_first(x) if lies_last(x) else x.view_as(x)
 
     @staticmethod
     def backward(ctx: FunctionCtx, gradient: Tensor) -> Tensor:
-        return channels_last(gradient)
+        # It is added to the gradient of a 1x1 convolution, the first of the next stage.
+        last = better_last(gradient, inputs=gradient.shape[1])
+        return channels_last(gradient) if last else gradient
