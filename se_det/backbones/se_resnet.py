@@ -83,8 +83,12 @@ def _can_fuse(x: Tensor, modules: Iterable[nn.Module]) -> bool:
     )
 
 
+def _folds(downsample: nn.Sequential | None) -> bool:
+    return downsample is not None and len(downsample) == 2 and can_fold(*downsample)
+
+
 def _downsampled(x: Tensor, downsample: nn.Sequential) -> Tensor:
-    if len(downsample) == 2 and can_fold(*downsample):
+    if _folds(downsample):
         return folded_convolution(x, *downsample, relu=False)
     return downsample(x)
 
@@ -146,7 +150,10 @@ class SEBottleneck(SEResidual, Bottleneck):
         out = folded_convolution(out, self.conv2, self.norm2, relu=True)
         # A map that is kept for the way back is kept as those who get it keep it: not twice.
         contiguous = self.ends_stage and out.device.type == 'cpu' and out.requires_grad
-        return gated_projection(out, identity, self.conv3, self.norm3, self.se, contiguous)
+        spare = not contiguous and _folds(self.downsample)
+        return gated_projection(
+            out, identity, self.conv3, self.norm3, self.se, contiguous=contiguous, spare=spare
+        )
 
 
 @MODELS.register_module()

@@ -23,7 +23,7 @@ from se_det.layers.folded_convolution import (
 from se_det.layers.kernels import kernels_for
 from se_det.layers.memory_format import channels_first, laid_like, lies_last
 from se_det.layers.precision import as_in_autocast, is_half, vector_dtype, without_autocast
-from se_det.layers.projection import project, project_backward
+from se_det.layers.projection import gated, input_gradient, project, weight_gradients
 from se_det.layers.relu_gradient import relu_gradient
 from se_det.layers.squeeze_excitation import SqueezeExcitation
 
@@ -52,6 +52,7 @@ def gated_projection(
     norm: _BatchNorm,
     se: SqueezeExcitation,
     contiguous: bool = False,
+    spare: bool = False,
 ) -> Tensor:
     """``relu(identity + se(norm(conv(u))))`` for a norm in evaluation mode.
 
@@ -65,6 +66,7 @@ def gated_projection(
         norm: the batch norm behind it.
         se: the block that follows.
         contiguous: whether the result is to be contiguous, and kept so, even where ``u`` is not.
+        spare: whether the result may take the place of the identity; not with ``contiguous``.
 
     Returns:
         ``(N, C, H, W)``, in the precision that autocast sets.
@@ -84,9 +86,9 @@ def gated_projection(
     inputs = u, identity.to(u.dtype), weight, *norm_inputs(norm, dtype), *fully_connected
     with torch.autocast(u.device.type, enabled=False):
         if torch.compiler.is_compiling():
-            y, *_ = _project(*inputs)
+            y, *_ = _project(False, *inputs)
             return y
-        return _GatedProjection.apply(contiguous, *inputs)
+        return _GatedProjection.apply(contiguous, spare, *inputs)
 
 
 class _GatedResidual(torch.autograd.Function):
@@ -116,7 +118,7 @@ class _GatedResidual(torch.autograd.Function):
 
 
 def _project(
-    u: Tensor, identity: Tensor, weight: Tensor, *parameters: Any
+    spare: bool, u: Tensor, identity: Tensor, weight: Tensor, *parameters: Any
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """What `gated_projection` returns, and the vectors that led to it.
 
@@ -130,14 +132,8 @@ def _project(
     squeezed = torch.addcmul(shift, projected, scale)
     hidden = F.linear(squeezed, fc1_weight, fc1_bias).relu()
     gate = F.linear(hidden, fc2_weight, fc2_bias).sigmoid()
-    gated_weight = _gate(weight, gate * scale, u.dtype)
-    y = project(u, gated_weight, gate * shift, identity)
+    y = project(u, weight * scale.unsqueeze(1), shift, gate, identity, spare)
     return y, (mean_u, projected, squeezed, hidden, gate, scale, shift)
-
-
-def _gate(weight: Tensor, gate: Tensor, dtype: torch.dtype) -> Tensor:
-    """The projection ``(C, K)`` of each image, ``(N, C, K)``: its rows times a gate ``(N, C)``."""
-    return (gate.unsqueeze(2) * weight).to(dtype)
 
 
 class _GatedProjection(torch.autograd.Function):
@@ -145,12 +141,15 @@ class _GatedProjection(torch.autograd.Function):
     def forward(
         ctx: FunctionCtx,
         contiguous: bool,
+        spare: bool,
         u: Tensor,
         identity: Tensor,
         weight: Tensor,
         *parameters: Any,
     ) -> Tensor:
-        y, vectors = _project(u, identity, weight, *parameters)
+        y, vectors = _project(spare, u, identity, weight, *parameters)
+        if y is identity:
+            ctx.mark_dirty(y)
         if contiguous and lies_last(y):
             y = channels_first(y)
         _, _, mean, var, ctx.eps, fc1_weight, _, fc2_weight, _ = parameters
@@ -163,11 +162,11 @@ class _GatedProjection(torch.autograd.Function):
     def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
         u, y, weight, mean, var, fc1_weight, fc2_weight, *vectors = ctx.saved_tensors
         mean_u, projected, squeezed, hidden, gate, scale, shift = vectors
-        gradient, gated_shift_gradient = relu_gradient(gradient, laid_like(gradient, y))
+        laid_y = laid_like(gradient, y)
+        gradient, gated_shift_gradient = relu_gradient(gradient, laid_y, spare=laid_y is not y)
         gradient = laid_like(u, gradient)
         gated_scale = gate * scale
-        gated_weight = _gate(weight, gated_scale, u.dtype)
-        u_gradient, per_image = project_backward(gradient, u, gated_weight, weight.dtype)
+        per_image = weight_gradients(gradient, u, weight.dtype)
 
         # From the gated weight, s a W, and the gated shift, s b, to the gate.
         row_gradient = (per_image * weight).sum(2)
@@ -182,10 +181,12 @@ class _GatedProjection(torch.autograd.Function):
         shift_gradient = (gated_shift_gradient * gate + squeezed_gradient).sum(0)
 
         mean_gradient = (projected_gradient @ weight) / u[0, 0].numel()
-        u_gradient += mean_gradient[:, :, None, None].to(u.dtype)
+        gated_weight = gated(weight, gated_scale, u.dtype)
+        u_gradient = input_gradient(gradient, u, gated_weight, mean_gradient)
         conv_gradient = per_image.mul_(gated_scale.unsqueeze(2))
         conv_gradient = conv_gradient.sum(0) if len(u) > 1 else conv_gradient[0]
         return (
+            None,
             None,
             u_gradient,
             gradient,

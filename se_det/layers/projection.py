@@ -1,7 +1,8 @@
-"""A 1x1 convolution with a weight of its own for each image, and the way back through it.
+"""A 1x1 convolution with a gate of its own for each image, and the way back through it.
 
-torch has no such convolution. It is a batch of matrix products; but where the channels lie last, a
-CPU is faster at convolving image by image.
+With the gate in its weight, it has a weight of its own for each image. torch has no such
+convolution. It is a batch of matrix products; but where the channels lie last, a CPU is faster at
+convolving image by image.
 """
 
 import torch
@@ -12,67 +13,99 @@ from se_det.layers.kernels import kernels_for
 from se_det.layers.memory_format import lies_last
 
 
-def project(u: Tensor, weight: Tensor, shift: Tensor, identity: Tensor) -> Tensor:
-    """``relu(identity + weight u + shift)``.
+def project(
+    u: Tensor, weight: Tensor, shift: Tensor, gate: Tensor, identity: Tensor, spare: bool
+) -> Tensor:
+    """``relu(identity + gate * (weight u + shift))``.
 
     Args:
         u: ``(N, K, H, W)``.
-        weight: ``(N, C, K)``, in the precision of ``u``.
-        shift: ``(N, C)``.
+        weight: ``(C, K)``.
+        shift: ``(C,)``.
+        gate: ``(N, C)``.
         identity: ``(N, C, H, W)``.
+        spare: whether the result may take the place of the identity.
 
     Returns:
-        ``(N, C, H, W)``.
+        ``(N, C, H, W)``: the identity itself, where it has taken its place.
     """
-    if kernels := kernels_for(u):
+    kernels = kernels_for(u)
+    if u.device.type == 'cpu' and not (spare or kernels or torch.compiler.is_compiling()):
+        # Its output has to be made anyhow: the gate costs nothing as the identity is added.
+        y = F.conv2d(u, weight[..., None, None].to(u.dtype), shift.to(u.dtype))
+        return torch.addcmul(identity, y, gate[..., None, None].to(u.dtype), out=y).relu_()
+    weight, shift = gated(weight, gate, u.dtype), gate * shift
+    if kernels:
         y = torch.empty_like(identity).flatten(2)
         y = y.baddbmm_(weight, u.flatten(2), beta=0).unflatten(2, u.shape[2:])
         return kernels.scale_add_relu(y, bias=shift, identity=identity, in_place=True)
-    shift = shift.to(u.dtype)
-    if not _image_by_image(u):
-        y = (identity + shift[:, :, None, None]).flatten(2)
-        return y.baddbmm_(weight, u.flatten(2)).relu_().unflatten(2, u.shape[2:])
-    images = zip(u.split(1), weight[..., None, None], shift, strict=True)
-    if len(u) == 1:
-        return F.conv2d(*next(images)).add_(identity).relu_()
-    y = torch.empty_like(identity)
-    for image, x, out in zip(images, identity.split(1), y.split(1), strict=True):
-        torch.add(F.conv2d(*image), x, out=out).relu_()
-    return y
+    shift = shift[..., None, None].to(u.dtype)
+    if spare:
+        identity.add_(shift).view(*identity.shape[:2], -1).baddbmm_(weight, u.flatten(2))
+        return identity.relu_()
+    y = (identity + shift).flatten(2)
+    return y.baddbmm_(weight, u.flatten(2)).relu_().unflatten(2, u.shape[2:])
 
 
-def project_backward(
-    gradient: Tensor, u: Tensor, weight: Tensor, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
-    """The gradients of ``weight u``.
+def gated(weight: Tensor, gate: Tensor, dtype: torch.dtype) -> Tensor:
+    """The weight ``(C, K)`` of each image, ``(N, C, K)``: its rows times a gate ``(N, C)``."""
+    return (gate.unsqueeze(2) * weight).to(dtype)
+
+
+def weight_gradients(gradient: Tensor, u: Tensor, dtype: torch.dtype) -> Tensor:
+    """The gradient of each image's weight.
 
     Args:
-        gradient: of the product, ``(N, C, H, W)``.
+        gradient: of the products, ``(N, C, H, W)``.
         u: ``(N, K, H, W)``.
-        weight: ``(N, C, K)``, in the precision of ``u``.
-        dtype: a precision in which the sums of the weight's gradient cannot overflow.
+        dtype: a precision in which its sums cannot overflow.
 
     Returns:
-        The gradient of ``u``, in its precision, and of ``weight``, in ``dtype``.
+        ``(N, C, K)``, in ``dtype``.
     """
-    if u.dtype == dtype and _image_by_image(u):
-        images = zip(gradient.split(1), u.split(1), weight[..., None, None], strict=True)
-        u_gradients, weight_gradients = zip(*(_convolve_backward(*i) for i in images), strict=True)
-        if len(u) == 1:
-            return u_gradients[0], weight_gradients[0].flatten(1)[None]
-        return torch.cat(u_gradients), torch.stack(weight_gradients).flatten(2)
-    pixels = gradient.flatten(2)
-    u_gradient = torch.empty_like(u).flatten(2).baddbmm_(weight.transpose(1, 2), pixels, beta=0)
-    weight_gradient = _products(pixels, u.flatten(2).transpose(1, 2), dtype)
-    return u_gradient.unflatten(2, u.shape[2:]), weight_gradient
+    if u.dtype != dtype or not _image_by_image(u):
+        return _products(gradient.flatten(2), u.flatten(2).transpose(1, 2), dtype)
+    weight = u.new_empty(gradient.shape[1], u.shape[1], 1, 1)
+    images = zip(gradient.split(1), u.split(1), strict=True)
+    gradients = [_convolve_backward(*image, weight, (False, True, False))[1] for image in images]
+    return torch.stack(gradients).flatten(2) if len(u) > 1 else gradients[0].flatten(1)[None]
+
+
+def input_gradient(gradient: Tensor, u: Tensor, weight: Tensor, mean_gradient: Tensor) -> Tensor:
+    """The gradient of ``u``, of the products and of what its mean is used for.
+
+    Args:
+        gradient: of the products, ``(N, C, H, W)``.
+        u: ``(N, K, H, W)``.
+        weight: ``(N, C, K)``, in the precision of ``u``.
+        mean_gradient: for each pixel, ``(N, K)``.
+
+    Returns:
+        ``(N, K, H, W)``.
+    """
+    mean_gradient = mean_gradient[..., None, None].to(u.dtype)
+    if not _image_by_image(u):
+        u_gradient = torch.empty_like(u).flatten(2)
+        u_gradient.baddbmm_(weight.transpose(1, 2), gradient.flatten(2), beta=0)
+        return u_gradient.unflatten(2, u.shape[2:]).add_(mean_gradient)
+    images = zip(gradient.split(1), u.split(1), weight[..., None, None], strict=True)
+    gradients = (_convolve_backward(*image, (True, False, False))[0] for image in images)
+    if len(u) == 1:
+        return next(gradients).add_(mean_gradient)
+    u_gradient = torch.empty_like(u)
+    for out, image, mean in zip(u_gradient.split(1), gradients, mean_gradient, strict=True):
+        torch.add(image, mean, out=out)
+    return u_gradient
 
 
 def _image_by_image(u: Tensor) -> bool:
     return u.device.type == 'cpu' and lies_last(u) and not torch.compiler.is_compiling()
 
 
-def _convolve_backward(gradient: Tensor, image: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    image_gradient, weight_gradient, _ = torch.ops.aten.convolution_backward(
+def _convolve_backward(
+    gradient: Tensor, image: Tensor, weight: Tensor, needed: tuple[bool, bool, bool]
+) -> tuple[Tensor, ...]:
+    return torch.ops.aten.convolution_backward(
         gradient,
         image,
         weight,
@@ -83,9 +116,8 @@ def _convolve_backward(gradient: Tensor, image: Tensor, weight: Tensor) -> tuple
         transposed=False,
         output_padding=(0, 0),
         groups=1,
-        output_mask=(True, True, False),
+        output_mask=needed,
     )
-    return image_gradient, weight_gradient
 
 
 def _products(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:

@@ -8,7 +8,11 @@ from se_det.layers.precision import vector_dtype
 
 
 def relu_gradient(
-    gradient: Tensor, y: Tensor, identity: Tensor | None = None, factor: Tensor | None = None
+    gradient: Tensor,
+    y: Tensor,
+    identity: Tensor | None = None,
+    factor: Tensor | None = None,
+    spare: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """The gradient before a ReLU, and what its pixels sum up to.
 
@@ -17,6 +21,7 @@ def relu_gradient(
         y: the ReLU's output, of the same shape.
         identity: if given, each pixel counts ``y - identity`` times in the sum.
         factor: if given, each pixel counts ``factor`` times.
+        spare: whether the gradient may take the place of ``y``; not with ``identity``.
 
     Returns:
         The gradient where y is positive and 0 elsewhere, ``(N, C, H, W)``, and its sum over
@@ -25,7 +30,10 @@ def relu_gradient(
     kernels = kernels_for(y)
     if kernels:
         return kernels.relu_gradient(gradient, y, identity, factor)
-    passed = torch.ops.aten.threshold_backward(gradient, y, 0)
+    if spare:
+        passed = torch.ops.aten.threshold_backward.grad_input(gradient, y, 0, grad_input=y)
+    else:
+        passed = torch.ops.aten.threshold_backward(gradient, y, 0)
     weighted = passed
     if identity is not None:
         weighted = torch.sub(y, identity).mul_(passed)
