@@ -25,6 +25,7 @@ from se_det.layers.memory_format import (
     zeros_laid_like,
 )
 from se_det.layers.precision import as_in_autocast, is_half, vector_dtype, without_autocast
+from se_det.layers.projection import project_to_last, weight_gradients
 from se_det.layers.relu_gradient import relu_gradient
 
 SMALLEST_BALANCE = 1e-3
@@ -112,6 +113,9 @@ def _convolve(
 ) -> tuple[Tensor, Tensor]:
     """What `folded_convolution` returns, and ``a``."""
     scale, shift = scale_and_shift(*norm)
+    if _goes_across(x, weight, geometry):
+        y = project_to_last(x, _fold(weight, scale, x).flatten(1), shift)
+        return y.relu_() if relu else y, scale
     x, geometry = _as_read(x, weight, geometry)
     folded = _fold(weight, scale, x)
     kernels = kernels_for(x) if relu else None
@@ -138,8 +142,61 @@ def _as_read(
     return channels_last(x) if last else x.contiguous(), geometry
 
 
+def _goes_across(x: Tensor, weight: Tensor, geometry: tuple[Any, ...]) -> bool:
+    """Whether a CPU saves itself the copy that `_as_read` makes of a whole map."""
+    stride, padding, _, groups = geometry
+    return (
+        x.device.type == 'cpu'
+        and not torch.compiler.is_compiling()
+        and x.dtype == weight.dtype
+        and weight.shape[2:] == stride == (1, 1)
+        and padding == (0, 0)
+        and groups == 1
+        and x.is_contiguous()
+        and better_last(x, inputs=weight[0].numel())
+    )
+
+
 def _fold(weight: Tensor, scale: Tensor, x: Tensor) -> Tensor:
     return laid_like(x, (weight * scale[:, None, None, None]).to(x.dtype))
+
+
+def _convolve_backward(
+    gradient: Tensor,
+    x: Tensor,
+    geometry: tuple[Any, ...],
+    weight: Tensor,
+    scale: Tensor,
+    x_needed: bool,
+    weight_needed: bool,
+) -> tuple[Tensor | None, Tensor | None]:
+    """The gradients of ``x`` and of the folded weight."""
+    across = _goes_across(x, weight, geometry)
+    if across:
+        read, read_geometry = torch.empty_like(x, memory_format=torch.channels_last), geometry
+    else:
+        read, read_geometry = _as_read(x, weight, geometry)
+    stride, padding, dilation, groups = read_geometry
+    x_gradient, folded_gradient, _ = torch.ops.aten.convolution_backward(
+        gradient,
+        read,
+        _fold(weight, scale, read),
+        None,
+        stride,
+        padding,
+        dilation,
+        False,
+        (0, 0),
+        groups,
+        [x_needed, weight_needed and not across, False],
+    )
+    if across and weight_needed:
+        folded_gradient = weight_gradients(gradient, x, weight.dtype).sum(0)[..., None, None]
+    if x_needed and read.shape != x.shape:
+        rows, columns = geometry[0]
+        read_gradient, x_gradient = x_gradient, zeros_laid_like(read, x.shape)
+        x_gradient[:, :, ::rows, ::columns] = read_gradient
+    return x_gradient, folded_gradient
 
 
 class _FoldedConvolution(torch.autograd.Function):
@@ -177,24 +234,9 @@ class _FoldedConvolution(torch.autograd.Function):
             rest = scale / balance
         else:
             balance, rest = 1, scale
-        read, (stride, padding, dilation, groups) = _as_read(x, weight, ctx.geometry)
-        x_gradient, folded_gradient, _ = torch.ops.aten.convolution_backward(
-            gradient,
-            read,
-            _fold(weight, rest, read),
-            None,
-            stride,
-            padding,
-            dilation,
-            False,
-            (0, 0),
-            groups,
-            [x_needed, parameter_needed, False],
+        x_gradient, folded_gradient = _convolve_backward(
+            gradient, x, ctx.geometry, weight, rest, x_needed, parameter_needed
         )
-        if x_needed and read.shape != x.shape:
-            rows, columns = ctx.geometry[0]
-            read_gradient, x_gradient = x_gradient, zeros_laid_like(read, x.shape)
-            x_gradient[:, :, ::rows, ::columns] = read_gradient
         if not parameter_needed:
             return x_gradient, *[None] * 8
         folded_gradient = laid_like(weight, folded_gradient.to(weight.dtype))

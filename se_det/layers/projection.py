@@ -1,4 +1,4 @@
-"""A 1x1 convolution with a gate of its own for each image, and the way back through it.
+"""1x1 convolutions that torch has not: with a gate of its own for each image; across layouts.
 
 With the gate in its weight, it has a weight of its own for each image. torch has no such
 convolution. It is a batch of matrix products; but where the channels lie last, a CPU is faster at
@@ -96,6 +96,24 @@ def input_gradient(gradient: Tensor, u: Tensor, weight: Tensor, mean_gradient: T
     for out, image, mean in zip(u_gradient.split(1), gradients, mean_gradient, strict=True):
         torch.add(image, mean, out=out)
     return u_gradient
+
+
+def project_to_last(x: Tensor, weight: Tensor, shift: Tensor) -> Tensor:
+    """``weight x + shift`` with its channels last, of a contiguous ``x`` that is not laid out anew.
+
+    Args:
+        x: ``(N, K, H, W)``.
+        weight: ``(C, K)``.
+        shift: ``(C,)``.
+
+    Returns:
+        ``(N, C, H, W)``.
+    """
+    shape = len(x), len(weight), *x.shape[2:]
+    y = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
+    for image, pixels in zip(x.flatten(2), y.flatten(2), strict=True):
+        torch.addmm(shift, image.t(), weight.t(), out=pixels.t())
+    return y
 
 
 def _image_by_image(u: Tensor) -> bool:
