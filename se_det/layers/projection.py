@@ -41,7 +41,8 @@ def project(
         return kernels.scale_add_relu(y, bias=shift, identity=identity, in_place=True)
     shift = shift[..., None, None].to(u.dtype)
     if spare:
-        identity.add_(shift).view(*identity.shape[:2], -1).baddbmm_(weight, u.flatten(2))
+        pixels = identity.add_(shift).view(*identity.shape[:2], u.shape[2] * u.shape[3])
+        pixels.baddbmm_(weight, u.flatten(2))
         return identity.relu_()
     y = (identity + shift).flatten(2)
     return y.baddbmm_(weight, u.flatten(2)).relu_().unflatten(2, u.shape[2:])

@@ -45,6 +45,7 @@ def _run(block, x):
     leaf = x.clone().requires_grad_()
     y = block(leaf)
     (y * torch.linspace(-1, 1, y.numel(), dtype=x.dtype).view_as(y)).sum().backward()
+    assert torch.equal(leaf, x)  # a block may write over maps of its own, not over what it reads
     gradients = {name: parameter.grad for name, parameter in block.named_parameters()}
     return {'y': y.detach(), 'x': leaf.grad, **gradients}
 

@@ -1,6 +1,7 @@
 """Where channels lie: last within a backbone on a CPU, first for those who use its maps."""
 
 import copy
+import importlib
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 
 from se_det.analysis.benchmark import saved_bytes
 from se_det.backbones import SEResNet, SEResNeXt
+from se_det.layers import folded_convolution
 from se_det.layers.memory_format import better_last, channels_last, contiguous_output, lies_last
 
 WIDTHS = dict(base_channels=16, frozen_stages=1, norm_eval=True)
@@ -30,6 +32,32 @@ def test_large_maps_lie_last_and_small_ones_as_they_are():
     assert better_last(torch.empty(1, 64, 30, 30), inputs=64)
     assert not better_last(torch.empty(1, 64, 10, 10), inputs=64)
     assert better_last(torch.empty(9, 64, 10, 10), inputs=64)
+
+
+@pytest.mark.parametrize('needed', [False, True], ids=['frozen before', 'trained before'])
+def test_a_projection_reads_a_large_contiguous_map_as_it_lies(monkeypatch, needed):
+    torch.manual_seed(0)
+    conv = nn.Conv2d(4, 6, 1, bias=False).double()
+    norm = nn.BatchNorm2d(6).double().eval()
+    nn.init.uniform_(norm.weight, 0.5, 1.5)
+    nn.init.normal_(norm.running_mean)
+    x = torch.randn(2, 4, 5, 7, dtype=torch.float64, requires_grad=needed)
+    expected = norm(conv(x)).relu()
+    copies = []
+    module = importlib.import_module('se_det.layers.folded_convolution')
+    monkeypatch.setattr(module, 'channels_last', copies.append)
+    found = folded_convolution(x, conv, norm, relu=True)
+    assert lies_last(found)
+    torch.testing.assert_close(found, expected)
+    inputs = [tensor for tensor in (x, conv.weight, *norm.parameters()) if tensor.requires_grad]
+    weights = torch.randn_like(expected)
+    gradients = torch.autograd.grad((found * weights).sum(), inputs)
+    for gradient, plain in zip(
+        gradients, torch.autograd.grad((expected * weights).sum(), inputs), strict=True
+    ):
+        torch.testing.assert_close(gradient, plain)
+    assert lies_last(gradients[0]) or not needed
+    assert not copies
 
 
 @pytest.mark.parametrize(
