@@ -18,7 +18,7 @@ from se_det.layers import (
     gated_residual,
     has_hooks,
 )
-from se_det.layers.memory_format import contiguous_output
+from se_det.layers.memory_format import contiguous_output, laid_like
 
 
 class SEResidual:
@@ -62,8 +62,10 @@ class SEResidual:
         return self.relu(out)
 
     def _fused(self, x: Tensor) -> Tensor:
-        identity = x if self.downsample is None else _downsampled(x, self.downsample)
         out = self._residual_before_se(x)
+        identity = x if self.downsample is None else _downsampled(x, self.downsample)
+        if out.device.type == 'cpu':
+            identity = laid_like(out, identity)  # a compiled DCN of the next block wants its own
         return gated_residual(identity, out, self.se.logits(out))
 
     def _residual_before_se(self, x: Tensor) -> Tensor:
@@ -137,13 +139,7 @@ class SEBottleneck(SEResidual, Bottleneck):
         return out
 
     def _fused(self, x: Tensor) -> Tensor:
-        foldable = not self.with_plugins and not self.relu_before_se
-        if not (
-            foldable
-            and can_fold(self.conv1, self.norm1)
-            and can_fold(self.conv2, self.norm2)
-            and can_fold(self.conv3, self.norm3)
-        ):
+        if not self.folds():
             return super()._fused(x)
         identity = x if self.downsample is None else _downsampled(x, self.downsample)
         out = folded_convolution(x, self.conv1, self.norm1, relu=True)
@@ -153,6 +149,17 @@ class SEBottleneck(SEResidual, Bottleneck):
         spare = not contiguous and _folds(self.downsample)
         return gated_projection(
             out, identity, self.conv3, self.norm3, self.se, contiguous=contiguous, spare=spare
+        )
+
+    def folds(self) -> bool:
+        """Whether each convolution takes the batch norm behind it into its weight."""
+        return (
+            self.fused
+            and not self.with_plugins
+            and not self.relu_before_se
+            and can_fold(self.conv1, self.norm1)
+            and can_fold(self.conv2, self.norm2)
+            and can_fold(self.conv3, self.norm3)
         )
 
 
@@ -170,7 +177,8 @@ class SEResNet(ResNet):
             built of mmdet's own blocks); ``relu_before_se``, whether a ReLU ends the residual
             branch (default no), for weights that were trained so (timm's legacy 18 and 34);
             ``fused``, whether blocks may take a way that costs less and computes the same up to
-            rounding (default yes); second derivatives need ``fused=False``.
+            rounding (default yes); second derivatives and forward-mode differentiation need
+            ``fused=False``.
         stem_pool: ``'padded'``, the pool of nearly all ResNets, or ``'ceil'``, without padding and
             with the output size rounded up, for weights that were trained so (timm's legacy ones).
         **kwargs: as mmdet's ResNet.
@@ -200,18 +208,23 @@ class SEResNet(ResNet):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Map images ``(N, 3, H, W)`` to the feature maps of the stages in ``out_indices``."""
         x = self.maxpool(self._stem(x))
-        if self.dcn is not None or self.plugins is not None:
-            x = self._contiguous(x)
+        foreign = self.dcn is not None or self.plugins is not None
+        if foreign:
+            x = self._contiguous(x, folded=False)
         outputs = []
         for index, name in enumerate(self.res_layers):
-            x = getattr(self, name)(x)
+            stage = getattr(self, name)
+            x = stage(x)
+            folded = isinstance(stage[-1], SEBottleneck) and stage[-1].folds()
+            if foreign:
+                x = self._contiguous(x, folded)
             if index in self.out_indices:
-                outputs.append(self._contiguous(x))
+                outputs.append(self._contiguous(x, folded))
         return tuple(outputs)
 
-    def _contiguous(self, x: Tensor) -> Tensor:
+    def _contiguous(self, x: Tensor, folded: bool) -> Tensor:
         """What code that is not ours gets: compiled operators read maps as if they were so."""
-        return contiguous_output(x) if self.fused and _can_fuse(x, ()) else x
+        return contiguous_output(x, folded) if self.fused and _can_fuse(x, ()) else x
 
     def _stem(self, x: Tensor) -> Tensor:
         if self.deep_stem:

@@ -1,8 +1,8 @@
 """``relu(identity + gate * residual)``, the end of an SE block, without tensors that it can spare.
 
 Two ways. Where the residual ends in a 1x1 convolution and a batch norm whose statistics stand
-still, `gated_projection` needs neither's output: the squeeze is the mean of a linear map, which is
-the linear map of the mean, so the gate is known before the convolution and goes into its weight.
+still, `gated_projection` keeps neither's output: the squeeze is the mean of a linear map, which is
+the linear map of the mean, so the gate is known before the convolution and can go into its weight.
 Elsewhere `gated_residual` does without the residual in the backward pass: wherever the output y is
 positive, ``gate * residual = y - identity``, which is all that the gate's gradient asks for.
 """
@@ -51,8 +51,8 @@ def gated_projection(
     conv: nn.Conv2d,
     norm: _BatchNorm,
     se: SqueezeExcitation,
-    contiguous: bool = False,
-    spare: bool = False,
+    contiguous: bool,
+    spare: bool,
 ) -> Tensor:
     """``relu(identity + se(norm(conv(u))))`` for a norm in evaluation mode.
 
@@ -162,9 +162,8 @@ class _GatedProjection(torch.autograd.Function):
     def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
         u, y, weight, mean, var, fc1_weight, fc2_weight, *vectors = ctx.saved_tensors
         mean_u, projected, squeezed, hidden, gate, scale, shift = vectors
-        laid_y = laid_like(gradient, y)
+        gradient, laid_y = laid_like(u, gradient), laid_like(u, y)
         gradient, gated_shift_gradient = relu_gradient(gradient, laid_y, spare=laid_y is not y)
-        gradient = laid_like(u, gradient)
         gated_scale = gate * scale
         per_image = weight_gradients(gradient, u, weight.dtype)
 
@@ -180,11 +179,11 @@ class _GatedProjection(torch.autograd.Function):
         scale_gradient = (row_gradient * gate + squeezed_gradient * projected).sum(0)
         shift_gradient = (gated_shift_gradient * gate + squeezed_gradient).sum(0)
 
-        mean_gradient = (projected_gradient @ weight) / u[0, 0].numel()
+        mean_gradient = (projected_gradient @ weight) / (u.shape[2] * u.shape[3])
         gated_weight = gated(weight, gated_scale, u.dtype)
         u_gradient = input_gradient(gradient, u, gated_weight, mean_gradient)
         conv_gradient = per_image.mul_(gated_scale.unsqueeze(2))
-        conv_gradient = conv_gradient.sum(0) if len(u) > 1 else conv_gradient[0]
+        conv_gradient = conv_gradient[0] if len(u) == 1 else conv_gradient.sum(0)
         return (
             None,
             None,

@@ -25,7 +25,7 @@ def lies_last(x: Tensor) -> bool:
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """A copy of ``x`` ``(N, C, H, W)`` whose channels lie last."""
+    """``x`` ``(N, C, H, W)``, or a copy of it, with its channels last."""
     return x.contiguous(memory_format=torch.channels_last)
 
 
@@ -40,12 +40,14 @@ def zeros_laid_like(x: Tensor, shape: torch.Size) -> Tensor:
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=last).zero_()
 
 
-def contiguous_output(x: Tensor) -> Tensor:
-    """A map ``(N, C, H, W)`` for code that may count on contiguous ones, on a CPU.
+def contiguous_output(x: Tensor, folded: bool) -> Tensor:
+    """What code gets that may count on contiguous maps on a CPU: ``x``, or a copy.
 
-    Its gradient is laid out as the way back is faster.
+    Args:
+        x: ``(N, C, H, W)``, contiguous or with its channels last.
+        folded: whether the way back through the block that made it is faster with channels last.
     """
-    if x.device.type != 'cpu' or torch.compiler.is_compiling():
+    if x.device.type != 'cpu' or torch.compiler.is_compiling() or not (folded or lies_last(x)):
         return x
     return _ContiguousOutput.apply(x)
 

@@ -1,8 +1,9 @@
 """1x1 convolutions that torch has not: with a gate of its own for each image; across layouts.
 
-With the gate in its weight, it has a weight of its own for each image. torch has no such
-convolution. It is a batch of matrix products; but where the channels lie last, a CPU is faster at
-convolving image by image.
+With the gate in its weight, a convolution has a weight of its own for each image, and is a batch of
+matrix products. Where a CPU makes a new map anyhow, the gate goes in as the identity is added, and
+one weight does for all images. The way back asks for the gradient of each image's weight; where the
+channels lie last, a CPU is faster at convolving image by image there.
 """
 
 import torch

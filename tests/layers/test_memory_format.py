@@ -18,14 +18,15 @@ WIDTHS = dict(base_channels=16, frozen_stages=1, norm_eval=True)
 
 def test_a_contiguous_copy_and_its_gradient():
     x = channels_last(torch.randn(2, 3, 4, 5)).requires_grad_()
-    first = contiguous_output(x)
+    first = contiguous_output(x, folded=True)
     assert first.is_contiguous()
     assert torch.equal(first, x)
     gradient = torch.randn(2, 3, 4, 5)
     (found,) = torch.autograd.grad(first, x, gradient)
     assert torch.equal(found, gradient)
     assert lies_last(found)
-    assert contiguous_output(first).data_ptr() == first.data_ptr()
+    assert contiguous_output(first, folded=True).data_ptr() == first.data_ptr()
+    assert contiguous_output(first, folded=False) is first
 
 
 def test_large_maps_lie_last_and_small_ones_as_they_are():
@@ -104,6 +105,24 @@ def test_whole_backbones_agree_with_the_plain_composition(backbone, options, cha
         assert (found is None) == (expected is None), name
         if expected is not None:
             assert (found - expected).norm() <= 1e-9 * expected.norm().clamp(min=1e-6), name
+
+
+@pytest.mark.parametrize('dcn', ['DCN', 'DCNv2'])
+@pytest.mark.parametrize('frozen_stages', [-1, 1])
+@pytest.mark.parametrize('grad', [False, True], ids=['no_grad', 'training'])
+def test_compiled_operators_get_contiguous_maps(dcn, frozen_stages, grad):
+    options = dict(WIDTHS, frozen_stages=frozen_stages)
+    dcn_cfg = dict(type=dcn, deform_groups=1)
+    model = SEResNet(50, dcn=dcn_cfg, stage_with_dcn=(False, True, True, True), **options)
+    model.train()
+    read = []
+    for module in model.modules():
+        if hasattr(module, 'conv_offset'):
+            module.conv_offset.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
+    with torch.set_grad_enabled(grad):
+        model(torch.randn(1, 3, 128, 160))
+    assert len(read) == 13
+    assert all(x.is_contiguous() for x in read)
 
 
 def test_transforms_and_graphs_of_whole_backbones():
