@@ -29,7 +29,9 @@ def read_config(config: str | Path) -> Config:
         cfg = Config.fromstring(f'_base_ = {inherited_name(config)!r}', '.py')
         return Config(cfg.to_dict(), cfg_text=path.read_text(), filename=path)
     except Exception as error:  # a config is a program: it may raise anything
-        raise UsageError(f'{config} cannot be read as a config: {error!r}') from error
+        raise UsageError(
+            f'{config} cannot be read as a config: {type(error).__name__}: {error}'
+        ) from error
 
 
 def inherited_name(config: str) -> str:

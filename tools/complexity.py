@@ -12,10 +12,11 @@ def main() -> None:
     """Parse the arguments, count, print."""
     parser = argparse.ArgumentParser(description='Parameters and multiply-adds of configs')
     parser.add_argument('configs', nargs='+', metavar='CONFIG')
+    configs = parser.parse_args().configs
     with usage_errors_alone():
         print('| config | parameters, M | of the backbone, M | its GFLOPs at 224 |')
         print('|---|---|---|---|')
-        for config in parser.parse_args().configs:
+        for config in configs:
             cost = complexity(load_config(config))
             print(
                 f'| {config} | {cost.parameters / 1e6:.2f} | {cost.backbone_parameters / 1e6:.2f} '

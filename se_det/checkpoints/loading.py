@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from mmdet.models.backbones.resnet import ResNet
 from mmengine.logging import print_log
 from mmengine.model import BaseModule, PretrainedInit
 from mmengine.model.weight_init import update_init_info
@@ -15,6 +16,7 @@ from se_det.checkpoints.fetching import fetch
 from se_det.checkpoints.grafting import check_graftable, graft, hidden_channels_like
 from se_det.checkpoints.layouts import Found, StateDict, find_backbone, named
 from se_det.checkpoints.reading import read_checkpoint
+from se_det.checkpoints.zoo import ZOO
 from se_det.errors import UsageError
 
 # Modules that mmdet adds to a ResNet on request, and that no ImageNet file has weights for.
@@ -58,14 +60,16 @@ class SEPretrained:
     def __call__(self, module: nn.Module) -> None:
         """Load the weights into ``module``."""
         self._check_that_it_stays(module)
-        found = find_backbone(read_checkpoint(fetch(self.checkpoint)))
-        source = f'{self.checkpoint} (layout: {found.layout.name})'
         backbone = getattr(module, 'backbone', module)
         if not hasattr(backbone, 'stem_pool'):
             raise UsageError(
                 'SEPretrained initialises an SEResNet or SEResNeXt, or a detector with one; got '
                 f"{type(backbone).__name__}. Set type='SEResNet' or type='SEResNeXt' in it."
             )
+        if self.checkpoint in ZOO:  # known before the download
+            check_backbone(backbone, ZOO[self.checkpoint].backbone, self.checkpoint)
+        found = find_backbone(read_checkpoint(fetch(self.checkpoint)))
+        source = f'{self.checkpoint} (layout: {found.layout.name})'
         self._check_plain_or_se(found, source)
         public = published_as(found, self.checkpoint)
         if public is not None and (cfg := running_config()) is not None:
@@ -181,11 +185,25 @@ def check_fit(backbone: nn.Module, weights: StateDict, source: str, wanted: dict
 def refuse_what_does_not_fit(model: nn.Module) -> None:
     """Let every SE backbone of a model refuse, from now on, a state dict that does not fit.
 
-    mmengine's ``load_from`` and ``--resume`` would leave what is missing to chance.
+    mmengine's ``load_from`` and ``--resume`` would leave what is missing to chance. A plain ResNet
+    refuses one of an SE backbone, whose SE mmengine would leave out.
     """
     for module in model.modules():
         if hasattr(module, 'stem_pool'):
             module.register_load_state_dict_pre_hook(_refuse)
+        elif isinstance(module, ResNet):
+            module.register_load_state_dict_pre_hook(_refuse_se)
+
+
+def _refuse_se(backbone: nn.Module, state_dict: StateDict, prefix: str, *_: Any) -> None:
+    expected = {prefix + key for key in backbone.state_dict()}
+    of_se = [key for key in state_dict if key.startswith(prefix) and '.se.fc1.' in key]
+    if surplus := [key for key in of_se if key not in expected]:
+        raise UsageError(
+            f'The checkpoint has SE in its backbone, and the {type(backbone).__name__} at '
+            f'{prefix or "the top"} has not: {named(surplus)}. Add --se, or use the config that '
+            'the checkpoint was trained with; its work directory has it.'
+        )
 
 
 def _refuse(backbone: nn.Module, state_dict: StateDict, prefix: str, *_: Any) -> None:

@@ -236,3 +236,27 @@ def test_mmengines_loading_leaves_nothing_of_the_backbone_to_chance(
     else:
         with pytest.raises(UsageError, match=message.format(rf'{prefix}backbone\.')):
             load_checkpoint(model, str(tmp_path / 'weights.pth'))
+
+
+def test_a_plain_backbone_refuses_the_weights_of_an_se_one(tmp_path, faster_rcnn):
+    weights = MODELS.build(faster_rcnn('SEResNet')).state_dict()
+    torch.save(dict(state_dict=weights), tmp_path / 'weights.pth')
+    model = MODELS.build(faster_rcnn('ResNet'))
+    refuse_what_does_not_fit(model)
+    with pytest.raises(UsageError, match=r'ResNet at backbone\. has not: .*se\.fc1.*Add --se'):
+        load_checkpoint(model, str(tmp_path / 'weights.pth'))
+
+
+@pytest.mark.parametrize(
+    ('checkpoint', 'found'),
+    [
+        ('mmpretrain/se_resnet101', 'depth=50'),
+        ('timm/legacy_seresnet50.in1k', "style='pytorch', stem_pool='padded'"),
+    ],
+)
+def test_public_weights_that_do_not_fit_are_not_downloaded(monkeypatch, checkpoint, found):
+    monkeypatch.setattr('se_det.checkpoints.loading.fetch', pytest.fail)
+    init_cfg = dict(type='SEPretrained', checkpoint=checkpoint)
+    backbone = MODELS.build(dict(BACKBONE, init_cfg=init_cfg))
+    with pytest.raises(UsageError, match=f'it has {found}'):
+        backbone.init_weights()

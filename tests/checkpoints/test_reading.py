@@ -12,6 +12,7 @@ from mmengine.model import PretrainedInit
 from mmengine.runner import CheckpointLoader
 from safetensors.torch import save_file
 
+from se_det.backbones import SEResNet
 from se_det.checkpoints import SEPretrained, inspect_weights, read_checkpoint
 from se_det.errors import UsageError
 
@@ -52,8 +53,8 @@ def test_weights_and_training_state_come_back(tmp_path):
         read_checkpoint,
         CheckpointLoader.load_checkpoint,
         inspect_weights,
-        lambda path: SEPretrained(path)(torch.nn.Identity()),
-        lambda path: SEPretrained(path, graft=True)(torch.nn.Identity()),
+        lambda path: SEPretrained(path)(SEResNet(18, base_channels=16)),
+        lambda path: SEPretrained(path, graft=True)(SEResNet(18, base_channels=16)),
     ],
     ids=['read_checkpoint', 'mmengine', 'inspect_weights', 'SEPretrained', 'graft'],
 )
