@@ -2,10 +2,12 @@
 
 import logging
 import os
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.logging import MMLogger
 
 if not torch.cuda.is_available():
@@ -37,3 +39,29 @@ def log():
     logger.addHandler(handler)
     yield texts
     logger.removeHandler(handler)
+
+
+@pytest.fixture(scope='session')
+def rgb() -> dict:
+    """How torchvision's weights want images."""
+    return dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)
+
+
+@pytest.fixture(scope='session')
+def caffe() -> dict:
+    """How weights that Caffe trained want images."""
+    return dict(mean=[103.53, 116.28, 123.675], std=[1.0, 1.0, 1.0], bgr_to_rgb=False)
+
+
+@pytest.fixture(scope='session')
+def config(rgb):
+    """Make the config of a detector on a plain ResNet-50, which need not build."""
+
+    def detector(data_preprocessor=rgb, owner=(), **backbone):
+        pretrained = dict(type='Pretrained', checkpoint='torchvision://resnet50')
+        backbone = {**dict(type='ResNet', depth=50, init_cfg=pretrained), **backbone}
+        images = dict(type='DetDataPreprocessor', pad_size_divisor=32, **data_preprocessor)
+        model = dict(type='RetinaNet', data_preprocessor=images, backbone=backbone)
+        return Config(deepcopy(dict(model={**model, **dict(owner)})))
+
+    return detector

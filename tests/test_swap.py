@@ -1,7 +1,6 @@
 """The twin is the config with SE in its backbone, and what that needs, and nothing else."""
 
 from copy import deepcopy
-from pathlib import Path
 
 import pytest
 import torch
@@ -20,22 +19,7 @@ from se_det.config_files import package_configs, read_config
 from se_det.engine.launch import load_config
 from se_det.errors import UsageError
 
-TORCHVISION = dict(type='Pretrained', checkpoint='torchvision://resnet50')
-RGB = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)
-CAFFE = dict(mean=[103.53, 116.28, 123.675], std=[1.0, 1.0, 1.0], bgr_to_rgb=False)
-RSB = (
-    'https://download.openmmlab.com/mmclassification/v0/resnet/'
-    'resnet{}_8xb256-rsb-a1-600e_in1k_20211228-20e21305.pth'
-)
 FASTER_RCNN = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
-
-
-def config(data_preprocessor=RGB, owner=(), **backbone):
-    """A config of a detector, which need not build."""
-    backbone = {**dict(type='ResNet', depth=50, init_cfg=TORCHVISION), **backbone}
-    images = dict(type='DetDataPreprocessor', pad_size_divisor=32, **data_preprocessor)
-    model = dict(type='RetinaNet', data_preprocessor=images, backbone=backbone)
-    return Config(deepcopy(dict(model={**model, **dict(owner)})))
 
 
 def without(cfg, *paths):
@@ -86,7 +70,7 @@ def test_only_the_backbone_its_weights_and_the_import_change():
     depth=st.sampled_from([50, 101, 152]),
 )
 @settings(max_examples=50, deadline=None)
-def test_every_argument_is_kept(arguments, kind, depth):
+def test_every_argument_is_kept(arguments, kind, depth, config):
     base = config(type=kind, depth=depth, **arguments)
     twin = swap_backbone(base)
     for name, value in base.model.backbone.items():
@@ -106,11 +90,11 @@ def test_every_argument_is_kept(arguments, kind, depth):
         (ResNetV1d, SEResNet),
     ],
 )
-def test_types_are_named_as_before(kind, swapped):
+def test_types_are_named_as_before(kind, swapped, config):
     assert swap_backbone(config(type=kind)).model.backbone.type == swapped
 
 
-def test_v1d_is_a_deep_stem_and_average_pools():
+def test_v1d_is_a_deep_stem_and_average_pools(config):
     v1d = dict(type='Pretrained', checkpoint='open-mmlab://resnet50_v1d')
     backbone = swap_backbone(config(type='ResNetV1d', init_cfg=v1d)).model.backbone
     assert backbone == dict(
@@ -125,7 +109,7 @@ def test_v1d_is_a_deep_stem_and_average_pools():
     assert plain.state_dict().keys() <= ours.state_dict().keys()
 
 
-def test_se_cfg_is_given_to_the_backbone():
+def test_se_cfg_is_given_to_the_backbone(config):
     backbone = swap_backbone(config(init_cfg=None), reduction=8, fused=False).model.backbone
     assert backbone.se_cfg == dict(reduction=8, fused=False)
     for wrong in (
@@ -143,232 +127,10 @@ def test_se_cfg_is_given_to_the_backbone():
         swap_backbone(config(depth=18), reduction=512)
 
 
-class TestWeights:
-    """Public SE weights where they fit; SE grafted to the config's own where they do not."""
-
-    @pytest.mark.parametrize(
-        ('backbone', 'chosen', 'arguments'),
-        [
-            (dict(depth=18), 'timm/legacy_seresnet18.in1k', dict(stem_pool='ceil')),
-            (dict(depth=34), 'timm/legacy_seresnet34.in1k', dict(stem_pool='ceil')),
-            (dict(depth=50), 'mmpretrain/se_resnet50', {}),
-            (dict(depth=101), 'mmpretrain/se_resnet101', {}),
-            (
-                dict(depth=152),
-                'timm/legacy_seresnet152.in1k',
-                dict(style='caffe', stem_pool='ceil'),
-            ),
-            (dict(type='ResNeXt', groups=32), 'timm/seresnext50_32x4d.gluon_in1k', {}),
-            (dict(type='ResNeXt', depth=101, groups=32), 'timm/seresnext101_32x4d.gluon_in1k', {}),
-            (dict(type='ResNeXt', depth=101, groups=64), 'timm/seresnext101_64x4d.gluon_in1k', {}),
-            (dict(norm_cfg=dict(type='SyncBN')), 'mmpretrain/se_resnet50', {}),
-            (dict(norm_cfg=dict(type=torch.nn.BatchNorm2d)), 'mmpretrain/se_resnet50', {}),
-            (dict(dcn=dict(type='DCN', deform_groups=1)), 'mmpretrain/se_resnet50', {}),
-        ],
-    )
-    def test_are_public_ones(self, backbone, chosen, arguments):
-        twin = swap_backbone(config(**backbone)).model
-        assert twin.backbone.init_cfg == dict(type='SEPretrained', checkpoint=chosen)
-        for name in ('style', 'stem_pool'):
-            assert twin.backbone.get(name) == arguments.get(name)
-        relu_before_se = twin.backbone.get('se_cfg', {}).get('relu_before_se', False)
-        assert relu_before_se == (backbone.get('depth') in (18, 34))
-
-    @pytest.mark.parametrize(
-        ('backbone', 'se_cfg', 'reason'),
-        [
-            (dict(type='ResNeXt', depth=101, groups=32, base_width=8), {}, 'no public weights of'),
-            (dict(norm_cfg=dict(type='GN', num_groups=32)), {}, 'batch norm, not GN'),
-            (dict(norm_cfg=dict(type='Unheard')), {}, 'batch norm, not Unheard'),
-            (dict(conv_cfg=dict(type='ConvWS')), {}, 'not ConvWS'),
-            (dict(deep_stem=True), {}, 'no deep_stem'),
-            (dict(base_channels=32), {}, 'base_channels=64, not 32'),
-            ({}, dict(reduction=8), 'reduction=16, not 8'),
-            ({}, dict(reduction=(16, 16, 16, 8)), 'reduction=16, not'),
-            ({}, dict(stages=(True, True, True, False)), 'SE in all stages'),
-            (dict(depth=18), dict(relu_before_se=False), 'relu_before_se=True'),
-        ],
-    )
-    def test_are_grafted_where_none_fit(self, backbone, se_cfg, reason, log):
-        base = config(**backbone, style='caffe', data_preprocessor=CAFFE)
-        twin = swap_backbone(base, **se_cfg)
-        assert twin.model.backbone.init_cfg == dict(
-            type='SEPretrained', checkpoint='torchvision://resnet50', graft=True
-        )
-        assert twin.model.backbone.style == 'caffe'
-        assert twin.model.data_preprocessor == base.model.data_preprocessor
-        assert reason in log[-1]
-
-    def test_say_how_images_are_made(self, log):
-        base = config(style='caffe', data_preprocessor=CAFFE)
-        base.data_preprocessor = deepcopy(base.model.data_preprocessor)
-        twin = swap_backbone(base)
-        for images in (twin.model.data_preprocessor, twin.data_preprocessor):
-            assert images == dict(type='DetDataPreprocessor', pad_size_divisor=32, **RGB)
-        assert twin.model.backbone.style == 'pytorch'
-        base.train_pipeline = [dict(type='RandomCenterCropPad', mean=[1.0, 2.0, 3.0])]
-        swap_backbone(base)
-        assert 'RandomCenterCropPad keeps its mean' in log[-1]
-        for word in ('style: caffe -> pytorch', 'bgr_to_rgb=True', 'instead of torchvision://'):
-            assert word in log[-1]
-
-    @pytest.mark.parametrize(
-        ('named', 'depth', 'chosen'),
-        [
-            ('open-mmlab://detectron2/resnet50_caffe', 50, 'mmpretrain/se_resnet50'),
-            (RSB.format(50), 50, 'timm/seresnet50.a1_in1k'),
-            (RSB.format(101), 101, 'mmpretrain/se_resnet101'),
-            (
-                'https://download.pytorch.org/models/resnet50-11ad3fa6.pth',
-                50,
-                'timm/seresnet50.ra2_in1k',
-            ),
-            (
-                'https://download.pytorch.org/models/resnet50-0676ba61.pth',
-                50,
-                'mmpretrain/se_resnet50',
-            ),
-        ],
-    )
-    def test_have_the_recipe_of_those_they_replace(self, named, depth, chosen):
-        plain = dict(type='Pretrained', prefix='backbone.', checkpoint=named)
-        backbone = swap_backbone(config(depth=depth, init_cfg=plain)).model.backbone
-        assert backbone.init_cfg == dict(type='SEPretrained', checkpoint=chosen)
-
-    @pytest.mark.parametrize('named', ['./swav.pth.tar', '/mine.pth', 'https://my.org/moco.pth'])
-    def test_do_not_replace_what_need_not_be_imagenet_s(self, named, log):
-        plain = dict(type='Pretrained', checkpoint=named)
-        base = config(init_cfg=plain, style='caffe', data_preprocessor=CAFFE)
-        twin = swap_backbone(base)
-        assert twin.model.backbone.init_cfg == dict(
-            type='SEPretrained', checkpoint=named, graft=True
-        )
-        assert twin.model.data_preprocessor == base.model.data_preprocessor
-        assert f'grafted to {named}: these need not be of a classifier on ImageNet' in log[-1]
-
-    def test_say_which_eps_batch_norm_has(self, log):
-        """Caffe's statistics may be folded into its weights, and want none."""
-        nas_fcos = 'mmdet::nas_fcos/nas-fcos_r50-caffe_fpn_fcoshead-gn-head_4xb4-1x_coco.py'
-        frozen = dict(type='BN', requires_grad=False)
-        backbone = swap_backbone(nas_fcos).model.backbone
-        assert backbone.init_cfg.checkpoint == 'mmpretrain/se_resnet50'
-        assert backbone.norm_cfg == dict(frozen, eps=1e-5)
-        assert 'norm_cfg: eps=0 -> 1e-05' in log[-1]
-        assert swap_backbone(nas_fcos, graft=True).model.backbone.norm_cfg == dict(frozen, eps=0)
-        assert 'eps' not in log[-1]
-
-    @pytest.mark.parametrize('init_cfg', [None, dict(type='Kaiming', layer='Conv2d')])
-    def test_are_none_where_there_were_none(self, init_cfg):
-        assert swap_backbone(config(init_cfg=init_cfg)).model.backbone.init_cfg == init_cfg
-
-    def test_other_initialisations_stay(self):
-        constant = dict(type='Constant', val=0, override=dict(name='conv1'))
-        init_cfg = swap_backbone(config(init_cfg=[TORCHVISION, constant])).model.backbone.init_cfg
-        assert init_cfg[0] == constant
-        assert init_cfg[1].type == 'SEPretrained'
-        assert len(init_cfg) == 2
-
-    def test_by_their_old_name(self):
-        base = config(init_cfg=None, pretrained='torchvision://resnet50')
-        backbone = swap_backbone(base).model.backbone
-        assert 'pretrained' not in backbone
-        assert backbone.init_cfg.checkpoint == 'mmpretrain/se_resnet50'
-
-    def test_that_are_asked_for(self):
-        ra2 = 'timm/seresnet50.ra2_in1k'
-        init_cfg = swap_backbone(config(), checkpoint=ra2).model.backbone.init_cfg
-        assert init_cfg == dict(type='SEPretrained', checkpoint=ra2)
-        legacy = swap_backbone(config(), checkpoint='x/se_resnet50-ce0d4300.pth').model.backbone
-        assert (legacy.style, legacy.stem_pool) == ('caffe', 'ceil')
-        mine = swap_backbone(config(init_cfg=None), checkpoint='mine.pth', graft=True)
-        assert mine.model.backbone.init_cfg == dict(
-            type='SEPretrained', checkpoint='mine.pth', graft=True
-        )
-        assert swap_backbone(config(), checkpoint=Path('mine.pth')).model.backbone.init_cfg == dict(
-            type='SEPretrained', checkpoint='mine.pth'
-        )
-        grafted = swap_backbone(config(), graft=True).model.backbone
-        assert grafted.init_cfg.checkpoint == 'torchvision://resnet50'
-
-    @pytest.mark.parametrize(
-        ('base', 'options', 'message'),
-        [
-            (
-                dict(depth=101),
-                dict(checkpoint='mmpretrain/se_resnet50'),
-                'se_resnet101, .*or graft',
-            ),
-            ({}, dict(checkpoint='mmpretrain/se_resnet50', reduction=8), 'reduction=16, not 8'),
-            (dict(init_cfg=None), dict(graft=True), 'no pretrained weights to graft SE to'),
-            ({}, dict(graft=True, relu_before_se=True), 'cannot be grafted behind a ReLU'),
-            ({}, dict(relu_before_se=True), r'relu_before_se=False\. SE cannot .*checkpoint'),
-        ],
-    )
-    def test_that_do_not_fit(self, base, options, message):
-        with pytest.raises(UsageError, match=message):
-            swap_backbone(config(**base), **options)
-
-    def test_a_whole_detector_is_grafted(self, log):
-        """Its plain weights would leave the gates to chance."""
-        expected = dict(type='SEPretrained', checkpoint='mot.pth', graft=True)
-        owner = dict(init_cfg=dict(type='Pretrained', checkpoint='mot.pth'))
-        model = swap_backbone(config(owner=owner)).model
-        assert (model.init_cfg, model.backbone.init_cfg) == (expected, None)
-        base = config(init_cfg=None, style='caffe', data_preprocessor=CAFFE)
-        base.load_from = 'mot.pth'
-        twin = swap_backbone(base)
-        assert (twin.model.init_cfg, twin.load_from) == (expected, None)
-        assert twin.model.data_preprocessor == base.model.data_preprocessor
-        assert 'whole detector' in log[-1]
-
-    @pytest.mark.parametrize(
-        'kind', ['RetinaNet', 'mmdet.HybridTaskCascade', 'Mask2Former', RetinaNet]
-    )
-    def test_of_detectors_that_load_a_whole_one(self, kind):
-        base = config(owner=dict(type=kind))
-        base.load_from = 'plain.pth'
-        twin = swap_backbone(base)
-        assert twin.load_from is None
-        assert twin.model.init_cfg == dict(type='SEPretrained', checkpoint='plain.pth', graft=True)
-
-    @pytest.mark.parametrize(
-        'kind',
-        [
-            'KnowledgeDistillationSingleStageDetector',  # they take no init_cfg
-            'mmdet.LAD',
-            'DETR',  # they are initialised once more after it
-            'ConditionalDETR',
-            'DABDETR',
-            'DeformableDETR',
-            'DINO',
-            'DDQDETR',
-            'GroundingDINO',
-            'Unheard',
-        ],
-    )
-    def test_of_detectors_that_cannot_load_a_whole_one(self, kind, log):
-        base = config(owner=dict(type=kind), style='caffe', data_preprocessor=CAFFE)
-        base.load_from = 'plain.pth'
-        twin = swap_backbone(base)
-        assert twin.load_from == 'plain.pth'
-        assert 'init_cfg' not in twin.model
-        assert twin.model.backbone.init_cfg.graft  # for the images that load_from wants
-        assert twin.model.data_preprocessor == base.model.data_preprocessor
-        assert 'load_from: plain.pth, left: it has to be of an SE detector now' in log[-1]
-        assert 'tools/convert_weights.py plain.pth out.pth --graft' in log[-1]
-
-    def test_a_shared_head_keeps_its_backbones_weights(self):
-        twin = swap_backbone('mmdet::faster_rcnn/faster-rcnn_r50-caffe_c4-1x_coco.py')
-        assert twin.model.backbone.init_cfg == dict(
-            type='SEPretrained', checkpoint='open-mmlab://detectron2/resnet50_caffe', graft=True
-        )
-        assert twin.model.backbone.style == 'caffe'
-
-
 class TestPlaces:
     """Backbones are found wherever they are."""
 
-    def test_teacher_and_student_of_one_detector(self):
+    def test_teacher_and_student_of_one_detector(self, rgb):
         twin = swap_backbone(
             'mmdet::soft_teacher/soft-teacher_faster-rcnn_r50-caffe_fpn_180k_semi-0.1-coco.py'
         )
@@ -377,7 +139,7 @@ class TestPlaces:
             twin.model.detector.data_preprocessor,
             twin.model.data_preprocessor.data_preprocessor,
         ):
-            assert images.bgr_to_rgb and images.mean == RGB['mean']
+            assert images.bgr_to_rgb and images.mean == rgb['mean']
 
     def test_a_checkpoint_of_more_than_the_detector(self, log):
         base = read_config(
@@ -405,7 +167,7 @@ class TestPlaces:
         assert asked.model.teacher_backbone.type == 'SEResNet'
         assert 'init_cfg' not in asked.model.teacher_backbone
 
-    def test_a_frozen_teacher_in_a_file_of_its_own(self, log):
+    def test_a_frozen_teacher_in_a_file_of_its_own(self, log, config):
         base = config()
         base.model.teacher_config = FASTER_RCNN
         twin = swap_backbone(base)
@@ -424,8 +186,8 @@ class TestPlaces:
         assert isinstance(detector.backbone, SEResNet)
         assert isinstance(detector.teacher_model.backbone, SEResNet)
 
-    def test_a_frozen_teacher_sees_the_same_images(self):
-        base = config(data_preprocessor=CAFFE)
+    def test_a_frozen_teacher_sees_the_same_images(self, config, caffe):
+        base = config(data_preprocessor=caffe)
         base.model.teacher_config = FASTER_RCNN
         twin = swap_backbone(base)
         assert twin.model.backbone.init_cfg.graft
@@ -435,7 +197,7 @@ class TestPlaces:
         model = dict(parts=[dict(backbone=dict(type='ResNet', depth=18, init_cfg=None))])
         assert swap_backbone(Config(dict(model=model))).model.parts[0].backbone.type == 'SEResNet'
 
-    def test_another_package_s_resnet(self):
+    def test_another_package_s_resnet(self, config):
         base = config(type='ResNet')
         base.default_scope = 'mmpretrain'
         with pytest.raises(UsageError, match=r'model\.backbone: ResNet-50'):
@@ -479,7 +241,7 @@ class TestNothingToSwap:
         assert swap_backbone(twin, reduction=8).to_dict() == twin.to_dict()
         assert 'model.backbone: SEResNet-50, left: it has SE already' in log[-1]
 
-    def test_only_a_frozen_teacher(self):
+    def test_only_a_frozen_teacher(self, config):
         base = config(type='Darknet')
         base.model.teacher_backbone = dict(type='ResNet', depth=50)
         with pytest.raises(UsageError, match=r'Darknet.*give teachers=True'):
@@ -490,7 +252,7 @@ class TestNothingToSwap:
             swap_backbone('mmdet::_base_/default_runtime.py')
 
 
-def test_imports_are_added_to():
+def test_imports_are_added_to(config):
     base = config()
     base.custom_imports = dict(imports=['mine'], allow_failed_imports=False)
     twin = swap_backbone(base)

@@ -18,7 +18,7 @@ from se_det.layers import (
     gated_residual,
     has_hooks,
 )
-from se_det.layers.memory_format import contiguous_output, laid_like
+from se_det.layers.memory_format import chooses_layout, contiguous_output
 
 
 class SEResidual:
@@ -63,10 +63,16 @@ class SEResidual:
 
     def _fused(self, x: Tensor) -> Tensor:
         out = self._residual_before_se(x)
-        identity = x if self.downsample is None else _downsampled(x, self.downsample)
-        if out.device.type == 'cpu':
-            identity = laid_like(out, identity)  # a compiled DCN of the next block wants its own
-        return gated_residual(identity, out, self.se.logits(out))
+        return gated_residual(self._shortcut(x), out, self.se.logits(out))
+
+    def _shortcut(self, x: Tensor) -> Tensor:
+        if self._shortcut_folds():
+            return folded_convolution(x, *self.downsample, relu=False)
+        return x if self.downsample is None else self.downsample(x)
+
+    def _shortcut_folds(self) -> bool:
+        parts = () if self.downsample is None else self.downsample
+        return len(parts) == 2 and can_fold(*parts)
 
     def _residual_before_se(self, x: Tensor) -> Tensor:
         out = self.residual(x)
@@ -83,16 +89,6 @@ def _can_fuse(x: Tensor, modules: Iterable[nn.Module]) -> bool:
         and not torch._C._are_functorch_transforms_active()
         and not any(map(has_hooks, modules))
     )
-
-
-def _folds(downsample: nn.Sequential | None) -> bool:
-    return downsample is not None and len(downsample) == 2 and can_fold(*downsample)
-
-
-def _downsampled(x: Tensor, downsample: nn.Sequential) -> Tensor:
-    if _folds(downsample):
-        return folded_convolution(x, *downsample, relu=False)
-    return downsample(x)
 
 
 class SEBasicBlock(SEResidual, BasicBlock):
@@ -141,12 +137,12 @@ class SEBottleneck(SEResidual, Bottleneck):
     def _fused(self, x: Tensor) -> Tensor:
         if not self.folds():
             return super()._fused(x)
-        identity = x if self.downsample is None else _downsampled(x, self.downsample)
+        identity = self._shortcut(x)
         out = folded_convolution(x, self.conv1, self.norm1, relu=True)
         out = folded_convolution(out, self.conv2, self.norm2, relu=True)
         # A map that is kept for the way back is kept as those who get it keep it: not twice.
-        contiguous = self.ends_stage and out.device.type == 'cpu' and out.requires_grad
-        spare = not contiguous and _folds(self.downsample)
+        contiguous = self.ends_stage and chooses_layout(out) and out.requires_grad
+        spare = not contiguous and self._shortcut_folds()
         return gated_projection(
             out, identity, self.conv3, self.norm3, self.se, contiguous=contiguous, spare=spare
         )
@@ -208,15 +204,15 @@ class SEResNet(ResNet):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Map images ``(N, 3, H, W)`` to the feature maps of the stages in ``out_indices``."""
         x = self.maxpool(self._stem(x))
-        foreign = self.dcn is not None or self.plugins is not None
-        if foreign:
+        has_foreign_layers = self.dcn is not None or self.plugins is not None
+        if has_foreign_layers:
             x = self._contiguous(x, folded=False)
         outputs = []
         for index, name in enumerate(self.res_layers):
             stage = getattr(self, name)
             x = stage(x)
             folded = isinstance(stage[-1], SEBottleneck) and stage[-1].folds()
-            if foreign:
+            if has_foreign_layers:
                 x = self._contiguous(x, folded)
             if index in self.out_indices:
                 outputs.append(self._contiguous(x, folded))

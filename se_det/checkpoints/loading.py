@@ -197,8 +197,8 @@ def refuse_what_does_not_fit(model: nn.Module) -> None:
 
 def _refuse_se(backbone: nn.Module, state_dict: StateDict, prefix: str, *_: Any) -> None:
     expected = {prefix + key for key in backbone.state_dict()}
-    of_se = [key for key in state_dict if key.startswith(prefix) and '.se.fc1.' in key]
-    if surplus := [key for key in of_se if key not in expected]:
+    given = {key for key in state_dict if key.startswith(prefix) and '.se.fc1.' in key}
+    if surplus := sorted(given - expected):
         raise UsageError(
             f'The checkpoint has SE in its backbone, and the {type(backbone).__name__} at '
             f'{prefix or "the top"} has not: {named(surplus)}. Add --se, or use the config that '

@@ -20,6 +20,7 @@ from se_det.layers.kernels import kernels_for
 from se_det.layers.memory_format import (
     better_last,
     channels_last,
+    chooses_layout,
     laid_like,
     lies_last,
     zeros_laid_like,
@@ -133,7 +134,7 @@ def _as_read(
 
     Large maps are laid out anew, and a 1x1 convolution gets the pixels that it reads, and stride 1.
     """
-    if x.device.type != 'cpu' or torch.compiler.is_compiling():
+    if not chooses_layout(x):
         return x, geometry
     last = lies_last(x) or better_last(x, inputs=weight[0].numel())
     (rows, columns), padding, *rest = geometry
@@ -146,8 +147,7 @@ def _goes_across(x: Tensor, weight: Tensor, geometry: tuple[Any, ...]) -> bool:
     """Whether a CPU saves itself the copy that `_as_read` makes of a whole map."""
     stride, padding, _, groups = geometry
     return (
-        x.device.type == 'cpu'
-        and not torch.compiler.is_compiling()
+        chooses_layout(x)
         and x.dtype == weight.dtype
         and weight.shape[2:] == stride == (1, 1)
         and padding == (0, 0)
@@ -171,12 +171,14 @@ def _convolve_backward(
     weight_needed: bool,
 ) -> tuple[Tensor | None, Tensor | None]:
     """The gradients of ``x`` and of the folded weight."""
-    across = _goes_across(x, weight, geometry)
-    if across:
-        read, read_geometry = torch.empty_like(x, memory_format=torch.channels_last), geometry
-    else:
-        read, read_geometry = _as_read(x, weight, geometry)
-    stride, padding, dilation, groups = read_geometry
+    if _goes_across(x, weight, geometry):
+        x_gradient = folded_gradient = None
+        if x_needed:
+            x_gradient = F.conv_transpose2d(gradient, _fold(weight, scale, x))
+        if weight_needed:
+            folded_gradient = weight_gradients(gradient, x, weight.dtype).sum(0).view_as(weight)
+        return x_gradient, folded_gradient
+    read, (stride, padding, dilation, groups) = _as_read(x, weight, geometry)
     x_gradient, folded_gradient, _ = torch.ops.aten.convolution_backward(
         gradient,
         read,
@@ -188,10 +190,8 @@ def _convolve_backward(
         False,
         (0, 0),
         groups,
-        [x_needed, weight_needed and not across, False],
+        [x_needed, weight_needed, False],
     )
-    if across and weight_needed:
-        folded_gradient = weight_gradients(gradient, x, weight.dtype).sum(0)[..., None, None]
     if x_needed and read.shape != x.shape:
         rows, columns = geometry[0]
         read_gradient, x_gradient = x_gradient, zeros_laid_like(read, x.shape)

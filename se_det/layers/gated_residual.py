@@ -21,7 +21,7 @@ from se_det.layers.folded_convolution import (
     scale_and_shift,
 )
 from se_det.layers.kernels import kernels_for
-from se_det.layers.memory_format import channels_first, laid_like, lies_last
+from se_det.layers.memory_format import channels_first, chooses_layout, laid_like, lies_last
 from se_det.layers.precision import as_in_autocast, is_half, vector_dtype, without_autocast
 from se_det.layers.projection import gated, input_gradient, project, weight_gradients
 from se_det.layers.relu_gradient import relu_gradient
@@ -39,8 +39,10 @@ def gated_residual(identity: Tensor, residual: Tensor, logits: Tensor) -> Tensor
         logits: of the gate, ``(N, C, 1, 1)``.
 
     Returns:
-        ``(N, C, H, W)``, in the precision of ``residual``.
+        ``(N, C, H, W)``, in the precision of ``residual``; on a CPU it lies like that, too.
     """
+    if chooses_layout(residual):
+        identity = laid_like(residual, identity)  # the next block reads what lies like both
     with torch.autocast(residual.device.type, enabled=False):
         return _GatedResidual.apply(identity.to(residual.dtype), residual, logits)
 
@@ -86,7 +88,7 @@ def gated_projection(
     inputs = u, identity.to(u.dtype), weight, *norm_inputs(norm, dtype), *fully_connected
     with torch.autocast(u.device.type, enabled=False):
         if torch.compiler.is_compiling():
-            y, *_ = _project(False, *inputs)
+            y, *_ = _project(*inputs, spare=False)
             return y
         return _GatedProjection.apply(contiguous, spare, *inputs)
 
@@ -118,7 +120,7 @@ class _GatedResidual(torch.autograd.Function):
 
 
 def _project(
-    spare: bool, u: Tensor, identity: Tensor, weight: Tensor, *parameters: Any
+    u: Tensor, identity: Tensor, weight: Tensor, *parameters: Any, spare: bool
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """What `gated_projection` returns, and the vectors that led to it.
 
@@ -147,7 +149,7 @@ class _GatedProjection(torch.autograd.Function):
         weight: Tensor,
         *parameters: Any,
     ) -> Tensor:
-        y, vectors = _project(spare, u, identity, weight, *parameters)
+        y, vectors = _project(u, identity, weight, *parameters, spare=spare)
         if y is identity:
             ctx.mark_dirty(y)
         if contiguous and lies_last(y):
@@ -162,9 +164,7 @@ class _GatedProjection(torch.autograd.Function):
     def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
         u, y, weight, mean, var, fc1_weight, fc2_weight, *vectors = ctx.saved_tensors
         mean_u, projected, squeezed, hidden, gate, scale, shift = vectors
-        gradient, laid_y = laid_like(u, gradient), laid_like(u, y)
-        gradient, gated_shift_gradient = relu_gradient(gradient, laid_y, spare=laid_y is not y)
-        gated_scale = gate * scale
+        gradient, gated_shift_gradient = relu_gradient(laid_like(u, gradient), y)
         per_image = weight_gradients(gradient, u, weight.dtype)
 
         # From the gated weight, s a W, and the gated shift, s b, to the gate.
@@ -180,6 +180,7 @@ class _GatedProjection(torch.autograd.Function):
         shift_gradient = (gated_shift_gradient * gate + squeezed_gradient).sum(0)
 
         mean_gradient = (projected_gradient @ weight) / (u.shape[2] * u.shape[3])
+        gated_scale = gate * scale
         gated_weight = gated(weight, gated_scale, u.dtype)
         u_gradient = input_gradient(gradient, u, gated_weight, mean_gradient)
         conv_gradient = per_image.mul_(gated_scale.unsqueeze(2))

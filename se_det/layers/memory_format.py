@@ -5,6 +5,11 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 
+def chooses_layout(x: Tensor) -> bool:
+    """Whether to choose how maps such as ``x`` lie: on a CPU; torch.compile chooses by itself."""
+    return x.device.type == 'cpu' and not torch.compiler.is_compiling()
+
+
 def better_last(x: Tensor, inputs: int) -> bool:
     """Whether a CPU is faster at a convolution if the channels of ``x`` ``(N, C, H, W)`` lie last.
 
@@ -47,9 +52,9 @@ def contiguous_output(x: Tensor, folded: bool) -> Tensor:
         x: ``(N, C, H, W)``, contiguous or with its channels last.
         folded: whether the way back through the block that made it is faster with channels last.
     """
-    if x.device.type != 'cpu' or torch.compiler.is_compiling() or not (folded or lies_last(x)):
-        return x
-    return _ContiguousOutput.apply(x)
+    if chooses_layout(x) and (folded or lies_last(x)):
+        return _ContiguousOutput.apply(x)
+    return x
 
 
 def channels_first(x: Tensor) -> Tensor:

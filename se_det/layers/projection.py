@@ -9,9 +9,10 @@ channels lie last, a CPU is faster at convolving image by image there.
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.grad import conv2d_weight
 
 from se_det.layers.kernels import kernels_for
-from se_det.layers.memory_format import lies_last
+from se_det.layers.memory_format import chooses_layout, laid_like, lies_last
 
 
 def project(
@@ -31,22 +32,19 @@ def project(
         ``(N, C, H, W)``: the identity itself, where it has taken its place.
     """
     kernels = kernels_for(u)
-    if u.device.type == 'cpu' and not (spare or kernels or torch.compiler.is_compiling()):
+    if chooses_layout(u) and not (kernels or spare):
         # Its output has to be made anyhow: the gate costs nothing as the identity is added.
         y = F.conv2d(u, weight[..., None, None].to(u.dtype), shift.to(u.dtype))
         return torch.addcmul(identity, y, gate[..., None, None].to(u.dtype), out=y).relu_()
-    weight, shift = gated(weight, gate, u.dtype), gate * shift
+    gated_weight, gated_shift = gated(weight, gate, u.dtype), gate * shift
     if kernels:
         y = torch.empty_like(identity).flatten(2)
-        y = y.baddbmm_(weight, u.flatten(2), beta=0).unflatten(2, u.shape[2:])
-        return kernels.scale_add_relu(y, bias=shift, identity=identity, in_place=True)
-    shift = shift[..., None, None].to(u.dtype)
-    if spare:
-        pixels = identity.add_(shift).view(*identity.shape[:2], u.shape[2] * u.shape[3])
-        pixels.baddbmm_(weight, u.flatten(2))
-        return identity.relu_()
-    y = (identity + shift).flatten(2)
-    return y.baddbmm_(weight, u.flatten(2)).relu_().unflatten(2, u.shape[2:])
+        y = y.baddbmm_(gated_weight, u.flatten(2), beta=0).unflatten(2, u.shape[2:])
+        return kernels.scale_add_relu(y, bias=gated_shift, identity=identity, in_place=True)
+    gated_shift = gated_shift[..., None, None].to(u.dtype)
+    y = identity.add_(gated_shift) if spare else laid_like(u, identity) + gated_shift
+    y.view(*y.shape[:2], u.shape[2] * u.shape[3]).baddbmm_(gated_weight, u.flatten(2))
+    return y.relu_()
 
 
 def gated(weight: Tensor, gate: Tensor, dtype: torch.dtype) -> Tensor:
@@ -67,10 +65,9 @@ def weight_gradients(gradient: Tensor, u: Tensor, dtype: torch.dtype) -> Tensor:
     """
     if u.dtype != dtype or not _image_by_image(u):
         return _products(gradient.flatten(2), u.flatten(2).transpose(1, 2), dtype)
-    weight = u.new_empty(gradient.shape[1], u.shape[1], 1, 1)
-    images = zip(gradient.split(1), u.split(1), strict=True)
-    gradients = [_convolve_backward(*image, weight, (False, True, False))[1] for image in images]
-    return torch.stack(gradients).flatten(2) if len(u) > 1 else gradients[0].flatten(1)[None]
+    shape = gradient.shape[1], u.shape[1], 1, 1
+    images = zip(u.split(1), gradient.split(1), strict=True)
+    return _batch([conv2d_weight(x, shape, g).view(1, *shape[:2]) for x, g in images])
 
 
 def input_gradient(gradient: Tensor, u: Tensor, weight: Tensor, mean_gradient: Tensor) -> Tensor:
@@ -79,25 +76,19 @@ def input_gradient(gradient: Tensor, u: Tensor, weight: Tensor, mean_gradient: T
     Args:
         gradient: of the products, ``(N, C, H, W)``.
         u: ``(N, K, H, W)``.
-        weight: ``(N, C, K)``, in the precision of ``u``.
+        weight: with the gate in it, ``(N, C, K)``, in the precision of ``u``.
         mean_gradient: for each pixel, ``(N, K)``.
 
     Returns:
         ``(N, K, H, W)``.
     """
-    mean_gradient = mean_gradient[..., None, None].to(u.dtype)
-    if not _image_by_image(u):
-        u_gradient = torch.empty_like(u).flatten(2)
-        u_gradient.baddbmm_(weight.transpose(1, 2), gradient.flatten(2), beta=0)
-        return u_gradient.unflatten(2, u.shape[2:]).add_(mean_gradient)
-    images = zip(gradient.split(1), u.split(1), weight[..., None, None], strict=True)
-    gradients = (_convolve_backward(*image, (True, False, False))[0] for image in images)
-    if len(u) == 1:
-        return next(gradients).add_(mean_gradient)
+    mean_gradient = mean_gradient.to(u.dtype)
+    if _image_by_image(u):
+        images = zip(gradient.split(1), weight[..., None, None], mean_gradient, strict=True)
+        return _batch([F.conv_transpose2d(*image) for image in images])
     u_gradient = torch.empty_like(u)
-    for out, image, mean in zip(u_gradient.split(1), gradients, mean_gradient, strict=True):
-        torch.add(image, mean, out=out)
-    return u_gradient
+    u_gradient.flatten(2).baddbmm_(weight.transpose(1, 2), gradient.flatten(2), beta=0)
+    return u_gradient.add_(mean_gradient[..., None, None])
 
 
 def project_to_last(x: Tensor, weight: Tensor, shift: Tensor) -> Tensor:
@@ -119,25 +110,11 @@ def project_to_last(x: Tensor, weight: Tensor, shift: Tensor) -> Tensor:
 
 
 def _image_by_image(u: Tensor) -> bool:
-    return u.device.type == 'cpu' and lies_last(u) and not torch.compiler.is_compiling()
+    return chooses_layout(u) and lies_last(u)
 
 
-def _convolve_backward(
-    gradient: Tensor, image: Tensor, weight: Tensor, needed: tuple[bool, bool, bool]
-) -> tuple[Tensor, ...]:
-    return torch.ops.aten.convolution_backward(
-        gradient,
-        image,
-        weight,
-        bias_sizes=None,
-        stride=(1, 1),
-        padding=(0, 0),
-        dilation=(1, 1),
-        transposed=False,
-        output_padding=(0, 0),
-        groups=1,
-        output_mask=needed,
-    )
+def _batch(images: list[Tensor]) -> Tensor:
+    return images[0] if len(images) == 1 else torch.cat(images)
 
 
 def _products(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:

@@ -51,7 +51,7 @@ def test_a_projection_reads_a_large_contiguous_map_as_it_lies(monkeypatch, neede
     assert lies_last(found)
     torch.testing.assert_close(found, expected)
     inputs = [tensor for tensor in (x, conv.weight, *norm.parameters()) if tensor.requires_grad]
-    weights = torch.randn_like(expected)
+    weights = channels_last(torch.randn_like(expected))
     gradients = torch.autograd.grad((found * weights).sum(), inputs)
     for gradient, plain in zip(
         gradients, torch.autograd.grad((expected * weights).sum(), inputs), strict=True

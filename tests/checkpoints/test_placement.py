@@ -1,0 +1,246 @@
+"""Public SE weights where they fit; SE grafted to the config's own where they do not."""
+
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import torch
+from mmdet.models.detectors import RetinaNet
+
+from se_det import swap_backbone
+from se_det.errors import UsageError
+
+TORCHVISION = dict(type='Pretrained', checkpoint='torchvision://resnet50')
+RSB = (
+    'https://download.openmmlab.com/mmclassification/v0/resnet/'
+    'resnet{}_8xb256-rsb-a1-600e_in1k_20211228-20e21305.pth'
+)
+
+
+@pytest.mark.parametrize(
+    ('backbone', 'chosen', 'arguments'),
+    [
+        (dict(depth=18), 'timm/legacy_seresnet18.in1k', dict(stem_pool='ceil')),
+        (dict(depth=34), 'timm/legacy_seresnet34.in1k', dict(stem_pool='ceil')),
+        (dict(depth=50), 'mmpretrain/se_resnet50', {}),
+        (dict(depth=101), 'mmpretrain/se_resnet101', {}),
+        (
+            dict(depth=152),
+            'timm/legacy_seresnet152.in1k',
+            dict(style='caffe', stem_pool='ceil'),
+        ),
+        (dict(type='ResNeXt', groups=32), 'timm/seresnext50_32x4d.gluon_in1k', {}),
+        (dict(type='ResNeXt', depth=101, groups=32), 'timm/seresnext101_32x4d.gluon_in1k', {}),
+        (dict(type='ResNeXt', depth=101, groups=64), 'timm/seresnext101_64x4d.gluon_in1k', {}),
+        (dict(norm_cfg=dict(type='SyncBN')), 'mmpretrain/se_resnet50', {}),
+        (dict(norm_cfg=dict(type=torch.nn.BatchNorm2d)), 'mmpretrain/se_resnet50', {}),
+        (dict(dcn=dict(type='DCN', deform_groups=1)), 'mmpretrain/se_resnet50', {}),
+    ],
+)
+def test_weights_are_public_ones(backbone, chosen, arguments, config):
+    twin = swap_backbone(config(**backbone)).model
+    assert twin.backbone.init_cfg == dict(type='SEPretrained', checkpoint=chosen)
+    for name in ('style', 'stem_pool'):
+        assert twin.backbone.get(name) == arguments.get(name)
+    relu_before_se = twin.backbone.get('se_cfg', {}).get('relu_before_se', False)
+    assert relu_before_se == (backbone.get('depth') in (18, 34))
+
+
+@pytest.mark.parametrize(
+    ('backbone', 'se_cfg', 'reason'),
+    [
+        (dict(type='ResNeXt', depth=101, groups=32, base_width=8), {}, 'no public weights of'),
+        (dict(norm_cfg=dict(type='GN', num_groups=32)), {}, 'batch norm, not GN'),
+        (dict(norm_cfg=dict(type='Unheard')), {}, 'batch norm, not Unheard'),
+        (dict(conv_cfg=dict(type='ConvWS')), {}, 'not ConvWS'),
+        (dict(deep_stem=True), {}, 'no deep_stem'),
+        (dict(base_channels=32), {}, 'base_channels=64, not 32'),
+        ({}, dict(reduction=8), 'reduction=16, not 8'),
+        ({}, dict(reduction=(16, 16, 16, 8)), 'reduction=16, not'),
+        ({}, dict(stages=(True, True, True, False)), 'SE in all stages'),
+        (dict(depth=18), dict(relu_before_se=False), 'relu_before_se=True'),
+    ],
+)
+def test_weights_are_grafted_where_none_fit(backbone, se_cfg, reason, log, config, caffe):
+    base = config(**backbone, style='caffe', data_preprocessor=caffe)
+    twin = swap_backbone(base, **se_cfg)
+    assert twin.model.backbone.init_cfg == dict(
+        type='SEPretrained', checkpoint='torchvision://resnet50', graft=True
+    )
+    assert twin.model.backbone.style == 'caffe'
+    assert twin.model.data_preprocessor == base.model.data_preprocessor
+    assert reason in log[-1]
+
+
+def test_weights_say_how_images_are_made(log, config, rgb, caffe):
+    base = config(style='caffe', data_preprocessor=caffe)
+    base.data_preprocessor = deepcopy(base.model.data_preprocessor)
+    twin = swap_backbone(base)
+    for images in (twin.model.data_preprocessor, twin.data_preprocessor):
+        assert images == dict(type='DetDataPreprocessor', pad_size_divisor=32, **rgb)
+    assert twin.model.backbone.style == 'pytorch'
+    base.train_pipeline = [dict(type='RandomCenterCropPad', mean=[1.0, 2.0, 3.0])]
+    swap_backbone(base)
+    assert 'RandomCenterCropPad keeps its mean' in log[-1]
+    for word in ('style: caffe -> pytorch', 'bgr_to_rgb=True', 'instead of torchvision://'):
+        assert word in log[-1]
+
+
+@pytest.mark.parametrize(
+    ('named', 'depth', 'chosen'),
+    [
+        ('open-mmlab://detectron2/resnet50_caffe', 50, 'mmpretrain/se_resnet50'),
+        (RSB.format(50), 50, 'timm/seresnet50.a1_in1k'),
+        (RSB.format(101), 101, 'mmpretrain/se_resnet101'),
+        (
+            'https://download.pytorch.org/models/resnet50-11ad3fa6.pth',
+            50,
+            'timm/seresnet50.ra2_in1k',
+        ),
+        (
+            'https://download.pytorch.org/models/resnet50-0676ba61.pth',
+            50,
+            'mmpretrain/se_resnet50',
+        ),
+    ],
+)
+def test_weights_have_the_recipe_of_those_they_replace(named, depth, chosen, config):
+    plain = dict(type='Pretrained', prefix='backbone.', checkpoint=named)
+    backbone = swap_backbone(config(depth=depth, init_cfg=plain)).model.backbone
+    assert backbone.init_cfg == dict(type='SEPretrained', checkpoint=chosen)
+
+
+@pytest.mark.parametrize('named', ['./swav.pth.tar', '/mine.pth', 'https://my.org/moco.pth'])
+def test_weights_do_not_replace_what_need_not_be_imagenet_s(named, log, config, caffe):
+    plain = dict(type='Pretrained', checkpoint=named)
+    base = config(init_cfg=plain, style='caffe', data_preprocessor=caffe)
+    twin = swap_backbone(base)
+    assert twin.model.backbone.init_cfg == dict(type='SEPretrained', checkpoint=named, graft=True)
+    assert twin.model.data_preprocessor == base.model.data_preprocessor
+    assert f'grafted to {named}: these need not be of a classifier on ImageNet' in log[-1]
+
+
+def test_weights_say_which_eps_batch_norm_has(log):
+    """Caffe's statistics may be folded into its weights, and want none."""
+    nas_fcos = 'mmdet::nas_fcos/nas-fcos_r50-caffe_fpn_fcoshead-gn-head_4xb4-1x_coco.py'
+    frozen = dict(type='BN', requires_grad=False)
+    backbone = swap_backbone(nas_fcos).model.backbone
+    assert backbone.init_cfg.checkpoint == 'mmpretrain/se_resnet50'
+    assert backbone.norm_cfg == dict(frozen, eps=1e-5)
+    assert 'norm_cfg: eps=0 -> 1e-05' in log[-1]
+    assert swap_backbone(nas_fcos, graft=True).model.backbone.norm_cfg == dict(frozen, eps=0)
+    assert 'eps' not in log[-1]
+
+
+@pytest.mark.parametrize('init_cfg', [None, dict(type='Kaiming', layer='Conv2d')])
+def test_weights_are_none_where_there_were_none(init_cfg, config):
+    assert swap_backbone(config(init_cfg=init_cfg)).model.backbone.init_cfg == init_cfg
+
+
+def test_weights_other_initialisations_stay(config):
+    constant = dict(type='Constant', val=0, override=dict(name='conv1'))
+    init_cfg = swap_backbone(config(init_cfg=[TORCHVISION, constant])).model.backbone.init_cfg
+    assert init_cfg[0] == constant
+    assert init_cfg[1].type == 'SEPretrained'
+    assert len(init_cfg) == 2
+
+
+def test_weights_by_their_old_name(config):
+    base = config(init_cfg=None, pretrained='torchvision://resnet50')
+    backbone = swap_backbone(base).model.backbone
+    assert 'pretrained' not in backbone
+    assert backbone.init_cfg.checkpoint == 'mmpretrain/se_resnet50'
+
+
+def test_weights_that_are_asked_for(config):
+    ra2 = 'timm/seresnet50.ra2_in1k'
+    init_cfg = swap_backbone(config(), checkpoint=ra2).model.backbone.init_cfg
+    assert init_cfg == dict(type='SEPretrained', checkpoint=ra2)
+    legacy = swap_backbone(config(), checkpoint='x/se_resnet50-ce0d4300.pth').model.backbone
+    assert (legacy.style, legacy.stem_pool) == ('caffe', 'ceil')
+    mine = swap_backbone(config(init_cfg=None), checkpoint='mine.pth', graft=True)
+    assert mine.model.backbone.init_cfg == dict(
+        type='SEPretrained', checkpoint='mine.pth', graft=True
+    )
+    assert swap_backbone(config(), checkpoint=Path('mine.pth')).model.backbone.init_cfg == dict(
+        type='SEPretrained', checkpoint='mine.pth'
+    )
+    grafted = swap_backbone(config(), graft=True).model.backbone
+    assert grafted.init_cfg.checkpoint == 'torchvision://resnet50'
+
+
+@pytest.mark.parametrize(
+    ('base', 'options', 'message'),
+    [
+        (
+            dict(depth=101),
+            dict(checkpoint='mmpretrain/se_resnet50'),
+            'se_resnet101, .*or graft',
+        ),
+        ({}, dict(checkpoint='mmpretrain/se_resnet50', reduction=8), 'reduction=16, not 8'),
+        (dict(init_cfg=None), dict(graft=True), 'no pretrained weights to graft SE to'),
+        ({}, dict(graft=True, relu_before_se=True), 'cannot be grafted behind a ReLU'),
+        ({}, dict(relu_before_se=True), r'relu_before_se=False\. SE cannot .*checkpoint'),
+    ],
+)
+def test_weights_that_do_not_fit(base, options, message, config):
+    with pytest.raises(UsageError, match=message):
+        swap_backbone(config(**base), **options)
+
+
+def test_weights_a_whole_detector_is_grafted(log, config, caffe):
+    """Its plain weights would leave the gates to chance."""
+    expected = dict(type='SEPretrained', checkpoint='mot.pth', graft=True)
+    owner = dict(init_cfg=dict(type='Pretrained', checkpoint='mot.pth'))
+    model = swap_backbone(config(owner=owner)).model
+    assert (model.init_cfg, model.backbone.init_cfg) == (expected, None)
+    base = config(init_cfg=None, style='caffe', data_preprocessor=caffe)
+    base.load_from = 'mot.pth'
+    twin = swap_backbone(base)
+    assert (twin.model.init_cfg, twin.load_from) == (expected, None)
+    assert twin.model.data_preprocessor == base.model.data_preprocessor
+    assert 'whole detector' in log[-1]
+
+
+@pytest.mark.parametrize('kind', ['RetinaNet', 'mmdet.HybridTaskCascade', 'Mask2Former', RetinaNet])
+def test_weights_of_detectors_that_load_a_whole_one(kind, config):
+    base = config(owner=dict(type=kind))
+    base.load_from = 'plain.pth'
+    twin = swap_backbone(base)
+    assert twin.load_from is None
+    assert twin.model.init_cfg == dict(type='SEPretrained', checkpoint='plain.pth', graft=True)
+
+
+@pytest.mark.parametrize(
+    'kind',
+    [
+        'KnowledgeDistillationSingleStageDetector',  # they take no init_cfg
+        'mmdet.LAD',
+        'DETR',  # they are initialised once more after it
+        'ConditionalDETR',
+        'DABDETR',
+        'DeformableDETR',
+        'DINO',
+        'DDQDETR',
+        'GroundingDINO',
+        'Unheard',
+    ],
+)
+def test_weights_of_detectors_that_cannot_load_a_whole_one(kind, log, config, caffe):
+    base = config(owner=dict(type=kind), style='caffe', data_preprocessor=caffe)
+    base.load_from = 'plain.pth'
+    twin = swap_backbone(base)
+    assert twin.load_from == 'plain.pth'
+    assert 'init_cfg' not in twin.model
+    assert twin.model.backbone.init_cfg.graft  # for the images that load_from wants
+    assert twin.model.data_preprocessor == base.model.data_preprocessor
+    assert 'load_from: plain.pth, left: it has to be of an SE detector now' in log[-1]
+    assert 'tools/convert_weights.py plain.pth out.pth --graft' in log[-1]
+
+
+def test_weights_a_shared_head_keeps_its_backbones_weights():
+    twin = swap_backbone('mmdet::faster_rcnn/faster-rcnn_r50-caffe_c4-1x_coco.py')
+    assert twin.model.backbone.init_cfg == dict(
+        type='SEPretrained', checkpoint='open-mmlab://detectron2/resnet50_caffe', graft=True
+    )
+    assert twin.model.backbone.style == 'caffe'
