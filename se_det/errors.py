@@ -7,3 +7,13 @@ class UsageError(ValueError):
     The message says what was expected, what was found and what to type next; the command line
     tools print it alone, without a traceback.
     """
+
+
+class ArgumentError(UsageError, AssertionError, KeyError, TypeError):
+    """A wrong argument of a backbone.
+
+    Code written for mmdet's backbones may catch what these raise: AssertionError, KeyError or
+    TypeError.
+    """
+
+    __str__ = Exception.__str__  # KeyError shows the repr of its message

@@ -7,7 +7,13 @@ from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 
-from se_det.analysis.benchmark import PRECISIONS, Setting, as_table, benchmark
+from se_det.analysis.benchmark import (
+    PRECISIONS,
+    Setting,
+    as_table,
+    benchmark,
+    beside_the_fastest,
+)
 from se_det.analysis.benchmark_plot import check_picture, draw
 from se_det.analysis.contenders import BACKBONES
 from se_det.command_line import height_and_width, usage_errors_alone
@@ -26,7 +32,9 @@ def main() -> None:
     parser.add_argument('--rounds', type=int, default=11)
     parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
     parser.add_argument('--precision', choices=PRECISIONS, default='fp32')
-    parser.add_argument('--channels-last', action='store_true')
+    parser.add_argument(
+        '--from-scratch', action='store_true', help='train batch norms, freeze nothing'
+    )
     parser.add_argument('--compiled', action='store_true', help='backbones under torch.compile too')
     parser.add_argument('--only', nargs='+', default=(), help='parts of the names of contenders')
     parser.add_argument('--json', metavar='FILE', help='write the figures here too')
@@ -46,11 +54,11 @@ def main() -> None:
                 batch=batch,
                 size=size,
                 precision=args.precision,
-                channels_last=args.channels_last,
+                from_scratch=args.from_scratch,
                 device=args.device,
             )
             found = benchmark(setting, args.rounds, args.compiled, args.only)
-            print(f'{setting}\n\n{as_table(found)}\n', flush=True)
+            print(f'{setting}\n\n{as_table(found)}\n\n{beside_the_fastest(found)}\n', flush=True)
             costs += found
             if args.json:
                 Path(args.json).write_text(json.dumps([asdict(cost) for cost in costs], indent=1))

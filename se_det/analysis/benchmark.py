@@ -13,7 +13,7 @@ from mmengine.hub import get_config
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from se_det.analysis.contenders import PLAIN, contenders
+from se_det.analysis.contenders import PLAIN, Contender, contenders
 from se_det.errors import UsageError
 
 WARM_UP = 2  # rounds
@@ -32,7 +32,7 @@ class Setting:
         batch: images.
         size: height and width of an image.
         precision: a key of `PRECISIONS`; those below fp32 by autocast.
-        channels_last: whether images and weights lie with the channels last.
+        from_scratch: train all stages and batch norms.
         device: ``'cpu'`` or ``'cuda'``.
     """
 
@@ -42,15 +42,15 @@ class Setting:
     batch: int = 1
     size: tuple[int, int] = (512, 832)
     precision: str = 'fp32'
-    channels_last: bool = False
+    from_scratch: bool = False
     device: str = 'cpu'
 
     def __str__(self) -> str:
         height, width = self.size
         what = f'Faster R-CNN {self.backbone}' if self.detector else self.backbone
-        layout = ', channels last' if self.channels_last else ''
+        scratch = ', from scratch' if self.from_scratch else ''
         return (
-            f'{what}, {self.mode}, {self.batch} x {height} x {width}, {self.precision}{layout}, '
+            f'{what}, {self.mode}, {self.batch} x {height} x {width}, {self.precision}{scratch}, '
             f'{self.device}'
         )
 
@@ -62,8 +62,7 @@ class Cost:
     Attributes:
         name: the contender.
         setting: what was measured.
-        seconds: median time of a step.
-        ratio: median, over the rounds, of its time to the plain backbone's in the same round.
+        rounds: seconds of a step, in each round.
         saved_bytes: in training, what a forward pass keeps for the backward pass, parameters and
             images not counted.
         peak_bytes: on a GPU, the most that a step had allocated beyond the models and images.
@@ -71,10 +70,18 @@ class Cost:
 
     name: str
     setting: Setting
-    seconds: float
-    ratio: float
+    rounds: list[float]
     saved_bytes: int | None = None
     peak_bytes: int | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Median time of a step."""
+        return statistics.median(self.rounds)
+
+    def ratio(self, other: 'Cost') -> float:
+        """Median over the rounds of the time to that of another in the same round."""
+        return statistics.median(a / b for a, b in zip(self.rounds, other.rounds, strict=True))
 
 
 def benchmark(
@@ -98,35 +105,23 @@ def benchmark(
         raise UsageError('batch, size and rounds must be 1 or more.')
     if setting.device == 'cuda' and not torch.cuda.is_available():
         raise UsageError('No GPU was found. Use --device cpu.')
-    known = contenders(setting.backbone)
+    known = contenders(setting.backbone, setting.from_scratch)
     for part in only:
         if not any(part in name for name in known):
             raise UsageError(f'No contender {part}. Known: {", ".join(known)}.')
     chosen = [name for name in known if not only or any(part in name for part in only)]
     torch.compiler.reset()  # what was compiled for another size
     images = torch.randn(setting.batch, 3, *setting.size, device=setting.device)
-    if setting.channels_last:
-        images = images.contiguous(memory_format=torch.channels_last)
     runs = {}
     for name in dict.fromkeys([PLAIN, *chosen]):
-        runs[name] = _Run(known[name](), images, setting)
-        if compiled:
-            runs[f'{name}, compiled'] = _Run(
-                torch.compile(known[name](), dynamic=False), images, setting
-            )
+        runs[name] = _Run(known[name], images, setting)
+        if compiled and not known[name].efficient_conv_bn_eval:
+            runs[f'{name}, compiled'] = _Run(known[name], images, setting, compiled=True)
     for round_number in range(WARM_UP + rounds):
         for run in random.sample(list(runs.values()), len(runs)):
             run.step(timed=round_number >= WARM_UP)
-    baseline = runs[PLAIN].seconds
     return [
-        Cost(
-            name=name,
-            setting=setting,
-            seconds=statistics.median(run.seconds),
-            ratio=statistics.median(a / b for a, b in zip(run.seconds, baseline, strict=True)),
-            saved_bytes=run.saved_bytes(),
-            peak_bytes=run.peak_bytes,
-        )
+        Cost(name, setting, run.seconds, run.saved_bytes(), run.peak_bytes)
         for name, run in runs.items()
     ]
 
@@ -154,7 +149,9 @@ def saved_bytes(model: nn.Module, images: Tensor) -> int:
 def as_table(costs: list[Cost]) -> str:
     """A Markdown table of costs, all of one setting."""
     lines = ['| backbone | s | to plain |', '|---|---|---|']
-    lines += [f'| {cost.name} | {cost.seconds:.4g} | {cost.ratio:.3f} |' for cost in costs]
+    lines += [
+        f'| {cost.name} | {cost.seconds:.4g} | {cost.ratio(costs[0]):.3f} |' for cost in costs
+    ]
     for title, key in (
         ('kept for backward, MB', 'saved_bytes'),
         ('peak memory, MB', 'peak_bytes'),
@@ -170,13 +167,37 @@ def as_table(costs: list[Cost]) -> str:
     return '\n'.join(lines)
 
 
+def beside_the_fastest(costs: list[Cost]) -> str:
+    """One line each: se_det beside the fastest plain contender, and beside the fastest peer SE."""
+    ours = next((cost for cost in costs if cost.name == 'se_det'), None)
+    plain = [c for c in costs if c.name == PLAIN or c.name.startswith(f'{PLAIN}, ')]
+    peers = [c for c in costs if c not in plain and not c.name.startswith('se_det')]
+    lines = []
+    for kind, group in (('plain ResNet', plain), ('peer with SE', peers)):
+        if ours and group:
+            fastest = min(group, key=lambda cost: cost.ratio(costs[0]))
+            line = f'se_det to the fastest {kind} ({fastest.name}): {ours.ratio(fastest):.3f} time'
+            if ours.saved_bytes:
+                line += f', {ours.saved_bytes / fastest.saved_bytes:.3f} kept for backward'
+            lines.append(line)
+    return '\n'.join(lines)
+
+
 class _Run:
     """One contender: its model, and its times so far."""
 
-    def __init__(self, backbone: nn.Module, images: Tensor, setting: Setting) -> None:
+    def __init__(
+        self, contender: Contender, images: Tensor, setting: Setting, compiled: bool = False
+    ) -> None:
         wrapper = _WithinFasterRCNN if setting.detector else _Alone
+        backbone = contender.build()
         torch.manual_seed(0)  # the same neck and heads for all
-        self._model = _prepared(wrapper(backbone), setting)
+        model = wrapper(torch.compile(backbone, dynamic=False) if compiled else backbone)
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                nn.init.uniform_(module.weight, 0.2, 0.6)  # so that no branch is 0
+        contender.prepare(model, backbone)
+        self._model = model.to(setting.device).train(setting.mode == 'train')
         self._images = images
         self._train = setting.mode == 'train'
         self._autocast = dict(
@@ -213,16 +234,6 @@ class _Run:
             return None
         with torch.autocast(**self._autocast):
             return saved_bytes(self._model, self._images)
-
-
-def _prepared(model: nn.Module, setting: Setting) -> nn.Module:
-    """In its place and mode, and with batch norms that leave no branch at zero."""
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.2, 0.6)
-    if setting.channels_last:
-        model.to(memory_format=torch.channels_last)
-    return model.to(setting.device).train(setting.mode == 'train')
 
 
 class _Alone(nn.Module):

@@ -10,7 +10,7 @@ from mmdet.registry import MODELS
 from mmengine.model import PretrainedInit
 from mmengine.registry import WEIGHT_INITIALIZERS, Registry
 
-from se_det.errors import UsageError
+from se_det.errors import ArgumentError
 from se_det.layers import DEFAULT_REDUCTION
 
 PLUGIN_POSITIONS = ('after_conv1', 'after_conv2', 'after_conv3')
@@ -28,15 +28,15 @@ def check_arguments(
         kwargs: the arguments for mmdet's ResNet or ResNeXt.
 
     Raises:
-        UsageError: the first argument found that is unknown or has a value not allowed.
+        ArgumentError: the first argument found that is unknown or has a value not allowed.
     """
     name = backbone.__name__
     if depth not in list(backbone.arch_settings):
         allowed = ', '.join(map(str, backbone.arch_settings))
-        raise UsageError(f'{name} has the depths {allowed}; got depth={depth!r}.')
+        raise ArgumentError(f'{name} has the depths {allowed}; got depth={depth!r}.')
 
     if stem_pool not in ('padded', 'ceil'):
-        raise UsageError(f"{name}: stem_pool must be 'padded' or 'ceil'; got {stem_pool!r}.")
+        raise ArgumentError(f"{name}: stem_pool must be 'padded' or 'ceil'; got {stem_pool!r}.")
 
     bases = [base for base in (ResNet, ResNeXt) if issubclass(backbone, base)]
     defaults = {
@@ -47,7 +47,7 @@ def check_arguments(
     }
     unknown = sorted(set(kwargs) - set(defaults))
     if unknown:
-        raise UsageError(
+        raise ArgumentError(
             f'{name} has no argument {unknown[0]!r}. It takes se_cfg, stem_pool and those of '
             f"mmdet's {bases[-1].__name__}: {', '.join(defaults)}."
         )
@@ -55,7 +55,7 @@ def check_arguments(
     def check(argument: str, allowed: bool, expected: str) -> None:
         if not allowed:
             found = {**defaults, **kwargs}[argument]
-            raise UsageError(f'{name}: {argument} must be {expected}; got {found!r}.')
+            raise ArgumentError(f'{name}: {argument} must be {expected}; got {found!r}.')
 
     value = {**defaults, **kwargs}
     num_stages = value['num_stages']
@@ -134,7 +134,7 @@ def _check_pretrained(name: str, pretrained: Any, init_cfgs: Sequence[dict]) -> 
             named.append(cfg.get('checkpoint'))
     if named:
         line = f"init_cfg=dict(type='SEPretrained', checkpoint={named[0]!r}"
-        raise UsageError(
+        raise ArgumentError(
             f'{name} takes no weights by pretrained or Pretrained, which would leave what does not '
             f'fit to chance. Set\n{line})\nor, if they are plain, to graft SE to them,\n'
             f'{line}, graft=True)'
@@ -150,10 +150,10 @@ def reduction_by_stage(se_cfg: dict | None, num_stages: int) -> list[int | None]
         num_stages: number of stages of the backbone, 1 to 4.
 
     Raises:
-        UsageError: a key is unknown or a value not allowed.
+        ArgumentError: a key is unknown or a value not allowed.
     """
     if not isinstance(se_cfg, dict | None):
-        raise UsageError(
+        raise ArgumentError(
             f'se_cfg must be a dict with reduction and stages, or None; got {se_cfg!r}.'
         )
     se_cfg = dict(se_cfg or {})
@@ -161,23 +161,23 @@ def reduction_by_stage(se_cfg: dict | None, num_stages: int) -> list[int | None]
     stages = se_cfg.pop('stages', (True,) * num_stages)
     flags = {name: se_cfg.pop(name, False) for name in ('relu_before_se', 'fused')}
     if se_cfg:
-        raise UsageError(
+        raise ArgumentError(
             f'se_cfg has no key {sorted(se_cfg)[0]!r}. It takes reduction (default '
             f'{DEFAULT_REDUCTION}), stages (default all), relu_before_se (default False) and '
-            'fused (default True): '
+            'fused (default on a CPU only): '
             'se_cfg=dict(reduction=16, stages=(True, True, True, True)).'
         )
     for name, value in flags.items():
         if not isinstance(value, bool):
-            raise UsageError(f'se_cfg: {name} must be True or False; got {value!r}.')
+            raise ArgumentError(f'se_cfg: {name} must be True or False; got {value!r}.')
     reductions = [reduction] * num_stages if _is_int(reduction) else reduction
     if not _is_positive_ints(reductions, num_stages):
-        raise UsageError(
+        raise ArgumentError(
             f'se_cfg: reduction must be a positive int, or a sequence of num_stages={num_stages} '
             f'of them; got {reduction!r}.'
         )
     if not _is_bools(stages, num_stages):
-        raise UsageError(
+        raise ArgumentError(
             f'se_cfg: stages must be a sequence of num_stages={num_stages} bools; got {stages!r}.'
         )
     return [r if with_se else None for r, with_se in zip(reductions, stages, strict=True)]

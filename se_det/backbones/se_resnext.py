@@ -7,7 +7,8 @@ from mmdet.models.backbones.resnext import Bottleneck as ResNeXtBottleneck
 from mmdet.models.backbones.resnext import ResNeXt
 from mmdet.registry import MODELS
 
-from se_det.backbones.se_resnet import SEBottleneck, SEResNet
+from se_det.backbones.paths import record_methods
+from se_det.backbones.se_resnet import BLOCK_METHODS, SEBottleneck, SEResNet
 
 
 class SEResNeXtBottleneck(SEBottleneck, ResNeXtBottleneck):
@@ -19,6 +20,9 @@ class SEResNeXtBottleneck(SEBottleneck, ResNeXtBottleneck):
         reduction: r of `SqueezeExcitation`.
         **kwargs: as mmdet's ResNeXt Bottleneck.
     """
+
+
+record_methods(SEResNeXtBottleneck, *BLOCK_METHODS, 'norm1', 'norm2', 'norm3')
 
 
 @MODELS.register_module()
@@ -33,7 +37,7 @@ class SEResNeXt(SEResNet, ResNeXt):
         **kwargs: as mmdet's ResNet.
 
     Raises:
-        UsageError: an argument is unknown or not allowed; the message says what is.
+        ArgumentError: an argument is unknown or not allowed; the message says what is.
     """
 
     arch_settings: ClassVar = {depth: ResNet.arch_settings[depth] for depth in (50, 101, 152)}

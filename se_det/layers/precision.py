@@ -1,20 +1,24 @@
-"""In which precision layers compute: maps in their own, per-channel vectors in float32 at least."""
+"""Maps are computed in their own precision, vectors of one value per channel in float32 or more."""
 
-import functools
-from collections.abc import Callable
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx
 
 
-def as_in_autocast(x: Tensor) -> Tensor:
-    """``x`` as autocast, where it is on, would hand it to a convolution."""
+def in_autocast(x: Tensor) -> Tensor:
+    """``x`` in the precision in which autocast, where it is on, calls a convolution."""
     device = x.device.type
     if torch.is_autocast_enabled(device) and x.dtype is not torch.float64:
         return x.to(torch.get_autocast_dtype(device))
     return x
+
+
+def autocast_off(x: Tensor) -> AbstractContextManager:
+    """A context without autocast on the device of ``x``."""
+    device = x.device.type
+    on = torch.is_autocast_enabled(device)
+    return torch.autocast(device, enabled=False) if on else nullcontext()
 
 
 def is_half(x: Tensor) -> bool:
@@ -23,16 +27,5 @@ def is_half(x: Tensor) -> bool:
 
 
 def vector_dtype(x: Tensor) -> torch.dtype:
-    """Of the per-channel vectors beside a map ``x``: float32, or float64 for float64."""
+    """The precision of vectors beside a map ``x``."""
     return torch.promote_types(x.dtype, torch.float32)
-
-
-def without_autocast(backward: Callable[[FunctionCtx, Tensor], Any]) -> Callable:
-    """A backward pass that computes in the precision of its tensors, whatever is around it."""
-
-    @functools.wraps(backward)
-    def alone(ctx: FunctionCtx, gradient: Tensor) -> Any:
-        with torch.autocast(gradient.device.type, enabled=False):
-            return backward(ctx, gradient)
-
-    return alone

@@ -59,6 +59,7 @@ __all__ = [
     'deform_roi_pool_backward',
     'deform_roi_pool_forward',
     'install',
+    'is_compiled',
     'masked_col2im_forward',
     'masked_im2col_forward',
     'modulated_deform_conv_backward',
@@ -107,6 +108,11 @@ def install() -> bool:
         sys.modules[MMCV_EXTENSION] = this_module
         sys.modules['mmcv']._ext = this_module  # as an import of the submodule would leave it
     return True
+
+
+def is_compiled() -> bool:
+    """Whether mmcv's own compiled extension is in use, instead of this module."""
+    return sys.modules.get(MMCV_EXTENSION) is not sys.modules[__name__]
 
 
 def __getattr__(name: str) -> Callable:

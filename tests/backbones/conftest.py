@@ -30,6 +30,8 @@ def make_twins() -> Callable:
             if isinstance(se, SqueezeExcitation):
                 nn.init.zeros_(se.fc2.weight)
                 nn.init.constant_(se.fc2.bias, 100)
+        if not our_twin.layer1[0].conv2.weight.is_contiguous():
+            mmdets_twin.to(memory_format=torch.channels_last)
         our_twin.train()
         mmdets_twin.train()
         return our_twin, mmdets_twin

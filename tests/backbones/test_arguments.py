@@ -238,3 +238,10 @@ def test_what_mmdet_allows_is_allowed(name, allowed):
 def test_the_class_checks_without_the_registry(backbone):
     with says("style must be 'pytorch' or 'caffe'; got 'torch'."):
         backbone(depth=50, style='torch')
+
+
+@pytest.mark.parametrize('kind', [UsageError, AssertionError, KeyError, TypeError])
+def test_errors_are_those_of_mmdets_backbones_too(kind):
+    with pytest.raises(kind) as raised:
+        SEResNet(20)
+    assert str(raised.value) == 'SEResNet has the depths 18, 34, 50, 101, 152; got depth=20.'

@@ -18,29 +18,33 @@ def test_kernels_against_their_formulas(kernels, shape, dtype, channels_last):
     x, identity, gradient = (torch.randn(shape, device=DEVICE).to(dtype) for _ in range(3))
     if channels_last:
         x = x.contiguous(memory_format=torch.channels_last)
-    scale, bias = torch.rand(shape[:2], device=DEVICE), torch.randn(shape[1], device=DEVICE)
-    exact_x, exact_identity, exact_gradient = x.double(), identity.double(), gradient.double()
+    scale = torch.rand(shape[:2], device=DEVICE)
+    exact_x, exact_identity, exact_gradient = (
+        x.clone().double(),
+        identity.double(),
+        gradient.double(),
+    )
 
-    y = kernels.scale_add_relu(x, scale, bias, identity)
-    expected = exact_x * scale[:, :, None, None] + bias[:, None, None] + exact_identity
+    y = kernels.scale_add_relu_(x, scale, identity)
+    expected = exact_x * scale[:, :, None, None] + exact_identity
     tolerance = 4 * torch.finfo(dtype).eps if dtype.itemsize < 8 else 1e-6
-    assert y.dtype == dtype and y.stride() == x.stride()
+    assert y is x
     torch.testing.assert_close(y.double(), expected.relu(), rtol=tolerance, atol=tolerance)
 
-    passed = exact_gradient * (y > 0)
-    weights = {None: 1, 'identity': y.double() - exact_identity, 'factor': exact_identity}
-    for name, weight in weights.items():
-        found, sums = kernels.relu_gradient(gradient, y, **({name: identity} if name else {}))
-        assert torch.equal(found.double(), passed)
-        torch.testing.assert_close(
-            sums.double(), (passed * weight).sum((2, 3)), rtol=1e-4, atol=1e-3
-        )
+    expected = exact_gradient * (y > 0)
+    for factor in (None, identity):
+        found, sums, products = kernels.relu_backward(gradient, y, factor)
+        assert found.dtype == dtype and found.stride() == y.stride()
+        assert torch.equal(found.double(), expected)
+        torch.testing.assert_close(sums.double(), expected.sum((2, 3)), rtol=1e-4, atol=1e-3)
+        assert (products is None) == (factor is None)
+    products_expected = (expected * exact_identity).sum((2, 3))
+    torch.testing.assert_close(products.double(), products_expected, rtol=1e-4, atol=1e-3)
 
 
-def test_kernels_in_place_and_not_a_number(kernels):
+def test_not_a_number_stays(kernels):
     x = torch.tensor([-1.0, 2.0, float('nan'), float('inf')], device=DEVICE).view(1, 1, 2, 2)
-    assert kernels.scale_add_relu(x).data_ptr() != x.data_ptr()
-    assert kernels.scale_add_relu(x, in_place=True).data_ptr() == x.data_ptr()
+    kernels.scale_add_relu_(x, torch.ones(1, 1, device=DEVICE), torch.zeros_like(x))
     torch.testing.assert_close(
         x.flatten(), x.new_tensor([0, 2, torch.nan, torch.inf]), equal_nan=True
     )
@@ -53,4 +57,5 @@ def test_without_a_gpu_or_triton_there_are_none(monkeypatch):
         raise ModuleNotFoundError(name)
 
     monkeypatch.setattr(importlib, 'import_module', missing)
-    assert _kernels_on.__wrapped__(torch.device('cuda')) is None
+    with pytest.warns(UserWarning, match='Triton kernels do not run on cuda'):
+        assert _kernels_on.__wrapped__(torch.device('cuda')) is None

@@ -1,7 +1,8 @@
-"""Kernels for GPUs, and whether they can run: every layer has a way in plain torch as well."""
+"""Triton kernels, and whether they run on a device."""
 
 import functools
 import importlib
+import warnings
 from types import ModuleType
 
 import torch
@@ -9,23 +10,23 @@ from torch import Tensor
 
 
 def kernels_for(x: Tensor) -> ModuleType | None:
-    """`feature_maps` where its kernels run on the device of ``x``, else None.
-
-    None under torch.compile, which makes such kernels itself.
-    """
-    return None if torch.compiler.is_compiling() else _kernels_on(x.device)
+    """`feature_maps` if its kernels run on the device of ``x``, else None."""
+    return _kernels_on(x.device) if x.is_cuda else None
 
 
 @functools.cache
 def _kernels_on(device: torch.device) -> ModuleType | None:
-    if device.type != 'cuda':
-        return None
-    # Triton may be absent, too new for the GPU or in want of a C compiler; it says so in many ways.
+    # Triton may be absent, too new for the GPU, or without a C compiler; its exceptions vary.
     try:
         feature_maps = importlib.import_module('se_det.layers.kernels.feature_maps')
-        feature_maps.relu_gradient(*torch.ones(2, 1, 1, 2, 2, device=device))
+        feature_maps.relu_backward(*torch.ones(2, 1, 1, 2, 2, device=device))
     except torch.OutOfMemoryError:
-        raise  # that says nothing about Triton
-    except Exception:
+        raise  # not a fault of Triton
+    except Exception as error:
+        warnings.warn(
+            f'Triton kernels do not run on {device}, so that torch operators are used: '
+            f'{type(error).__name__}: {error}',
+            stacklevel=2,
+        )
         return None
     return feature_maps

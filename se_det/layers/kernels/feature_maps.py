@@ -1,7 +1,7 @@
 """Triton kernels: passes over whole feature maps, one where torch takes two to four.
 
 Each reads and writes maps in their own precision and computes in float32 (float64 for float64).
-Maps are contiguous or channels_last; a map that lies otherwise than the first one is copied.
+Maps are contiguous or channels_last; a map in another memory format than the first is copied.
 """
 
 from typing import Any
@@ -16,62 +16,29 @@ from se_det.layers.precision import vector_dtype
 ELEMENTS = 2048  # of a map, for each program
 
 
-def scale_add_relu(
-    x: Tensor,
-    scale: Tensor | None = None,
-    bias: Tensor | None = None,
-    identity: Tensor | None = None,
-    in_place: bool = False,
-) -> Tensor:
-    """``relu(scale * x + bias + identity)``.
-
-    Args:
-        x: ``(N, C, H, W)``.
-        scale: ``(N, C)``, or None for 1.
-        bias: ``(N, C)`` or ``(C,)``, or None for 0.
-        identity: of the shape of ``x``, or None for 0.
-        in_place: whether the result may take the place of ``x``.
-
-    Returns:
-        The result, of the shape of ``x``.
-    """
+def scale_add_relu_(x: Tensor, scale: Tensor, identity: Tensor) -> Tensor:
+    """As `se_det.layers.maps.scale_add_relu_`."""
     layout = _Layout(x)
-    x = layout.of(x)
-    out = x if in_place else torch.empty_like(x)
-    layout.launch(
-        _scale_add_relu,
-        out,
-        x,
-        None if scale is None else scale.contiguous(),
-        None if bias is None else bias.contiguous(),
-        None if identity is None else layout.of(identity),
-        0 if bias is None or bias.dim() == 1 else bias.shape[1],
-    )
-    return out
+    layout.launch(_scale_add_relu, x, scale.contiguous(), layout.of(identity))
+    return x
 
 
-def relu_gradient(
-    gradient: Tensor, y: Tensor, identity: Tensor | None = None, factor: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """`se_det.layers.relu_gradient.relu_gradient`, at most one of ``identity`` and ``factor``."""
+def relu_backward(
+    gradient: Tensor, y: Tensor, factor: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """As `se_det.layers.maps.relu_backward`."""
     layout = _Layout(y)
-    y = layout.of(y)
     passed = torch.empty_like(y)
-    sums = y.new_empty((layout.pixel_blocks, *y.shape[:2]), dtype=layout.precision)
-    layout.launch(
-        _relu_gradient,
-        passed,
-        sums,
-        layout.of(gradient),
-        y,
-        None if identity is None else layout.of(identity),
-        None if factor is None else layout.of(factor),
-    )
-    return passed, sums.sum(0)
+    blocks = (layout.pixel_blocks, *y.shape[:2])
+    sums = y.new_empty(blocks, dtype=layout.precision)
+    products = None if factor is None else torch.empty_like(sums)
+    factor = None if factor is None else layout.of(factor)
+    layout.launch(_relu_backward, passed, sums, products, layout.of(gradient), y, factor)
+    return passed, sums.sum(0), None if products is None else products.sum(0)
 
 
 class _Layout:
-    """How programs share out a map: each takes a tile of channels and pixels of one image."""
+    """The grid of programs over a map: each computes a tile of channels and pixels of one image."""
 
     def __init__(self, x: Tensor) -> None:
         images, channels, height, width = x.shape
@@ -97,7 +64,7 @@ class _Layout:
         )
 
     def of(self, x: Tensor) -> Tensor:
-        """``x`` as it lies in this layout."""
+        """``x`` in this memory format."""
         return x.contiguous(memory_format=self._memory_format)
 
     def launch(self, kernel: triton.runtime.KernelInterface, out: Tensor, *arguments: Any) -> None:
@@ -125,12 +92,9 @@ def _tile(
 
 @triton.jit
 def _scale_add_relu(
-    out,
     x,
     scale,
-    bias,
     identity,
-    bias_stride,
     channels,
     pixels,
     channel_stride,
@@ -143,24 +107,20 @@ def _scale_add_relu(
         channels, pixels, channel_stride, pixel_stride, CHANNEL_BLOCK, PIXEL_BLOCK
     )
     value = tl.load(x + offsets, mask=inside).to(PRECISION)
-    if scale is not None:
-        value *= tl.load(scale + image * channels + c, mask=c < channels).to(PRECISION)[:, None]
-    if bias is not None:
-        value += tl.load(bias + image * bias_stride + c, mask=c < channels).to(PRECISION)[:, None]
-    if identity is not None:
-        value += tl.load(identity + offsets, mask=inside).to(PRECISION)
+    value *= tl.load(scale + image * channels + c, mask=c < channels).to(PRECISION)[:, None]
+    value += tl.load(identity + offsets, mask=inside).to(PRECISION)
     # NaN stays NaN, as in torch.
     value = tl.where(value < 0, 0, value)
-    tl.store(out + offsets, value.to(out.dtype.element_ty), mask=inside)
+    tl.store(x + offsets, value.to(x.dtype.element_ty), mask=inside)
 
 
 @triton.jit
-def _relu_gradient(
+def _relu_backward(
     passed,
     sums,
+    products,
     gradient,
     y,
-    identity,
     factor,
     channels,
     pixels,
@@ -177,9 +137,9 @@ def _relu_gradient(
     value = tl.load(gradient + offsets, mask=inside, other=0).to(PRECISION)
     value = tl.where(output <= 0, 0, value)
     tl.store(passed + offsets, value.to(passed.dtype.element_ty), mask=inside)
-    if identity is not None:
-        value *= output - tl.load(identity + offsets, mask=inside, other=0).to(PRECISION)
+    image_of_block = tl.program_id(0).to(tl.int64) * tl.num_programs(2) + image
+    vector = image_of_block * channels + c
+    tl.store(sums + vector, tl.sum(value, axis=1), mask=c < channels)
     if factor is not None:
         value *= tl.load(factor + offsets, mask=inside, other=0).to(PRECISION)
-    image_of_block = tl.program_id(0).to(tl.int64) * tl.num_programs(2) + image
-    tl.store(sums + image_of_block * channels + c, tl.sum(value, axis=1), mask=c < channels)
+        tl.store(products + vector, tl.sum(value, axis=1), mask=c < channels)

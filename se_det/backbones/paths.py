@@ -1,0 +1,143 @@
+"""Which path computes a block: a fused one only where it computes what the block's parts do.
+
+Parts can be replaced, patched and hooked at any time, so each forward looks at them. A part is the
+original if its class is one of those below, no method of these was set on the instance or exchanged
+on the class, and no hook would be skipped.
+"""
+
+from enum import Enum
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
+
+from se_det.layers import SqueezeExcitation
+from se_det.layers.precision import is_half
+
+
+class Path(Enum):
+    """How a block computes ``relu(x + SE(R(x)))``."""
+
+    PLAIN = 'one part after the other'
+    LEAN = 'from the last norm on in one function'
+    FOLDED = 'with each norm folded into the convolution before it'
+
+
+_METHODS: dict[type[nn.Module], dict[str, object]] = {}
+
+
+def record_methods(kind: type[nn.Module], *names: str) -> None:
+    """Remember the present methods of a class, those that a fused path does not call."""
+    _METHODS[kind] = {name: getattr(kind, name) for name in names}
+
+
+record_methods(nn.Conv2d, 'forward', '_conv_forward')
+record_methods(nn.BatchNorm2d, 'forward')
+record_methods(nn.SyncBatchNorm, 'forward')
+record_methods(nn.ReLU, 'forward')
+record_methods(nn.Sigmoid, 'forward')
+record_methods(nn.Sequential, 'forward')
+record_methods(SqueezeExcitation, 'forward', 'gate')
+
+
+def choose_path(block: nn.Module, x: Tensor) -> Path:
+    """The path of a block for its input ``x`` ``(N, C, H, W)``."""
+    if not (
+        _runs_eagerly(block.fused, x)
+        and _is_original(block)
+        and _is_original(block.relu, nn.ReLU)
+        and not block.relu_before_se
+        and not block.with_plugins
+        and _is_original_se(block.se)
+    ):
+        return Path.PLAIN
+    if block.folds(x):
+        return Path.FOLDED
+    norm = block.last_norm
+    if not (
+        _is_original(norm, nn.BatchNorm2d)
+        and _has_parameters_and_statistics(norm)
+        and not is_half(norm.running_mean)
+    ):
+        return Path.PLAIN
+    # In training, PyTorch's batch norm refuses a single value per channel and averages over all
+    # batches if momentum is None: that is left to it.
+    pixels = x[:, 0].numel() // block.stride**2
+    can_train = pixels > 1 and norm.momentum is not None
+    return Path.LEAN if can_train or not norm.training else Path.PLAIN
+
+
+def can_fold(conv: nn.Module, norm: nn.Module) -> bool:
+    """Whether `folded_convolution` computes ``norm(conv(x))``."""
+    return (
+        _is_original(conv, nn.Conv2d)
+        and conv.bias is None
+        and conv.padding_mode == 'zeros'
+        and isinstance(conv.padding, tuple)
+        and _is_original(norm, nn.BatchNorm2d, nn.SyncBatchNorm)
+        and _has_parameters_and_statistics(norm)
+        and not norm.training
+    )
+
+
+def can_fold_shortcut(downsample: nn.Module | None) -> bool:
+    """Whether the projection of a shortcut is a convolution and a norm that can be folded."""
+    return (
+        downsample is not None
+        and _is_original(downsample, nn.Sequential)
+        and len(downsample) == 2
+        and can_fold(*downsample)
+    )
+
+
+def is_pointwise(conv: nn.Conv2d) -> bool:
+    """Whether a convolution maps each pixel alone, with all channels."""
+    geometry = conv.kernel_size, conv.stride, conv.padding, conv.groups
+    return geometry == ((1, 1), (1, 1), (0, 0), 1)
+
+
+def _runs_eagerly(fused: bool | None, x: Tensor) -> bool:
+    """Not compiled, exported, traced or transformed, and on a device where fusing is wanted."""
+    return (
+        type(x) in (Tensor, nn.Parameter)
+        and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
+        and not torch._C._are_functorch_transforms_active()
+        and not _has_any_global_hook()
+        and (fused if x.is_cuda else fused is not False and x.device.type == 'cpu')
+        and x.is_floating_point()
+        and x.numel() > 0
+    )
+
+
+def _is_original(module: nn.Module, *kinds: type[nn.Module]) -> bool:
+    kind = type(module)
+    methods = _METHODS.get(kind)
+    return (
+        methods is not None
+        and (not kinds or kind in kinds)
+        and methods.keys().isdisjoint(module.__dict__)
+        and not (
+            module._forward_hooks
+            or module._forward_pre_hooks
+            or module._backward_hooks
+            or module._backward_pre_hooks
+        )
+        and all(getattr(kind, name) is method for name, method in methods.items())
+    )
+
+
+def _is_original_se(se: nn.Module) -> bool:
+    return (
+        _is_original(se, SqueezeExcitation)
+        and _is_original(se.act, nn.ReLU)
+        and _is_original(se.sigmoid, nn.Sigmoid)
+        and all(
+            _is_original(fc, nn.Conv2d) and is_pointwise(fc) and fc.bias is not None
+            for fc in (se.fc1, se.fc2)
+        )
+    )
+
+
+def _has_parameters_and_statistics(norm: nn.Module) -> bool:
+    return norm.weight is not None and norm.bias is not None and norm.running_mean is not None

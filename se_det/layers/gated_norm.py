@@ -1,0 +1,94 @@
+"""The end of any block with SE, from its last batch norm on, in one function.
+
+Batch norm keeps its input for backward, and the ReLU its output. The residual branch is ``a x + b``
+of the former, so neither it nor its product with the gate is saved.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+from se_det.layers.maps import relu_backward, scale_add_relu_
+from se_det.layers.precision import autocast_off, vector_dtype
+from se_det.layers.squeeze_excitation import SqueezeExcitation, excite, excite_backward
+
+
+def gated_norm(x: Tensor, identity: Tensor, norm: nn.BatchNorm2d, se: SqueezeExcitation) -> Tensor:
+    """``relu(identity + se(norm(x)))`` in training and evaluation mode of the norm.
+
+    Args:
+        x: output of the last convolution, ``(N, C, H, W)``.
+        identity: the shortcut, ``(N, C, H, W)``.
+        norm: the last batch norm, with running statistics.
+        se: the SE block after it.
+
+    Returns:
+        ``(N, C, H, W)``.
+    """
+    if norm.training:
+        norm.num_batches_tracked.add_(1)
+    dtype = vector_dtype(x)
+    parameters = norm.weight.to(dtype), norm.bias.to(dtype), *se.matrices(dtype)
+    momentum = norm.momentum or 0.0  # None in evaluation mode, where it is not used
+    statistics = norm.running_mean, norm.running_var, norm.training, momentum, norm.eps
+    with autocast_off(x):
+        return _GatedNorm.apply(x, identity.to(x.dtype), *parameters, *statistics)
+
+
+class _GatedNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx,
+        x: Tensor,
+        identity: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        fc1: Tensor,
+        fc1_bias: Tensor,
+        fc2: Tensor,
+        fc2_bias: Tensor,
+        *statistics: Any,
+    ) -> Tensor:
+        residual, mean, inverse_std = torch.native_batch_norm(x, weight, bias, *statistics)
+        running_mean, running_var, ctx.training, _, eps = statistics
+        if not ctx.training:
+            mean, inverse_std = running_mean, torch.rsqrt(running_var + eps)
+        scale = weight * inverse_std
+        shift = torch.addcmul(bias, mean, scale, value=-1)
+        mean_x = x.mean((2, 3), dtype=scale.dtype)
+        z = torch.addcmul(shift, mean_x, scale)
+        hidden, gate = excite(z, (fc1, fc1_bias), (fc2, fc2_bias))
+        y = scale_add_relu_(residual, gate, identity)
+        ctx.save_for_backward(
+            x, y, mean, inverse_std, scale, shift, mean_x, z, hidden, gate, fc1, fc2
+        )
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, y, mean, inverse_std, scale, shift, mean_x, z, hidden, gate, *fc = ctx.saved_tensors
+        pixels = x.shape[2] * x.shape[3]
+        with autocast_off(x):
+            gradient, sums, products = relu_backward(gradient, y, factor=x)
+            of_gate = scale * products + shift * sums
+            of_z, of_excitation = excite_backward(of_gate, z, hidden, gate, *fc)
+            # The gradient of the norm's output is s g + of_z / pixels.
+            of_bias = (gate * sums + of_z).sum(0)
+            of_scale = (gate * products + of_z * mean_x).sum(0)
+            of_weight = (of_scale - mean * of_bias) * inverse_std
+            constant = scale * of_z / pixels
+            if ctx.training:
+                # The batch's own mean and variance depend on x.
+                slope = -scale * inverse_std * of_weight / (len(x) * pixels)
+                constant = constant - scale * of_bias / (len(x) * pixels) - slope * mean
+            of_x = torch.addcmul(_as_map(constant, x), gradient, _as_map(gate * scale, x))
+            if ctx.training:
+                of_x.addcmul_(x, _as_map(slope, x))
+        return of_x, gradient, of_weight, of_bias, *of_excitation, *[None] * 5
+
+
+def _as_map(vector: Tensor, x: Tensor) -> Tensor:
+    return vector[..., None, None].to(x.dtype)
