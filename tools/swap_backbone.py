@@ -3,8 +3,8 @@
 
 import argparse
 
-from se_det.child_config import write_twin
 from se_det.command_line import usage_errors_alone
+from se_det.swap import write_twin
 
 
 def main() -> None:

@@ -10,9 +10,7 @@ from typing import TypeVar
 
 import mmdet
 from mmengine.logging import MMLogger
-
-import se_det
-from se_det.analysis.zoo_sweep import (
+from sweep.building import (
     Outcome,
     as_markdown,
     check_building,
@@ -20,7 +18,9 @@ from se_det.analysis.zoo_sweep import (
     sweep,
     zoo_configs,
 )
-from se_det.analysis.zoo_training import Training, by_algorithm, check_training, one_of_each
+from sweep.training import Training, by_algorithm, check_training, one_of_each
+
+import se_det
 from se_det.command_line import usage_errors_alone
 
 T = TypeVar('T')

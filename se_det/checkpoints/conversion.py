@@ -7,10 +7,10 @@ from mmdet.registry import MODELS
 
 from se_det.checkpoints.architecture import as_text, blocks, describe_backbone, published_as
 from se_det.checkpoints.fetching import fetch
+from se_det.checkpoints.fit import ADDED_BY_OPTIONS, check_state_dict
 from se_det.checkpoints.grafting import graft as graft_se
 from se_det.checkpoints.grafting import hidden_channels_of_all
 from se_det.checkpoints.layouts import StateDict, find_backbone, named
-from se_det.checkpoints.loading import ADDED_BY_OPTIONS, check_fit
 from se_det.checkpoints.reading import read_checkpoint
 from se_det.errors import UsageError
 from se_det.layers import DEFAULT_REDUCTION
@@ -132,7 +132,7 @@ def _check_whole(weights: StateDict, backbone: dict, source: str) -> None:
             )
         )
     added = {key for key in weights if ADDED_BY_OPTIONS.search(key)}
-    check_fit(built, {k: w for k, w in weights.items() if k not in added}, source, backbone)
+    check_state_dict(built, {k: w for k, w in weights.items() if k not in added}, source, backbone)
 
 
 def _write(checkpoint: dict, destination: str) -> None:

@@ -14,15 +14,15 @@ from mmengine.logging import print_log
 from mmengine.registry import RUNNERS, init_default_scope
 from mmengine.runner import Runner, find_latest_checkpoint
 
-from se_det.checkpoints.agreement import check_preprocessing
 from se_det.checkpoints.fetching import fetch
-from se_det.checkpoints.loading import refuse_what_does_not_fit
+from se_det.checkpoints.fit import refuse_what_does_not_fit
 from se_det.checkpoints.reading import read_checkpoint
 from se_det.config_files import CHECKOUT, read_config
 from se_det.datasets.checks import check_data
 from se_det.engine.distributed import join_process_group
 from se_det.errors import UsageError
 from se_det.swap import swap_backbone
+from se_det.swap.preprocessing import check_preprocessing
 
 
 def train(

@@ -7,10 +7,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from mmengine.config import Config
 
-from se_det.child_config import base_name, child_config, write_twin
 from se_det.config_files import find_config, read_config
 from se_det.errors import UsageError
 from se_det.swap import swap_backbone
+from se_det.swap.child_config import base_name, child_config, write_twin
 
 
 @pytest.mark.parametrize(

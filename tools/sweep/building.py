@@ -16,9 +16,9 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from se_det.child_config import child_config
 from se_det.config_files import inherited_name, locate_teacher, package_configs, read_config
 from se_det.swap import NothingToSwap, swap_backbone
+from se_det.swap.child_config import child_config
 
 OK = 'ok'
 T = TypeVar('T')

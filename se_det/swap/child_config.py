@@ -10,7 +10,7 @@ from mmengine.config import Config
 
 from se_det.config_files import find_config, inherited_name, read_config
 from se_det.errors import UsageError
-from se_det.swap import swap_backbone
+from se_det.swap.twin import swap_backbone
 
 LINE = 100
 
@@ -21,7 +21,7 @@ def write_twin(config: str, out: str, **options: Any) -> str:
     Args:
         config: as for `se_det.config_files.find_config`.
         out: a new ``.py`` file.
-        **options: as for `se_det.swap.swap_backbone`.
+        **options: as for `se_det.swap_backbone`.
 
     Returns:
         The text that was written.

@@ -16,8 +16,11 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from mmengine.structures import BaseDataElement
 
-from se_det.analysis.zoo_samples import load_samples, test_batch, training_batch, with_all_labels
-from se_det.analysis.zoo_sweep import (
+from se_det.config_files import read_config
+from se_det.swap import swap_backbone
+from se_det.swap.preprocessing import check_preprocessing
+
+from .building import (
     OK,
     Outcome,
     algorithm,
@@ -25,9 +28,8 @@ from se_det.analysis.zoo_sweep import (
     first_line,
     without_teachers_weights,
 )
-from se_det.analysis.zoo_weights import with_stand_ins
-from se_det.config_files import read_config
-from se_det.swap import swap_backbone
+from .samples import load_samples, test_batch, training_batch, with_all_labels
+from .weights import with_stand_ins
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def _start(cfg: Config) -> torch.nn.Module:
     hub = MessageHub.get_current_instance()
     for counter in ('epoch', 'iter'):  # some heads ask how far the Runner is
         hub.update_info(counter, 0)
-    hub.update_info('cfg', cfg.pretty_text)  # SEPretrained compares preprocessing with it
+    check_preprocessing(cfg)
     model = MODELS.build(_without_downloads(without_teachers_weights(cfg.model)))
     model = revert_sync_batchnorm(model)  # torch's computes on GPUs alone
     model.init_weights()

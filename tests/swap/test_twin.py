@@ -13,7 +13,6 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 
 from se_det import swap_backbone
-from se_det.analysis.zoo_sweep import without_teachers_weights
 from se_det.backbones import SEResNet, SEResNeXt
 from se_det.config_files import package_configs, read_config
 from se_det.engine.launch import load_config
@@ -182,7 +181,7 @@ class TestPlaces:
         base.load_from = 'plain.pth'
         twin = swap_backbone(base, teachers=True)
         with torch.device('meta'):
-            detector = MODELS.build(without_teachers_weights(twin.model))
+            detector = MODELS.build({**twin.model, 'teacher_ckpt': None})
         assert isinstance(detector.backbone, SEResNet)
         assert isinstance(detector.teacher_model.backbone, SEResNet)
 

@@ -2,8 +2,10 @@
 
 import pytest
 
-from se_det.analysis import zoo_sweep, zoo_training
-from se_det.analysis.zoo_sweep import (
+from se_det.errors import UsageError
+from se_det.swap import swap_backbone
+from tools.sweep import building, training
+from tools.sweep.building import (
     OK,
     Outcome,
     algorithm,
@@ -12,9 +14,7 @@ from se_det.analysis.zoo_sweep import (
     sweep,
     zoo_configs,
 )
-from se_det.analysis.zoo_training import Training, by_algorithm, check_training, one_of_each
-from se_det.errors import UsageError
-from se_det.swap import swap_backbone
+from tools.sweep.training import Training, by_algorithm, check_training, one_of_each
 
 # One config of each of thirty algorithms.
 ALGORITHMS = [
@@ -96,9 +96,9 @@ def test_an_error_is_an_outcome(monkeypatch):
         raise KeyError('a bug')
 
     config = 'mmdet::atss/atss_r50_fpn_1x_coco.py'
-    monkeypatch.setattr(zoo_sweep, 'child_config', fail)
+    monkeypatch.setattr(building, 'child_config', fail)
     assert check_building(config) == Outcome(config, OK, OK, "KeyError: 'a bug'", OK, OK)
-    monkeypatch.setattr(zoo_sweep, 'swap_backbone', fail)
+    monkeypatch.setattr(building, 'swap_backbone', fail)
     assert check_building(config) == Outcome(config, OK, "KeyError: 'a bug'")
 
 
@@ -158,10 +158,10 @@ def test_what_trains_trains_as_a_twin(name, shared):
 def test_a_twin_that_does_not_follow_its_weights_and_one_without_gates(shared, monkeypatch):
     name = 'mmdet::retinanet/retinanet_r18_fpn_1x_coco.py'
     twin, coco = swap_backbone(name), shared / 'coco_mini'
-    monkeypatch.setattr(zoo_training, 'swap_backbone', lambda plain: twin)
+    monkeypatch.setattr(training, 'swap_backbone', lambda plain: twin)
     twin.model.data_preprocessor.bgr_to_rgb = False
     assert 'was trained on RGB images' in check_training(name, coco).starts
-    monkeypatch.setattr(zoo_training, 'swap_backbone', lambda plain: plain)
+    monkeypatch.setattr(training, 'swap_backbone', lambda plain: plain)
     outcome = check_training(name, coco)
     assert (outcome.starts, outcome.trains_plain) == (OK, OK)
     assert 'no gradient reaches the SE blocks' in outcome.trains

@@ -16,10 +16,10 @@ from mmengine.logging import print_log
 
 from se_det.backbones import SEResNet, SEResNeXt
 from se_det.backbones.arguments import reduction_by_stage
-from se_det.checkpoints.placement import place_weights
 from se_det.config_files import locate_teacher, read_config
 from se_det.errors import UsageError
 from se_det.layers import SqueezeExcitation
+from se_det.swap.placement import place_weights
 
 # mmdet's class -> ours, and the arguments that mmdet's stands for.
 TWINS = {
