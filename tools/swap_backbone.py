@@ -14,7 +14,7 @@ def main() -> None:
     parser.add_argument('--out', required=True, metavar='FILE', help='the .py file to write')
     parser.add_argument(
         '--checkpoint',
-        help='weights for the place of those that CONFIG names: a public name such as '
+        help='weights to use instead of those that CONFIG names: a public name such as '
         "'timm/seresnet50.ra2_in1k', a URL or a file",
     )
     parser.add_argument(

@@ -131,7 +131,7 @@ def _without_type(init_cfg):
     return {key: value for key, value in init_cfg.items() if key != 'type'}
 
 
-def test_a_public_file_is_known_by_its_repository_too():
+def test_a_public_file_is_recognised_by_its_repository():
     name = 'timm/seresnet50.ra2_in1k'
     url = f'https://huggingface.co/{name}/resolve/main/model.safetensors'
     assert public_weights(url) is ZOO[name]
@@ -139,7 +139,7 @@ def test_a_public_file_is_known_by_its_repository_too():
 
 
 @pytest.mark.parametrize('name', ZOO)
-def test_the_backbone_of_a_public_file_builds(name):
+def test_backbones_of_the_zoo_build(name):
     with torch.device('meta'):
         backbone = MODELS.build(ZOO[name].backbone)
     assert backbone.depth == ZOO[name].depth

@@ -1,4 +1,4 @@
-"""A state dict that does not fit a backbone is refused, whoever loads it."""
+"""mmengine's loading raises for a state dict that does not fit the backbone."""
 
 import re
 
@@ -32,7 +32,7 @@ def test_mmengine_does_not_load_a_part_of_a_backbone(tmp_path, faster_rcnn, kind
     cfg = faster_rcnn('SEResNet')
     weights = MODELS.build(cfg).state_dict()
     prefix = ''
-    if kind == 'teacher and student':  # mmdet gives both what a file has for a detector
+    if kind == 'teacher and student':  # mmdet loads a detector's file into both
         cfg = dict(type='SoftTeacher', detector=cfg, data_preprocessor=None)
         cfg['semi_train_cfg'] = dict(freeze_teacher=False)
         prefix = 'student.'

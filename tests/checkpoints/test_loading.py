@@ -79,7 +79,7 @@ def _without(weights, pattern):
     ],
     ids=['missing', 'unexpected', 'misshapen', 'plain ResNet', 'a block without SE'],
 )
-def test_what_does_not_fit_is_an_error_and_changes_nothing(trained, save, change, message):
+def test_weights_that_do_not_fit_raise_and_change_nothing(trained, save, change, message):
     init_cfg = save(change(trained.state_dict()))
     backbone = MODELS.build(BACKBONE)
     before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
@@ -111,7 +111,7 @@ def test_other_initializers_come_before(trained, save, kind):
         backbone.init_weights()
 
 
-def test_mmengines_pretrained_would_come_after(save, faster_rcnn):
+def test_mmengines_pretrained_cannot_be_combined(save, faster_rcnn):
     init_cfg = save({})
     init_cfgs = [dict(type='Pretrained', checkpoint='a.pth'), init_cfg]
     detector = MODELS.build(faster_rcnn('SEResNet', init_cfg=init_cfgs))
@@ -124,7 +124,7 @@ def test_mmengines_pretrained_would_come_after(save, faster_rcnn):
     ['detr/detr_r50_8xb2-150e_coco.py', 'dino/dino-4scale_r50_8xb2-12e_coco.py'],
 )
 @pytest.mark.parametrize('graft', [True, False])
-def test_detectors_that_would_be_initialised_once_more(config, graft):
+def test_detectors_that_initialise_again_after_init_cfg(config, graft):
     cfg = load_config(f'mmdet::{config}').model
     cfg.backbone.update(type='SEResNet', init_cfg=None)
     cfg.init_cfg = dict(type='SEPretrained', checkpoint='weights.pth', graft=graft)
@@ -143,13 +143,13 @@ def test_other_detectors_keep_what_they_load(config):
         SEPretrained('gone.pth')(detector)
 
 
-def test_another_backbone_is_named(trained, save):
+def test_another_backbone_is_an_error(trained, save):
     plain = MODELS.build(dict(type='ResNet', depth=50, init_cfg=save(trained.state_dict())))
     with pytest.raises(UsageError, match=r"got ResNet.*Set type='SEResNet'"):
         plain.init_weights()
 
 
-def test_a_whole_detector_is_loaded_and_what_is_new_is_named(save, log, faster_rcnn):
+def test_a_whole_detector_is_loaded_and_the_log_lists_new_weights(save, log, faster_rcnn):
     torch.manual_seed(0)
     source = MODELS.build(faster_rcnn('SEResNet'))
     weights = {f'module.{key}': tensor for key, tensor in source.state_dict().items()}

@@ -63,7 +63,7 @@ def test_no_pixel_shows_two_shapes(seed):
 
 @any_scene
 @given(seeds)
-def test_enough_of_every_shape_is_visible(seed):
+def test_at_least_80_percent_of_every_shape_is_visible(seed):
     whole_masks, tried = [], []
 
     def inside(*args):

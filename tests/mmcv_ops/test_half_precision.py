@@ -1,4 +1,4 @@
-"""The operators on the float16 tensors that mixed precision training hands them."""
+"""The operators with float16 tensors, as in mixed precision training."""
 
 import pytest
 import torch
@@ -54,7 +54,7 @@ CALLS = {  # the operator, and the shapes of the tensors that it learns by
 
 @pytest.mark.parametrize('autocast', [False, True])
 @pytest.mark.parametrize('name', CALLS)
-def test_half_precision_gives_what_single_precision_does(random, device, name, autocast):
+def test_half_precision_agrees_with_single_precision(random, device, name, autocast):
     call, *shapes = CALLS[name]
     halves = [random(*shape).detach().to(device, torch.float16) for shape in shapes]
     halves = [leaf.requires_grad_() for leaf in halves]

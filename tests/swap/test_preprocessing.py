@@ -1,4 +1,4 @@
-"""Images normalised otherwise than those that the public weights were trained on."""
+"""Configs whose preprocessing differs from that of their public weights."""
 
 from itertools import pairwise
 
@@ -30,7 +30,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(('change', 'added'), WRONG)
-def test_preprocessing_that_disagrees(change, added):
+def test_wrong_preprocessing(change, added):
     with pytest.raises(UsageError) as error:
         check_preprocessing(_config(**change))
     assert 'mmpretrain/se_resnet50 was trained on RGB images' in str(error.value)
@@ -44,7 +44,7 @@ def test_preprocessing_that_disagrees(change, added):
     check_preprocessing(cfg)
 
 
-def test_preprocessing_in_a_wrapper_and_of_weights_unknown():
+def test_preprocessing_in_a_wrapper_and_of_unknown_weights():
     cfg = _config(bgr_to_rgb=False)
     cfg.model = dict(
         type='SoftTeacher',
@@ -59,7 +59,7 @@ def test_preprocessing_in_a_wrapper_and_of_weights_unknown():
     check_preprocessing(cfg)
 
 
-def test_preprocessing_beside_the_model_or_nowhere():
+def test_preprocessing_beside_the_model_or_missing():
     cfg = _config()
     cfg.data_preprocessor = cfg.model.pop('data_preprocessor')
     check_preprocessing(cfg)

@@ -1,1 +1,1 @@
-"""MMDetection's configs and their SE twins, built and tried: what `tools/sweep_zoo.py` runs."""
+"""Build, train and test MMDetection's configs and their SE twins, for `tools/sweep_zoo.py`."""

@@ -1,4 +1,4 @@
-"""The sweep over MMDetection's configs, on one of each of thirty algorithms."""
+"""The sweep over MMDetection's configs, with configs of thirty algorithms."""
 
 import pytest
 
@@ -59,7 +59,7 @@ def test_all_configs_of_the_zoo_are_listed():
 
 
 @pytest.mark.parametrize('name', ALGORITHMS)
-def test_what_builds_builds_as_a_twin(name):
+def test_configs_that_build_also_build_as_twins(name):
     config = f'mmdet::{name}.py'
     outcome = check_building(config)
     plain = outcome.builds_plain
@@ -73,7 +73,7 @@ def test_a_config_of_another_backbone():
     assert 'CSPDarknet' in outcome.swaps
 
 
-def test_a_sweep_goes_on_where_it_stopped(tmp_path):
+def test_a_sweep_resumes(tmp_path):
     checked = []
 
     def check(config):
@@ -124,7 +124,7 @@ def test_the_summary_counts_and_gives_reasons():
     assert 'Swin' not in text
 
 
-def test_the_config_that_stands_for_an_algorithm():
+def test_the_choice_of_one_config_of_each_algorithm():
     ok = dict(loads=OK, swaps=OK, builds_plain=OK)
     outcomes = [
         Outcome('mmdet::a/a_r101.py', **ok),
@@ -144,7 +144,7 @@ def test_a_step_of_training_and_a_prediction(shared):
 
 @pytest.mark.long
 @pytest.mark.parametrize('name', ALGORITHMS)
-def test_what_trains_trains_as_a_twin(name, shared):
+def test_configs_that_train_also_train_as_twins(name, shared):
     outcome = check_training(f'mmdet::{name}.py', shared / 'coco_mini')
     for plain, twin in (
         (outcome.starts_plain, outcome.starts),
@@ -155,7 +155,7 @@ def test_what_trains_trains_as_a_twin(name, shared):
         assert twin == plain
 
 
-def test_a_twin_that_does_not_follow_its_weights_and_one_without_gates(shared, monkeypatch):
+def test_a_twin_with_wrong_preprocessing_and_one_without_se(shared, monkeypatch):
     name = 'mmdet::retinanet/retinanet_r18_fpn_1x_coco.py'
     twin, coco = swap_backbone(name), shared / 'coco_mini'
     monkeypatch.setattr(training, 'swap_backbone', lambda plain: twin)
