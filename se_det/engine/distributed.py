@@ -6,7 +6,7 @@ import os
 
 import torch.distributed
 
-# Import before the group exists: it would be bound as a default argument, and never freed.
+# Import before the group is created: its functions would bind the group as a default argument.
 import torch.distributed.nn
 from mmengine.config import Config
 from mmengine.device import get_device

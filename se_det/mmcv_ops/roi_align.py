@@ -79,7 +79,8 @@ def roi_align_backward(
     if pool_mode == ROI_ALIGN_MAXIMUM:
         # The position of the maximum differs per channel, so each channel becomes an image.
         images, channels, height, width = grad_input.shape
-        exact = torch.promote_types(rois.dtype, torch.float32)  # float16 counts to 2048
+        # float16 has all integers only up to 2048, too few for the index of a channel.
+        exact = torch.promote_types(rois.dtype, torch.float32)
         plane = rois[:, :1].to(exact) * channels + torch.arange(channels, device=rois.device)
         plane = plane[:, :, None, None].expand_as(argmax_x)
         places = torch.stack([argmax_x, argmax_y], dim=-1)

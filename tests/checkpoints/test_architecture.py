@@ -135,7 +135,7 @@ def test_a_public_file_is_recognised_by_its_repository():
     name = 'timm/seresnet50.ra2_in1k'
     url = f'https://huggingface.co/{name}/resolve/main/model.safetensors'
     assert public_weights(url) is ZOO[name]
-    assert public_weights(f'{name}/model.safetensors') is None  # a file, of anyone's
+    assert public_weights(f'{name}/model.safetensors') is None  # a path to any file
 
 
 @pytest.mark.parametrize('name', ZOO)

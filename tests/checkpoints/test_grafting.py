@@ -11,7 +11,7 @@ from mmengine.structures import InstanceData
 from se_det.checkpoints import SEPretrained, convert_weights, read_checkpoint
 from se_det.errors import UsageError
 
-PLAIN = dict(fused=False)  # the composition that gives the same bits
+PLAIN = dict(fused=False)  # only the plain composition is bitwise equal
 
 
 @pytest.fixture

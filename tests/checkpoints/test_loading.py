@@ -139,7 +139,7 @@ def test_detectors_that_initialise_again_after_init_cfg(config, graft):
 def test_other_detectors_keep_what_they_load(config):
     with torch.device('meta'):
         detector = MODELS.build(load_config(f'configs/{config}.py').model)
-    with pytest.raises(UsageError, match=r"No weights 'gone\.pth'"):  # it goes on to the file
+    with pytest.raises(UsageError, match=r"No weights 'gone\.pth'"):  # the checks before it pass
         SEPretrained('gone.pth')(detector)
 
 

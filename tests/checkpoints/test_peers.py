@@ -31,7 +31,7 @@ TIMM = [
     'legacy_seresnext101_32x4d',
 ]
 MMPRETRAIN = [(SEResNet, 50), (SEResNet, 101), (SEResNeXt, 50), (SEResNeXt, 101)]
-SIZES = [(64, 96), (75, 101)]  # height, width; the second is no multiple of the stride
+SIZES = [(64, 96), (75, 101)]  # height, width; the second is not a multiple of the stride
 
 
 def _randomise(model):
@@ -39,7 +39,7 @@ def _randomise(model):
     torch.manual_seed(0)
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
-            torch.nn.init.uniform_(module.weight, 0.1, 0.5)  # more, and rounding errors grow
+            torch.nn.init.uniform_(module.weight, 0.1, 0.5)  # larger ones amplify rounding errors
             torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
             for tensor in (module.bias, module.running_mean):
                 torch.nn.init.normal_(tensor, std=0.1)

@@ -23,7 +23,7 @@ def test_mmcv_and_mmengine_find_the_extension():
     assert mmcv._ext is mmcv_ops
     assert mmcv_ops.install()
     assert importlib.util.find_spec('mmcv._ext') is mmcv_ops.__spec__
-    assert not hasattr(mmcv._ext, '__wrapped__')  # as Python asks of any module
+    assert not hasattr(mmcv._ext, '__wrapped__')  # inspect reads it from any module
     assert isinstance(revert_sync_batchnorm(torch.nn.SyncBatchNorm(4)), torch.nn.Module)
 
 

@@ -216,7 +216,7 @@ def test_load_from_becomes_init_cfg(kind, config):
     [
         'KnowledgeDistillationSingleStageDetector',  # they take no init_cfg
         'mmdet.LAD',
-        'DETR',  # they are initialised once more after it
+        'DETR',  # they initialise again after it
         'ConditionalDETR',
         'DABDETR',
         'DeformableDETR',

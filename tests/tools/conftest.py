@@ -7,7 +7,7 @@ import pytest
 
 CHECKOUT = Path(__file__).parents[2]
 
-# A detector of the configs' kind that a CPU trains in seconds, on small images.
+# A small version of a config's detector, which a CPU trains in seconds on small images.
 QUICK = [
     'model.backbone.init_cfg=None',
     'model.backbone.base_channels=8',

@@ -56,7 +56,7 @@ def test_two_processes_with_gloo(run, quick, backbone, tmp_path):
     )
     assert finished.returncode == 0, finished.stderr
     steps = re.findall(r'Epoch\(train\)\s+\[1\]\[(\d)/2\]', finished.stdout)
-    assert steps == ['1', '2']  # 8 images, 2 a process and step
+    assert steps == ['1', '2']  # 8 images, 2 per process and step
     assert 'Average Precision' in finished.stdout
 
     tested = run(

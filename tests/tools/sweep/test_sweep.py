@@ -85,7 +85,7 @@ def test_a_sweep_resumes(tmp_path):
     next(first), next(first)
     first.close()
     with results.open('a') as file:
-        file.write('{"config": "c", "lo')  # killed while it wrote
+        file.write('{"config": "c", "lo')  # as if killed while writing
     again = list(sweep('abc', results, check, Outcome))
     assert [outcome.config for outcome in again] == ['a', 'b', 'c'] == checked
     assert list(sweep('abc', results, None, Outcome)) == again
