@@ -129,7 +129,7 @@ def test_the_error_without_a_network(cache, monkeypatch, error):
         raise error
 
     monkeypatch.setattr(torch.hub, 'urlopen', urlopen)
-    with pytest.raises(UsageError, match=r'downloaded: .*put it at .*ae206104\.pth'):
+    with pytest.raises(UsageError, match=r'downloaded: .*copy it to .*ae206104\.pth'):
         fetch('mmpretrain/se_resnet50')
     assert not list(cache.iterdir())
 

@@ -130,7 +130,7 @@ def _zip_of_something_else(path):
 )
 def test_files_that_are_not_checkpoints(tmp_path, write):
     write(tmp_path / 'weights.pth')
-    with pytest.raises(UsageError, match=r'weights\.pth .*(damaged|no torch checkpoint)'):
+    with pytest.raises(UsageError, match=r'weights\.pth .*(damaged|not a torch checkpoint)'):
         read_checkpoint(tmp_path / 'weights.pth')
 
 

@@ -81,7 +81,7 @@ def test_preprocessing_follows_the_weights(log, config, rgb, caffe):
     assert twin.model.backbone.style == 'pytorch'
     base.train_pipeline = [dict(type='RandomCenterCropPad', mean=[1.0, 2.0, 3.0])]
     swap_backbone(base)
-    assert 'RandomCenterCropPad keeps its mean' in log[-1]
+    assert 'RandomCenterCropPad keeps its own mean' in log[-1]
     for word in ('style: caffe -> pytorch', 'bgr_to_rgb=True', 'instead of torchvision://'):
         assert word in log[-1]
 
