@@ -1,9 +1,9 @@
-# Each target sets up what it needs in .venv; nothing but Python 3.10+, make and a network is asked.
+# Each target first creates .venv if needed. This takes Python 3.10+, make and a network connection.
 
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-# Two test processes of one thread each: threads that compete for two cores wait for one another.
+# Two test processes with one thread each: more threads than cores slow each other down.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
 
 .PHONY: train test test-all lint

@@ -84,7 +84,7 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
-# Batch norm learns here, on each process its own; SyncBuffersHook makes one of them.
+# Batch norm is trained here, per process. SyncBuffersHook averages its buffers over processes.
 custom_hooks = [dict(type='SyncBuffersHook'), dict(type='ReportHook')]
 default_hooks = dict(logger=dict(interval=10))
 auto_scale_lr = dict(base_batch_size=8)

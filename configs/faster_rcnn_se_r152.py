@@ -1,5 +1,5 @@
 _base_ = 'faster_rcnn_se_r50.py'
-# The one public SE-R152 is caffe-style, with a stem pool in ceil mode, yet wants RGB images.
+# The public SE-R152 has the caffe style and a stem pool in ceil mode, but expects RGB images.
 model = dict(
     backbone=dict(
         depth=152,

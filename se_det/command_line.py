@@ -1,4 +1,4 @@
-"""What the command line tools have in common."""
+"""Arguments and error messages that the command line tools share."""
 
 import argparse
 import os
@@ -13,7 +13,7 @@ from se_det.errors import UsageError
 
 
 class KeyValues(DictAction):
-    """mmengine's ``KEY=VALUE`` arguments, with a message for those that are not."""
+    """mmengine's ``KEY=VALUE`` arguments, with an error message for malformed ones."""
 
     def __call__(
         self,
@@ -52,7 +52,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         action=KeyValues,
         metavar='KEY=VALUE',
-        help='change values of the config (with --se, before SE goes in): '
+        help='change values of the config (with --se, before SE is added): '
         'model.backbone.depth=101 key="[a,b]" key="(1,2)"',
     )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
@@ -60,7 +60,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def parse_run_arguments(parser: argparse.ArgumentParser) -> dict[str, Any]:
-    """Parse; the local rank goes where mmengine looks for it, the rest comes back."""
+    """Parse the arguments. Sets ``LOCAL_RANK`` for mmengine and returns the other arguments."""
     arguments = vars(parser.parse_args())
     os.environ.setdefault('LOCAL_RANK', str(arguments.pop('local_rank')))
     return arguments

@@ -1,4 +1,4 @@
-"""Where config files are, and reading them with errors that say what to type next."""
+"""Find and read config files."""
 
 import difflib
 import re
@@ -16,11 +16,11 @@ def read_config(config: str | Path) -> Config:
     """Read a config file.
 
     Args:
-        config: as for `find_config`. A package's config is read as one that inherits from it reads
-            it: mmengine adds the package's scope to it then.
+        config: as for `find_config`. A package's config is read by way of ``_base_``, so that
+            mmengine adds the package's scope to it.
 
     Raises:
-        UsageError: the file is not there, or is no config.
+        UsageError: the file does not exist or is not a config.
     """
     path = find_config(config)
     try:
@@ -35,26 +35,26 @@ def read_config(config: str | Path) -> Config:
 
 
 def inherited_name(config: str) -> str:
-    """What ``_base_`` has to call a package's config.
+    """The name of a package's config in ``_base_``.
 
-    Before the first slash, mmengine takes letters and digits only, and not MMDetection's
-    ``gn+ws``; but another folder, and from there the way back.
+    mmengine allows only letters, digits and underscores before the first slash. For MMDetection's
+    folder ``gn+ws``, the name is ``mmdet::_base_/../gn+ws/...``.
     """
     package, _, name = config.partition('::')
     name = name.removesuffix('.py') + '.py'
-    is_taken = re.fullmatch(r'\w+', name.partition('/')[0])
-    return f'{package}::{name if is_taken else f"_base_/../{name}"}'
+    is_allowed = re.fullmatch(r'\w+', name.partition('/')[0])
+    return f'{package}::{name if is_allowed else f"_base_/../{name}"}'
 
 
 def find_config(config: str | Path) -> Path:
     """Find a config file.
 
     Args:
-        config: a path, from the current folder or from se_det's checkout; or the name of an
-            installed package's config, such as ``mmdet::retinanet/retinanet_r50_fpn_1x_coco.py``.
+        config: a path, relative to the current folder or to se_det's checkout, or a config of an
+            installed package, such as ``mmdet::retinanet/retinanet_r50_fpn_1x_coco.py``.
 
     Raises:
-        UsageError: it is not there; the message names those that are called much the same.
+        UsageError: it does not exist; the message suggests configs with similar names.
     """
     package, separator, name = str(config).partition('::')
     if separator:
@@ -77,13 +77,13 @@ def find_config(config: str | Path) -> Path:
 
 
 def locate_teacher(model: dict) -> None:
-    """Say where the file of a distiller's ``teacher_config`` is here, if it has one.
+    """Replace the path in a distiller's ``teacher_config``, if it has one, by that of a file here.
 
-    MMDetection names it by its path in MMDetection's checkout, ``configs/gfl/...``; where that is
-    not at hand, the installed MMDetection has the same file.
+    MMDetection's configs give a path in MMDetection's checkout, ``configs/gfl/...``. The installed
+    package has the same file.
 
     Args:
-        model: the config of a model, to be changed in place.
+        model: the config of a model, changed in place.
 
     Raises:
         UsageError: there is no such file.
@@ -95,10 +95,10 @@ def locate_teacher(model: dict) -> None:
 
 
 def package_configs(package: str) -> Path:
-    """The folder of configs that a package brings, as mmengine's ``package::`` finds it.
+    """The folder of the configs that a package contains, as mmengine's ``package::`` finds it.
 
     Raises:
-        UsageError: there is no such package, or it brings none.
+        UsageError: the package is not installed, or has no configs.
     """
     spec = find_spec(package) if package.isidentifier() else None
     for location in (spec and spec.submodule_search_locations) or ():
@@ -106,5 +106,6 @@ def package_configs(package: str) -> Path:
         if folder.is_dir():
             return folder.resolve()
     raise UsageError(
-        f"No configs of a package {package!r}. MMDetection's are called mmdet::folder/name.py."
+        f'No package {package!r} with configs is installed. For a config of MMDetection, type '
+        'mmdet::folder/name.py.'
     )

@@ -1,4 +1,4 @@
-"""The one error that se_det raises for a mistake its user can mend."""
+"""The error that se_det raises for mistakes of its user."""
 
 
 class UsageError(ValueError):

@@ -1,4 +1,4 @@
-"""What several test files share."""
+"""Fixtures for several test files."""
 
 import logging
 import os
@@ -13,7 +13,17 @@ from mmengine.logging import MMLogger
 if not torch.cuda.is_available():
     os.environ['TRITON_INTERPRET'] = '1'  # read when triton is imported
 
-import se_det  # noqa: F401  (first of all: where mmcv is not compiled, mmcv.ops needs it)
+import se_det  # noqa: F401  (before mmcv.ops, which needs it if mmcv is not compiled)
+
+
+@pytest.fixture(scope='session', autouse=True)
+def without_caches_and_network(tmp_path_factory):
+    """Give tests, and the processes that they start, an empty hub cache and no network."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('TORCH_HOME', str(tmp_path_factory.mktemp('torch')))
+        for variable in ('http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY'):
+            patch.setenv(variable, 'http://127.0.0.1:9')  # nothing listens at the discard port
+        yield
 
 
 @pytest.fixture(scope='session')
@@ -40,7 +50,7 @@ def kernels():
 
 @pytest.fixture
 def log():
-    """What is logged while a test runs, a text a message."""
+    """The messages that are logged while a test runs."""
     texts = []
     handler = logging.Handler()
     handler.emit = lambda record: texts.append(record.getMessage())
@@ -52,19 +62,19 @@ def log():
 
 @pytest.fixture(scope='session')
 def rgb() -> dict:
-    """How torchvision's weights want images."""
+    """The preprocessing of torchvision's weights."""
     return dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)
 
 
 @pytest.fixture(scope='session')
 def caffe() -> dict:
-    """How weights that Caffe trained want images."""
+    """The preprocessing of weights that were trained in Caffe."""
     return dict(mean=[103.53, 116.28, 123.675], std=[1.0, 1.0, 1.0], bgr_to_rgb=False)
 
 
 @pytest.fixture(scope='session')
 def config(rgb):
-    """Make the config of a detector on a plain ResNet-50, which need not build."""
+    """Make the config of a detector with a plain ResNet-50; its model need not build."""
 
     def detector(data_preprocessor=rgb, owner=(), **backbone):
         pretrained = dict(type='Pretrained', checkpoint='torchvision://resnet50')

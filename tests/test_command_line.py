@@ -18,20 +18,20 @@ def parse(monkeypatch):
     return parse_arguments
 
 
-def test_values_have_the_types_that_they_look_like(parse):
+def test_option_values_are_parsed(parse):
     options = parse('--cfg-options', 'a.b=1', 'c=[1,2]', 'd=None', 'e=x=y')['cfg_options']
     assert options == {'a.b': 1, 'c': [1, 2], 'd': None, 'e': 'x=y'}
 
 
 @pytest.mark.parametrize('option', ['depth', 'scale=[1,2'])
-def test_an_option_that_is_no_key_and_value(parse, capsys, option):
+def test_a_malformed_option(parse, capsys, option):
     with pytest.raises(SystemExit) as stop:
         parse('--cfg-options', 'a=1', option)
     assert stop.value.code == 2
     assert f'KEY=VALUE, brackets in pairs; got: a=1 {option}' in capsys.readouterr().err
 
 
-def test_the_local_rank_is_where_mmengine_looks(parse, monkeypatch):
+def test_the_local_rank_is_set_for_mmengine(parse, monkeypatch):
     monkeypatch.delenv('LOCAL_RANK', raising=False)
     assert 'local_rank' not in parse('--local-rank', '3')
     assert os.environ['LOCAL_RANK'] == '3'

@@ -24,18 +24,18 @@ def test_where_configs_are_found(tmp_path, monkeypatch):
         ('configs/faster_rcnn_r05.py', r'Did you mean faster_rcnn_r50\.py'),
         (f'mmdet::{RETINANET.replace("1x", "2")}', rf'Did you mean .*mmdet::{RETINANET}'),
         ('mmdet::retinanet', r'No config file mmdet::retinanet\.'),
-        ('mmdat::retinanet/x.py', r"No configs of a package 'mmdat'.*mmdet::folder/name\.py"),
-        ('torch::x.py', 'No configs of a package'),
-        ('C::/x.py', 'No configs of a package'),
+        ('mmdat::retinanet/x.py', r"No package 'mmdat' with configs.*mmdet::folder/name\.py"),
+        ('torch::x.py', 'No package .* with configs'),
+        ('C::/x.py', 'No package .* with configs'),
         ('README.md', 'cannot be read as a config'),
     ],
 )
-def test_where_they_are_not(config, message):
+def test_configs_that_are_not_found(config, message):
     with pytest.raises(UsageError, match=message):
         read_config(config)
 
 
-def test_where_a_teacher_is(tmp_path, monkeypatch):
+def test_where_a_teachers_config_is_found(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     gfl = 'configs/gfl/gfl_r101_fpn_ms-2x_coco.py'
     installed = str(package_configs('mmdet') / gfl.removeprefix('configs/'))

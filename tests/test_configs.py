@@ -64,7 +64,7 @@ def test_plain_controls_differ_in_the_backbone_alone(depth):
 
 
 def test_the_readme_lists_the_public_weights():
-    readme = (Path(__file__).parents[1] / 'README.md').read_text()
+    readme = (CONFIGS[0].parent / 'README.md').read_text()
     for weights in ZOO.values():
         row = next(line for line in readme.splitlines() if line.startswith(f'| `{weights.name}`'))
         size = f'SE-{"X" if weights.groups > 1 else "R"}{weights.depth}'
@@ -75,7 +75,7 @@ def test_the_readme_lists_the_public_weights():
 
 
 def test_the_graft_config_starts_as_the_plain_detector(tmp_path, monkeypatch):
-    """With a random detector in the place of MMDetection's published one."""
+    """A random detector replaces MMDetection's published one."""
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
     cfg = load_config('configs/faster_rcnn_se_r50_graft.py')
     plain = MODELS.build(load_config('configs/faster_rcnn_r50.py').model)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Print a table of what configs cost: tools/complexity.py CONFIG ..."""
+"""Count the parameters and multiply-adds of configs: tools/complexity.py CONFIG ..."""
 
 import argparse
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write a checkpoint in se_det's layout, or tell what it is: tools/convert_weights.py SRC DST."""
+"""Convert, graft or inspect a checkpoint: tools/convert_weights.py SRC DST."""
 
 import argparse
 
@@ -15,15 +15,17 @@ def main() -> None:
         'src', help="a file, a URL, or a public name such as 'mmpretrain/se_resnet50'"
     )
     parser.add_argument('dst', nargs='?', help='the .pth file to write')
-    parser.add_argument('--layout', choices=LAYOUTS, help='of SRC, instead of recognising it')
+    parser.add_argument('--layout', choices=LAYOUTS, help='of SRC; default: inferred')
     action = parser.add_mutually_exclusive_group()
     action.add_argument(
-        '--graft', action='store_true', help='SRC is plain: add SE that computes the same'
+        '--graft',
+        action='store_true',
+        help='SRC is plain: add SE, with the same outputs',
     )
-    action.add_argument('--inspect', action='store_true', help='only print what SRC is')
+    action.add_argument('--inspect', action='store_true', help='only describe SRC')
     arguments = parser.parse_args()
     if arguments.inspect == (arguments.dst is not None):
-        parser.error('give DST, the file to write, or --inspect, to write none')
+        parser.error('name DST, the file to write, or add --inspect to write none')
     with usage_errors_alone():
         if arguments.inspect:
             print(inspect_weights(arguments.src, arguments.layout))

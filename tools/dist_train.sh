@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train with several processes, one a GPU (or on the CPU): tools/dist_train.sh CONFIG GPUS [options]
+# Train with several processes, one per GPU (or on CPUs): tools/dist_train.sh CONFIG GPUS [options]
 set -euo pipefail
 if [ $# -lt 2 ]; then echo "usage: $0 CONFIG GPUS [options of train.py]" >&2; exit 2; fi
 config=$1 gpus=$2

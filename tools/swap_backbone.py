@@ -3,8 +3,8 @@
 
 import argparse
 
-from se_det.child_config import write_twin
 from se_det.command_line import usage_errors_alone
+from se_det.swap import write_twin
 
 
 def main() -> None:
@@ -14,7 +14,7 @@ def main() -> None:
     parser.add_argument('--out', required=True, metavar='FILE', help='the .py file to write')
     parser.add_argument(
         '--checkpoint',
-        help='weights for the place of those that CONFIG names: a public name such as '
+        help='weights to use instead of those that CONFIG names: a public name such as '
         "'timm/seresnet50.ra2_in1k', a URL or a file",
     )
     parser.add_argument(

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Try the SE twin of each of MMDetection's configs: tools/sweep_zoo.py [--train data/coco]."""
+"""Build the SE twins of all MMDetection configs: tools/sweep_zoo.py [--train data/coco]."""
 
 import argparse
 import sys
@@ -10,9 +10,7 @@ from typing import TypeVar
 
 import mmdet
 from mmengine.logging import MMLogger
-
-import se_det
-from se_det.analysis.zoo_sweep import (
+from sweep.building import (
     Outcome,
     as_markdown,
     check_building,
@@ -20,7 +18,9 @@ from se_det.analysis.zoo_sweep import (
     sweep,
     zoo_configs,
 )
-from se_det.analysis.zoo_training import Training, by_algorithm, check_training, one_of_each
+from sweep.training import Training, by_algorithm, check_training, one_of_each
+
+import se_det
 from se_det.command_line import usage_errors_alone
 
 T = TypeVar('T')
@@ -36,17 +36,17 @@ def main() -> None:
         type=Path,
         default=Path('work_dirs/sweep_zoo'),
         metavar='DIR',
-        help='outcomes go here, below the versions; what has one is not tried again '
+        help='folder of the results, one subfolder per version; configs with a result are skipped '
         '(default: %(default)s)',
     )
     parser.add_argument(
         '--train',
         type=Path,
         metavar='DIR',
-        help='train and test one config of each algorithm too, on two of the images of COCO here',
+        help='also train and test one config of each algorithm, on two images of COCO in DIR',
     )
     arguments = parser.parse_args()
-    MMLogger.get_instance('mmengine', log_level='ERROR')  # hundreds of configs say less
+    MMLogger.get_instance('mmengine', log_level='ERROR')
     versions = f'se_det-{se_det.__version__}-mmdet-{mmdet.__version__}'
     results = arguments.results / versions
     with usage_errors_alone():
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def shown(configs: list[str], results: Path, check: Callable[[str], T], kind: type[T]) -> list[T]:
-    """Sweep, and show on standard error how far that is."""
+    """Sweep, with a progress line on standard error."""
     outcomes = []
     for outcome in sweep(configs, results, check, kind):
         outcomes.append(outcome)

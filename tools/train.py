@@ -19,7 +19,7 @@ def main() -> None:
         '--resume',
         nargs='?',
         const='auto',
-        help='go on from this checkpoint; without a value, from the latest in the work dir',
+        help='resume from this checkpoint; without a value, from the latest in the work dir',
     )
     add_run_arguments(parser)
     with usage_errors_alone():

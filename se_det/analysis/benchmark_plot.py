@@ -1,4 +1,4 @@
-"""How the time of backbones grows with the image size and the batch."""
+"""Plot the time of backbones over the size of an image."""
 
 from pathlib import Path
 
@@ -9,10 +9,10 @@ from se_det.errors import UsageError
 
 
 def check_picture(file: str) -> None:
-    """Check that a picture can be written.
+    """Check the format of a picture.
 
     Raises:
-        UsageError: its suffix names no format that there is.
+        UsageError: matplotlib has no format for its suffix.
     """
     formats = Figure().canvas.get_supported_filetypes()
     if Path(file).suffix[1:] not in formats:
@@ -20,7 +20,7 @@ def check_picture(file: str) -> None:
 
 
 def draw(costs: list[Cost]) -> Figure:
-    """Draw the seconds of a step over the megapixels of an image, a panel for each batch size.
+    """Plot the seconds of a step over the megapixels of an image, one panel per batch size.
 
     Args:
         costs: measured in settings that differ in batch and size.

@@ -1,4 +1,4 @@
-"""What a config's model costs: parameters and multiply-adds."""
+"""Count the parameters and multiply-adds of a config's model."""
 
 from typing import NamedTuple
 
@@ -14,8 +14,8 @@ class Complexity(NamedTuple):
     Attributes:
         parameters: of the whole detector.
         backbone_parameters: of its backbone.
-        backbone_multiply_adds: of its backbone for one image of 224 x 224 pixels, the measure of
-            the paper's table 2, where they are called FLOPs.
+        backbone_multiply_adds: of its backbone for one image of 224 x 224 pixels. The paper's
+            table 2 calls them FLOPs.
     """
 
     parameters: int

@@ -1,4 +1,4 @@
-"""Checkpoint files: how they are had and read, their key layouts, and the public ones with SE."""
+"""Files of weights: the public ones, downloading, reading, key layouts, loading, grafting."""
 
 from se_det.checkpoints.conversion import convert_weights, inspect_weights
 from se_det.checkpoints.loading import SEPretrained

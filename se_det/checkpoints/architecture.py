@@ -1,4 +1,4 @@
-"""What backbone a file of weights is for, read off their names and shapes."""
+"""Infer the backbone that weights were trained in from their keys, shapes and metadata."""
 
 import ast
 import re
@@ -10,25 +10,26 @@ from se_det.checkpoints.layouts import Found, StateDict
 from se_det.checkpoints.zoo import PublicWeights, public_weights
 from se_det.layers import DEFAULT_REDUCTION
 
-# The plain files of the caffe style that mmengine has names for.
+# mmengine's names, and file names, of plain weights in the caffe style.
 CAFFE = re.compile(r'://.*resnet\d+_caffe|resnet\d+_(caffe|msra)-[0-9a-f]{8}\.pth$')
 
 
 def describe_backbone(found: Found, checkpoint: str = '') -> dict[str, Any]:
-    """Describe the backbone that weights fit, as its config.
+    """Infer the config of the backbone that weights were trained in.
 
-    Names and shapes do not show where the stride of a block is, how the stem pools, or whether a
-    ReLU stands before SE: those are told only of public files, of what `tools/convert_weights.py`
-    wrote, of training checkpoints that hold their config, of the legacy layout (which has one
-    program behind it), and of mmengine's names.
+    Keys and shapes do not show which convolution has the stride (``style``), how the stem pools
+    (``stem_pool``), or whether a ReLU comes before SE (``relu_before_se``). These arguments are
+    known for public files, for files of `tools/convert_weights.py`, for training checkpoints that
+    contain their config, for the legacy layout (all its files come from one program), and for
+    mmengine's names.
 
     Args:
         found: the weights.
-        checkpoint: what they are called: a name, a URL, or a file.
+        checkpoint: where they are from: a name, a URL, or a file.
 
     Returns:
-        ``type``, ``depth`` (left out if it is no known one) and what else differs from the
-        defaults or is known.
+        ``type``, ``depth`` (if it is a known one), and the other arguments that are known or differ
+        from the defaults.
     """
     weights = found.weights
     cfg: dict[str, Any] = dict(type='SEResNet')
@@ -61,17 +62,17 @@ def describe_backbone(found: Found, checkpoint: str = '') -> dict[str, Any]:
 
 
 def published_as(found: Found, checkpoint: str) -> PublicWeights | None:
-    """The row in the zoo of weights called so, converted since or not; None if they have none."""
+    """The row of public weights in the zoo, also after a conversion; None for other weights."""
     return public_weights(checkpoint) or public_weights(str(found.converted_from.get('source')))
 
 
 def as_text(cfg: dict[str, Any]) -> str:
-    """A config as one would type it: ``dict(type='SEResNet', depth=50)``."""
+    """Format a config as Python source: ``dict(type='SEResNet', depth=50)``."""
     return f'dict({", ".join(f"{key}={value!r}" for key, value in cfg.items())})'
 
 
 def blocks(weights: StateDict) -> list[str]:
-    """Name the residual blocks of a backbone with our keys: ``layer1.0``, ``layer1.1``, ..."""
+    """The names of the residual blocks in weights with our keys: ``layer1.0``, ``layer1.1``, ..."""
     return [key.removesuffix('.conv1.weight') for key in weights if _BLOCK.fullmatch(key)]
 
 
@@ -104,9 +105,9 @@ def _base_channels(weights: StateDict) -> int:
 
 
 def _trained_arguments(found: Found) -> dict[str, Any]:
-    """The backbone's arguments in the config that a training checkpoint holds the text of.
+    """The backbone's arguments in the config whose text a training checkpoint contains.
 
-    The text is parsed and never run. mmdet's defaults are those of a backbone that names none.
+    The text is parsed, never run. Arguments that it does not set have mmdet's defaults.
     """
     text = found.meta.get('cfg') or found.meta.get('config')
     try:
@@ -137,7 +138,7 @@ def _legacy_arguments(backbone: str, basic: bool) -> dict[str, Any]:
 
 
 def _se_cfg(weights: StateDict) -> dict[str, Any]:
-    """Reduction and stages, as far as they are not the defaults; none of plain weights."""
+    """``reduction`` and ``stages`` if they differ from the defaults; empty for plain weights."""
     by_stage = {int(block[len('layer')]): None for block in blocks(weights)}
     for key, tensor in weights.items():
         if re.fullmatch(r'layer\d\.\d+\.se\.fc1\.weight', key):

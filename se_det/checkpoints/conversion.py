@@ -1,4 +1,4 @@
-"""Checkpoint files of any layout written in ours, and told what they are."""
+"""Convert checkpoint files to our key layout, and inspect them."""
 
 from pathlib import Path
 
@@ -7,15 +7,15 @@ from mmdet.registry import MODELS
 
 from se_det.checkpoints.architecture import as_text, blocks, describe_backbone, published_as
 from se_det.checkpoints.fetching import fetch
+from se_det.checkpoints.fit import ADDED_BY_OPTIONS, check_state_dict
 from se_det.checkpoints.grafting import graft as graft_se
 from se_det.checkpoints.grafting import hidden_channels_of_all
 from se_det.checkpoints.layouts import StateDict, find_backbone, named
-from se_det.checkpoints.loading import ADDED_BY_OPTIONS, check_fit
 from se_det.checkpoints.reading import read_checkpoint
 from se_det.errors import UsageError
 from se_det.layers import DEFAULT_REDUCTION
 
-CLASSES = ('dataset_meta', 'CLASSES', 'PALETTE')  # what mmdet 3 and 2 call a detector's classes
+CLASSES = ('dataset_meta', 'CLASSES', 'PALETTE')  # keys of a detector's classes, mmdet 3 and 2
 
 
 def convert_weights(
@@ -25,17 +25,18 @@ def convert_weights(
 
     Args:
         source: a name in `ZOO`, a URL, or a file.
-        destination: a new ``.pth`` file, for ``SEPretrained`` and, of a detector, ``load_from``.
-        layout: name of the source's layout, if it is not to be recognised.
-        graft: the source is plain; give it SE that does nothing yet, with the usual reduction.
+        destination: a new ``.pth`` file, for ``SEPretrained`` or, if it is a detector,
+            ``load_from``.
+        layout: name of the source's layout; by default it is inferred from the keys.
+        graft: the source is plain; add SE with r = 16 that leaves the outputs as they are.
 
     Returns:
-        What was written and what was left out, in a line.
+        A line about what was written and what was left out.
 
     Raises:
-        UsageError: the source cannot be read, is of no known layout or not all of a backbone, or
-            has SE already when it is to be grafted, or none when it is not; the destination exists,
-            is not a ``.pth`` file or cannot be written.
+        UsageError: the source cannot be read, has an unknown layout, or lacks a part of the
+            backbone; it is plain without ``graft``, or has SE with it; the destination exists, is
+            not a ``.pth`` file or cannot be written.
     """
     if Path(destination).suffix != '.pth':
         raise UsageError(f'The destination must end in .pth; got {destination}.')
@@ -46,14 +47,14 @@ def convert_weights(
     if graft and not is_plain:
         raise UsageError(f'{source} has SE already (layout: {found.layout.name}). Remove --graft.')
     if is_plain and not graft:
-        raise UsageError(f'{source} has the weights of a plain ResNet. Add --graft, to give it SE.')
+        raise UsageError(f'{source} has the weights of a plain ResNet. Add --graft to add SE.')
     backbone, weights = describe_backbone(found, source), found.weights
     if graft:
         plugins = [key for key in weights if _is_of_plugin(key)]
         if plugins:
             raise UsageError(
-                f'{source} has layers of plugins: {named(plugins)}. Only a config tells where they '
-                "stand; graft there, with init_cfg=dict(type='SEPretrained', graft=True, "
+                f'{source} has layers of plugins: {named(plugins)}. Their positions are not in the '
+                "file. Graft in a config instead: init_cfg=dict(type='SEPretrained', graft=True, "
                 f'checkpoint={source!r}).'
             )
         weights = graft_se(weights, hidden_channels_of_all(weights, DEFAULT_REDUCTION))
@@ -72,17 +73,17 @@ def convert_weights(
 
 
 def inspect_weights(source: str, layout: str | None = None) -> str:
-    """Tell what a checkpoint is, without building a model.
+    """Describe a checkpoint, without building a model.
 
     Args:
         source: a name in `ZOO`, a URL, or a file.
-        layout: name of its layout, if it is not to be recognised.
+        layout: name of its layout; by default it is inferred from the keys.
 
     Returns:
-        Some lines of text.
+        Lines of text.
 
     Raises:
-        UsageError: it cannot be read, or is of no known layout.
+        UsageError: it cannot be read, or has an unknown layout.
     """
     path = fetch(source)
     found = find_backbone(read_checkpoint(path), layout)
@@ -91,12 +92,12 @@ def inspect_weights(source: str, layout: str | None = None) -> str:
     beside = sorted({key.partition('.')[0] for key in found.beside}) or ['nothing']
     lines = {
         'file': str(path),
-        'layout': found.layout.name + (f', behind {found.prefix!r}' if found.prefix else ''),
+        'layout': found.layout.name + (f', prefix {found.prefix!r}' if found.prefix else ''),
         'backbone': as_text(describe_backbone(found, source)),
         'SE': 'no; --graft adds it' if found.layout.name == 'plain' else 'yes',
         'weights': f'{len(found.weights)} keys, {sum(w.numel() for w in parameters) / 1e6:.2f} M '
         f'values, {", ".join(sorted({str(w.dtype).removeprefix("torch.") for w in parameters}))}',
-        'beside it': ', '.join(beside),
+        'also in it': ', '.join(beside),
     }
     if public is not None:
         lines['published as'] = f'{public.name}, {public.licence}, {public.source}'
@@ -110,10 +111,10 @@ def _is_of_plugin(key: str) -> bool:
 
 
 def _check_whole(weights: StateDict, backbone: dict, source: str) -> None:
-    """Check against the backbone that is described, which is built without memory."""
+    """Check that weights are the whole state dict of a backbone, built on the meta device."""
     if 'depth' not in backbone:
         raise UsageError(
-            f'{source} has the blocks of no ResNet with 18, 34, 50, 101 or 152 layers.'
+            f'{source} does not have the blocks of a ResNet with 18, 34, 50, 101 or 152 layers.'
         )
     first = weights.get('conv1.weight', weights.get('stem.0.weight'))
     stages = max(int(block[len('layer')]) for block in blocks(weights))
@@ -132,11 +133,11 @@ def _check_whole(weights: StateDict, backbone: dict, source: str) -> None:
             )
         )
     added = {key for key in weights if ADDED_BY_OPTIONS.search(key)}
-    check_fit(built, {k: w for k, w in weights.items() if k not in added}, source, backbone)
+    check_state_dict(built, {k: w for k, w in weights.items() if k not in added}, source, backbone)
 
 
 def _write(checkpoint: dict, destination: str) -> None:
-    """Write a file whole or not at all."""
+    """Write a file under a temporary name and rename it."""
     partial = Path(f'{destination}.partial')
     try:
         Path(destination).parent.mkdir(parents=True, exist_ok=True)
@@ -147,5 +148,5 @@ def _write(checkpoint: dict, destination: str) -> None:
             partial.unlink(missing_ok=True)
     except (OSError, RuntimeError) as error:
         raise UsageError(
-            f'{destination} cannot be written: {error}. Choose another place.'
+            f'{destination} cannot be written: {error}. Choose another destination.'
         ) from error

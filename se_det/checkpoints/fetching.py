@@ -1,4 +1,4 @@
-"""Checkpoint files by name, URL or path: downloaded once, checked before they are kept."""
+"""Find checkpoint files by name, URL or path; download them once and check their hashes."""
 
 import hashlib
 import os
@@ -26,7 +26,7 @@ from se_det.checkpoints.reading import read_checkpoint
 from se_det.checkpoints.zoo import ZOO
 from se_det.errors import UsageError
 
-# mmengine's lists of names, by the schemes that it gives them.
+# mmengine's lists of names, by scheme.
 LISTS = {
     'torchvision': get_torchvision_models,
     'modelzoo': get_torchvision_models,
@@ -35,24 +35,24 @@ LISTS = {
     'mmcls': get_mmcls_models,
 }
 SCHEMES = ('http://', 'https://', *(f'{scheme}://' for scheme in LISTS))
-# The first hex digits of the file's sha256, and no date: -ae206104.pth, but not -20200804.pth.
+# The first hex digits of the file's sha256, -ae206104.pth; but not a date, -20200804.pth.
 HASH = re.compile(r'-(?!20\d\d[01]\d[0-3]\d\.)([0-9a-f]{8,64})\.(?:pth|pt|safetensors)$')
 
 
 def fetch(checkpoint: str) -> Path:
-    """Find a checkpoint's file, downloading it once into torch's hub cache if it has a URL.
+    """Find a checkpoint's file. A URL is downloaded once, into torch's hub cache.
 
-    Of several processes, one a machine downloads; all of them have to call this. A file that was
-    put into the cache by others is checked when it is first used.
+    Of several processes, one per machine downloads; all of them must call this function. A file
+    that another program put into the cache is checked at its first use.
 
     Args:
         checkpoint: a name in `ZOO`, a URL, mmengine's ``torchvision://``, ``open-mmlab://`` or
             ``mmcls://`` and a name, or a file.
 
     Raises:
-        UsageError: the name is unknown, the download failed, its hash is not the one in its name,
-            or what came is no checkpoint. Nothing is left in the cache then. If one process
-            fails, all do.
+        UsageError: the name is unknown, the download failed, its hash differs from the one in its
+            name, or it is not a checkpoint. A failed download leaves no file in the cache. If one
+            process fails, all do.
     """
     if checkpoint not in ZOO and '://' not in checkpoint:
         path = Path(checkpoint).expanduser()
@@ -78,7 +78,7 @@ def fetch(checkpoint: str) -> Path:
 
 @CheckpointLoader.register_scheme(prefixes=SCHEMES, force=True)
 def load_from_url(filename: str, map_location: Any = None) -> dict:
-    """How mmengine reads what ``load_from`` gives it the URL of: no code in it runs."""
+    """Replace mmengine's loader of URLs; this one runs no code that the file contains."""
     checkpoint = read_checkpoint(fetch(filename), map_location)
     return _process_mmcls_checkpoint(checkpoint) if filename.startswith('mmcls') else checkpoint
 
@@ -87,33 +87,31 @@ def load_from_url(filename: str, map_location: Any = None) -> dict:
     prefixes=(r'(\S+\:)?s3://', r'(\S+\:)?petrel://', 'pavi://'), force=True
 )
 def load_from_elsewhere(filename: str, map_location: Any = None) -> dict:
-    """In the place of mmengine's loaders that read by ways of their own."""
-    raise UsageError(f'{filename}: download it, and give the file. {_KNOWN}')
+    """Replace mmengine's loaders of other schemes, which would run code in the file."""
+    raise UsageError(f'{filename}: download it and name the file. {_KNOWN}')
 
 
-_KNOWN = f'Only {", ".join(SCHEMES)} are known here.'
+_KNOWN = f'Known schemes: {", ".join(SCHEMES)}.'
 
 
 def _url(checkpoint: str) -> str:
-    """The URL of a name in `ZOO` or in mmengine's lists; a URL is its own."""
+    """The URL of a name in `ZOO` or in mmengine's lists; a URL is returned as it is."""
     if checkpoint in ZOO:
         return ZOO[checkpoint].url
     scheme, _, name = checkpoint.partition('://')
     if scheme in ('http', 'https'):
         return checkpoint
     if scheme not in LISTS:
-        raise UsageError(f'{checkpoint}: download it, and give the file. {_KNOWN}')
+        raise UsageError(f'{checkpoint}: download it and name the file. {_KNOWN}')
     urls = LISTS[scheme]()
     name = get_deprecated_model_names().get(name, name)
     if name not in urls:
-        raise UsageError(
-            f'{checkpoint}: mmengine knows no {name!r} at {scheme}://. Check the name.'
-        )
+        raise UsageError(f'{checkpoint}: mmengine has no {name!r} at {scheme}://. Check the name.')
     return urls[name]
 
 
 def _cached_name(url: str) -> str:
-    """The file's name; if that tells no file from another, with a hash of the URL in it."""
+    """The file's name in the cache; without a hash in it, a hash of the URL is added."""
     name = unquote(urlsplit(url).path).rpartition('/')[2]
     if HASH.search(name):
         return name
@@ -122,7 +120,7 @@ def _cached_name(url: str) -> str:
 
 
 def _download(url: str, path: Path) -> None:
-    """Download and check a file, and only then put it in its place."""
+    """Download a file under a temporary name, check it, then rename it to ``path``."""
     print_log(f'Downloading {url} to {path}', logger='current')
     hash_in_name = HASH.search(path.name)
     try:
@@ -133,21 +131,21 @@ def _download(url: str, path: Path) -> None:
             try:
                 read_checkpoint(downloaded)
             except UsageError as error:
-                reason = str(error).replace(str(downloaded), 'what came')
-                raise UsageError(f'{url} is of no use: {reason}') from error
+                reason = str(error).replace(str(downloaded), 'the download')
+                raise UsageError(f'{url} cannot be used: {reason}') from error
             os.replace(downloaded, path)
     except UsageError:
         raise
     except (OSError, RuntimeError, ValueError, HTTPException) as error:
         raise UsageError(
-            f'{url} could not be downloaded: {error}. Download it where there is a network and put '
-            f'it at {path}, or train without pretrained weights: init_cfg=None in the place of '
+            f'{url} could not be downloaded: {error}. Download it where there is a network and '
+            f'copy it to {path}, or train without pretrained weights: init_cfg=None instead of '
             'SEPretrained.'
         ) from error
 
 
 def _check_hash(path: Path) -> None:
-    """Check a file against the hash in its name, once: a file beside it tells that it was."""
+    """Check a file against the hash in its name. A file beside it records that this was done."""
     expected = HASH.search(path.name)
     checked = path.with_name(f'{path.name}.sha256')
     if not expected or (checked.exists() and checked.stat().st_mtime >= path.stat().st_mtime):
@@ -155,8 +153,8 @@ def _check_hash(path: Path) -> None:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if not digest.startswith(expected[1]):
         raise UsageError(
-            f'{path} is not the file of that name: its sha256 begins with {digest[:8]}, not '
-            f'{expected[1]}. Remove it, to have it downloaded again.'
+            f'{path} is damaged or another file: its sha256 begins with {digest[:8]}, not '
+            f'{expected[1]}. Remove it, and it is downloaded again.'
         )
-    with suppress(OSError):  # where the cache is read-only, it is checked each time
+    with suppress(OSError):  # in a read-only cache, the file is checked at each use
         checked.write_text(digest)

@@ -1,9 +1,9 @@
-"""A plain ResNet's weights as those of its SE twin, which computes the same function.
+"""Grafting: add SE to the weights of a plain ResNet without changing the function it computes.
 
-The gates get an ``fc2`` of zeros, which makes them sigmoid(0) = 1/2 whatever the image; the weight
-and bias of the last norm of each block are doubled. Powers of two change no digit of a float, so
-that the twin's outputs are the plain model's to the last bit. Gradients reach ``fc2``, and from it,
-after one step, ``fc1``: training starts where the plain model ended.
+``fc2`` of each SE block is zero, so that its gate is sigmoid(0) = 1/2 for every image. The weight
+and bias of the last norm in each residual branch are doubled. Multiplying a float by a power of two
+is exact, so that the outputs equal the plain model's bit for bit. Gradients reach ``fc2``, and
+after one step ``fc1``: training continues from the plain model.
 """
 
 import math
@@ -18,16 +18,16 @@ from se_det.errors import UsageError
 
 
 def graft(weights: StateDict, hidden_channels: Mapping[str, int]) -> StateDict:
-    """Give a plain backbone's weights SE blocks that do nothing yet.
+    """Add SE blocks to the weights of a plain backbone.
 
     Args:
         weights: of a plain ResNet or ResNeXt, with our keys.
-        hidden_channels: of the SE block of each residual block that is to have one, such as
-            ``{'layer1.0': 16}``: its output channels divided by the reduction.
+        hidden_channels: outputs of ``fc1`` for each residual block that gets SE, such as
+            ``{'layer1.0': 16}``: the block's output channels divided by the reduction.
 
     Returns:
-        All weights of the SE twin. ``fc1`` is random (He et al., arXiv 1502.01852), the same each
-        time.
+        The weights of the SE backbone. ``fc1`` is random (He et al., arXiv 1502.01852) with a fixed
+        seed.
 
     Raises:
         UsageError: a block of ``hidden_channels`` is missing, or has no norm with weight and bias.
@@ -49,25 +49,25 @@ def graft(weights: StateDict, hidden_channels: Mapping[str, int]) -> StateDict:
 
 
 def check_graftable(backbone: Mapping[str, Any]) -> None:
-    """Check that nothing in a backbone's blocks stands between the last norm and SE.
+    """Check that no layer comes between the last norm of a block and its SE.
 
     Args:
         backbone: the config of an SEResNet or SEResNeXt.
 
     Raises:
-        UsageError: a ReLU or a plugin stands there, and what they compute would change.
+        UsageError: a ReLU or a plugin comes between; its output would change.
     """
     positions = [plugin['position'] for plugin in backbone.get('plugins') or ()]
     se_cfg = backbone.get('se_cfg') or {}
     if se_cfg.get('relu_before_se') or 'after_conv3' in positions:
         raise UsageError(
-            'SE cannot be grafted behind a ReLU or a plugin: the doubled norm would change what '
-            'they compute. Remove relu_before_se from se_cfg, and plugins at after_conv3.'
+            'SE cannot be grafted after a ReLU or a plugin: the doubled norm would change their '
+            'output. Remove relu_before_se from se_cfg, and plugins at after_conv3.'
         )
 
 
 def hidden_channels_of_all(weights: StateDict, reduction: int) -> dict[str, int]:
-    """The ``hidden_channels`` of `graft` for SE in each block of a plain backbone."""
+    """``hidden_channels`` of `graft` for SE in every block of a plain backbone."""
     return {
         block: len(weights[f'{_last_norm(weights, block)}.weight']) // reduction
         for block in blocks(weights)
@@ -75,7 +75,7 @@ def hidden_channels_of_all(weights: StateDict, reduction: int) -> dict[str, int]
 
 
 def hidden_channels_like(expected: StateDict) -> dict[str, int]:
-    """The ``hidden_channels`` of `graft` for the SE blocks of a backbone with these weights."""
+    """``hidden_channels`` of `graft` for the blocks that have SE in a state dict."""
     fc1 = '.se.fc1.weight'
     return {key.removesuffix(fc1): len(w) for key, w in expected.items() if key.endswith(fc1)}
 
@@ -85,6 +85,6 @@ def _last_norm(weights: StateDict, block: str) -> str:
         if f'{block}.{name}.bias' in weights:
             return f'{block}.{name}'
     raise UsageError(
-        f'Nothing to graft SE to at {block}: it has no norm (bn3, gn3, bn2 or gn2) with weight and '
-        'bias. Expected the weights of a ResNet or ResNeXt as deep as the backbone.'
+        f'SE cannot be grafted to {block}: it has no norm (bn3, gn3, bn2 or gn2) with weight and '
+        'bias. Expected the weights of a ResNet or ResNeXt of the same depth as the backbone.'
     )

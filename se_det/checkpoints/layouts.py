@@ -1,4 +1,4 @@
-"""The key layouts of ResNet and SE-ResNet files, and the way from each to ours.
+"""The key layouts of ResNet and SE-ResNet files, and renaming the keys of each to ours.
 
 Our keys are timm's: ``layer1.0.se.fc1.weight`` and so on.
 """
@@ -15,25 +15,25 @@ from se_det.errors import UsageError
 
 StateDict = dict[str, Tensor]
 
-# What training programs put weights into; of two copies, the averaged one (EMA) comes first.
+# Keys under which training programs save weights; an averaged copy (EMA) is preferred.
 WRAPPERS = ('state_dict_ema', 'model_ema', 'state_dict', 'model', 'net')
-FIRST_BLOCK = 'layer1.0.conv1.weight'  # a key that every layout has, behind some prefix
-# Caffe2's ResNets have it, and mmdet's do without: there, batch norm comes next.
+FIRST_BLOCK = 'layer1.0.conv1.weight'  # a key of every layout, after some prefix
+# Caffe2's ResNets have this bias. mmdet's do not: batch norm follows, and makes it redundant.
 CAFFE2_BIAS = 'conv1.bias'
-GATE = re.compile(r'\.se(_\w+)?\.')  # in the keys of a gate, whatever its kind
-NAMED = 5  # keys that an error message names
+GATE = re.compile(r'\.se(_\w+)?\.')  # in the keys of any kind of channel attention
+NAMED = 5  # keys listed in an error message
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How one family of files names its keys.
+    """The keys of one family of files.
 
     Attributes:
         name: the family.
-        sign: a regular expression that a key of this family matches, and of no other; empty for
-            ResNets without SE.
+        sign: a regular expression that only keys of this family match; empty for ResNets without
+            SE.
         renamed: pairs of a regular expression and its replacement, applied to each key.
-        classifier: prefix of the classifier's keys, which a backbone does without.
+        classifier: prefix of the classifier's keys, which are not part of a backbone.
     """
 
     name: str
@@ -70,15 +70,15 @@ LAYOUTS = {
 
 @dataclass(frozen=True)
 class Found:
-    """What a checkpoint holds.
+    """The contents of a checkpoint.
 
     Attributes:
         weights: of the backbone, with our keys.
-        layout: the layout that they had.
-        prefix: what stood before the backbone's keys, such as ``'backbone.'``.
-        beside: the other weights of the same model: a classifier's head, a detector's neck and
-            heads, with a detector's keys.
-        meta: what the training program, or `tools/convert_weights.py`, wrote about it.
+        layout: the layout of the keys in the file.
+        prefix: prefix of the backbone's keys in the file, such as ``'backbone.'``.
+        beside: the other weights of the same model: a classifier's head, or a detector's neck and
+            heads with their own keys.
+        meta: metadata of the training program or of `tools/convert_weights.py`.
     """
 
     weights: StateDict
@@ -89,30 +89,30 @@ class Found:
 
     @property
     def converted_from(self) -> dict[str, Any]:
-        """How `tools/convert_weights.py` describes a file that it wrote; of others, nothing."""
+        """The metadata of `tools/convert_weights.py`; empty for files of other programs."""
         described = self.meta.get('se_det')
         return described if isinstance(described, dict) else {}
 
     @property
     def is_detector(self) -> bool:
-        """Whether more than a classifier's head is beside the backbone."""
+        """Whether there are other weights than the backbone and a classifier's head."""
         heads = (CAFFE2_BIAS, *(layout.classifier for layout in LAYOUTS.values()))
         return any(not key.startswith(heads) for key in self.beside)
 
 
 def find_backbone(checkpoint: dict, layout: str | None = None) -> Found:
-    """Find the backbone's weights in a checkpoint and give them our keys.
+    """Find the backbone's weights in a checkpoint and rename their keys to ours.
 
-    Wrappers are seen through: ``state_dict``, ``model``, averaged copies, DataParallel's
-    ``module.``, a detector's ``backbone.``.
+    They may be under ``state_dict``, ``model`` or an averaged copy, with the prefix ``module.`` of
+    DataParallel or ``backbone.`` of a detector.
 
     Args:
-        checkpoint: what a file holds.
-        layout: name of the layout, if it is not to be recognised from the keys.
+        checkpoint: the contents of a file.
+        layout: name of the layout; by default it is inferred from the keys.
 
     Raises:
-        UsageError: ``layout`` is unknown, the keys are of no known layout, or a tensor cannot be
-            what its key says.
+        UsageError: ``layout`` is unknown, the keys are of no known layout, or a tensor has a shape
+            that does not suit its key.
     """
     if layout is not None and layout not in LAYOUTS:
         raise UsageError(f'No layout {layout!r}. Known: {", ".join(LAYOUTS)}.')
@@ -125,10 +125,10 @@ def find_backbone(checkpoint: dict, layout: str | None = None) -> Found:
     gates = [key for key in inner if GATE.search(key)]
     if layout.name == 'plain' and gates:
         raise UsageError(
-            'These are not the weights of a plain ResNet: they have gates, of another layout or of '
-            f'a kind not known here: {named(gates)}. Known layouts: {", ".join(LAYOUTS)}.'
+            'These are not the weights of a plain ResNet: they have channel attention of another '
+            f'layout or an unknown kind: {named(gates)}. Known layouts: {", ".join(LAYOUTS)}.'
         )
-    # In a detector: what its own keys begin with, DataParallel's 'module.' or such.
+    # The prefix of a detector's own keys, such as DataParallel's 'module.'.
     outer = prefix.removesuffix('backbone.')
     beside = {
         key.removeprefix(outer): tensor
@@ -153,7 +153,7 @@ def find_backbone(checkpoint: dict, layout: str | None = None) -> Found:
 
 
 def named(keys: Iterable[str]) -> str:
-    """Name the first few of some keys."""
+    """Join the first few keys, for a message."""
     first = list(keys)
     return ', '.join(first[:NAMED]) + (', ...' if len(first) > NAMED else '')
 
@@ -171,13 +171,16 @@ def _unwrap(checkpoint: dict) -> StateDict:
 
 
 def _prefix(weights: StateDict) -> str:
-    """The shortest one; but a tracker's is its detector's, and a teacher averages its student."""
+    """The shortest prefix; a tracker's detector before its reid, a teacher before its student.
+
+    The teacher's weights are an average of the student's.
+    """
     prefixes = [k.removesuffix(FIRST_BLOCK) for k in weights if k.endswith(FIRST_BLOCK)]
     return min(prefixes, key=lambda p: ('reid' in p, len(p), 'teacher' not in p), default='')
 
 
 def _check_dimensions(weights: StateDict) -> None:
-    """Convolutions have four, norms one: what is read off the shapes relies on it."""
+    """Check that convolutions have four dimensions and norms one; later code relies on it."""
     for key, tensor in weights.items():
         convolution = re.search(r'(^|\.)(conv\d|se\.fc\d)\.weight$', key)
         norm = re.search(r'(^|\.)[bg]n\d\.(weight|bias)$', key)
@@ -185,7 +188,7 @@ def _check_dimensions(weights: StateDict) -> None:
         if tensor.ndim != dimensions or 0 in tensor.shape:
             raise UsageError(
                 f'{key} has the shape {tuple(tensor.shape)}; expected {dimensions} dimensions, '
-                'none of them 0. The file is damaged, or of another network.'
+                'none of them 0. The file is damaged or of another network.'
             )
 
 
@@ -203,8 +206,8 @@ def _recognise(weights: StateDict) -> str:
 def _unknown(weights: StateDict) -> UsageError:
     return UsageError(
         'These are not the weights of a ResNet, SE-ResNet or SE-ResNeXt in a known layout '
-        f'({", ".join(LAYOUTS)}). Their first keys: {named(weights) or "none"}. If they are, '
-        'tools/convert_weights.py --layout says which layout to take.'
+        f'({", ".join(LAYOUTS)}). Their first keys: {named(weights) or "none"}. If they are, name '
+        'the layout: tools/convert_weights.py --layout ...'
     )
 
 
@@ -215,12 +218,12 @@ def _rename(key: str, renamed: tuple[tuple[str, str], ...]) -> str:
 
 
 def _as_convolution(key: str, tensor: Tensor) -> Tensor:
-    """Linear layers of a gate ``(O, I)`` are our 1x1 convolutions ``(O, I, 1, 1)``."""
+    """Reshape linear layers of SE, ``(O, I)``, to 1x1 convolutions, ``(O, I, 1, 1)``."""
     return tensor[:, :, None, None] if GATE.search(key) and tensor.ndim == 2 else tensor
 
 
 def _with_biases(weights: StateDict, layout: Layout) -> StateDict:
-    """Gates without biases get biases of zero."""
+    """Add biases of zero to SE layers without bias."""
     if layout.name != 'bias-free':
         return weights
     biases = {
@@ -232,7 +235,7 @@ def _with_biases(weights: StateDict, layout: Layout) -> StateDict:
 
 
 def _with_deep_stem(weights: StateDict) -> StateDict:
-    """The three 3x3 convolutions that timm numbers in ``conv1`` are mmdet's ``stem``."""
+    """Rename timm's deep stem, ``conv1.0`` and so on, to mmdet's ``stem``."""
     if 'conv1.0.weight' not in weights:
         return weights
     renamed = ((r'^conv1\.', 'stem.'), (r'^bn1\.', 'stem.7.'))
@@ -240,7 +243,7 @@ def _with_deep_stem(weights: StateDict) -> StateDict:
 
 
 def _with_batch_counts(weights: StateDict) -> StateDict:
-    """Files from before torch 0.4.1 lack the counts of batches, which only training asks for."""
+    """Add ``num_batches_tracked``, which files from before torch 0.4.1 lack."""
     counts = {
         key.removesuffix('running_var') + 'num_batches_tracked': torch.tensor(0)
         for key in weights

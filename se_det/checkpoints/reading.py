@@ -1,4 +1,4 @@
-"""Reading checkpoint files without running code that may be hidden in them."""
+"""Read checkpoint files without running code that they may contain."""
 
 import argparse
 import pickle
@@ -21,14 +21,15 @@ def read_checkpoint(path: str | Path, map_location: Any = 'cpu') -> dict:
     """Read a file of ``torch.save`` or safetensors, tensors and plain values only.
 
     Args:
-        path: the file; ``.safetensors`` is told by its ending.
+        path: the file; safetensors must end in ``.safetensors``.
         map_location: as for `torch.load`.
 
     Returns:
-        What the file holds.
+        The contents of the file.
 
     Raises:
-        UsageError: the file is missing, damaged, not a checkpoint, or holds code.
+        UsageError: the file is missing, damaged, not a checkpoint, or contains other objects than
+            weights and training state.
     """
     path = Path(path).expanduser()
     try:
@@ -42,24 +43,24 @@ def read_checkpoint(path: str | Path, map_location: Any = 'cpu') -> dict:
         checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except UsageError:
         raise
-    except Exception as error:  # what torch raises for bytes that are no checkpoint has no end
+    except Exception as error:  # torch raises many types for files that are not checkpoints
         raise _refusal(path, error) from error
     if not isinstance(checkpoint, dict):
         raise UsageError(
-            f'{path} holds a {type(checkpoint).__name__}; expected a dict of weights. Save '
-            'model.state_dict(), not something else.'
+            f'{path} contains a {type(checkpoint).__name__}; expected a dict of weights. Save '
+            'model.state_dict().'
         )
     return checkpoint
 
 
 @CheckpointLoader.register_scheme(prefixes='', force=True)
 def load_from_local(filename: str, map_location: Any) -> dict:
-    """How mmengine reads a local file, for ``load_from`` and ``--resume`` too."""
+    """Replace mmengine's loader of local files, which ``load_from`` and ``--resume`` use."""
     return read_checkpoint(filename, map_location)
 
 
 def _refusal(path: Path, error: Exception) -> UsageError:
-    """What to say of a file that could not be loaded."""
+    """The error for a file that could not be loaded."""
     try:
         with path.open('rb') as file:
             beginning = file.read(512).lstrip()
@@ -69,11 +70,11 @@ def _refusal(path: Path, error: Exception) -> UsageError:
         return UsageError(
             f'{path} is a web page, not a checkpoint. Download the file that the page links to.'
         )
-    # Torch goes on to advise weights_only=False: of its text, only the refused name is told.
+    # torch's message suggests weights_only=False, so only the refused name is taken from it.
     if isinstance(error, pickle.UnpicklingError) or 'weights_only' in str(error):
         refused = re.search(r'GLOBAL (\S+)', str(error))
         return UsageError(
-            f'{path} was not loaded: it is no torch checkpoint, or holds Python objects other than '
+            f'{path} was not loaded: it is not a torch checkpoint, or contains other objects than '
             'weights and training state, which could run code'
             + (f' ({refused[1]}).' if refused else '.')
         )
@@ -84,9 +85,9 @@ def _refusal(path: Path, error: Exception) -> UsageError:
 
 
 def _allow_training_state() -> None:
-    """Let `torch.load` rebuild what training programs put beside the weights.
+    """Allow `torch.load` to load what training programs save beside the weights.
 
-    That is mmengine's log, NumPy numbers, and the arguments of a command line.
+    These are mmengine's log, NumPy numbers, and the arguments of a command line.
     """
     scalars = (np.float64(0), np.float32(0), np.int64(0), np.int32(0), np.bool_(False))
     rebuild_scalar, rebuild_array = scalars[0].__reduce__()[0], np.empty(0).__reduce__()[0]
@@ -108,7 +109,7 @@ def _allow_training_state() -> None:
 
 
 def _statistic(owner: type, name: str) -> Callable:
-    """The one use of ``getattr`` that a training log needs: ``HistoryBuffer.mean`` and its like."""
+    """The one use of ``getattr`` in a training log: ``HistoryBuffer.mean`` and similar."""
     if owner is not HistoryBuffer or name not in ('mean', 'max', 'min', 'current'):
         raise pickle.UnpicklingError(f'getattr({owner!r}, {name!r})')
     return getattr(owner, name)

@@ -1,4 +1,4 @@
-"""The public ImageNet weights of SE-ResNet and SE-ResNeXt, one row a file."""
+"""The public ImageNet weights of SE-ResNet and SE-ResNeXt, one row per file."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -16,21 +16,21 @@ class PublicWeights:
     """One public file.
 
     Attributes:
-        name: what ``init_cfg=dict(type='SEPretrained', checkpoint=...)`` calls it: who publishes
-            it, and the name there.
-        url: where it is; the name ends in the first eight hex digits of its sha256.
+        name: name for ``init_cfg=dict(type='SEPretrained', checkpoint=...)``: the publisher, and
+            the publisher's name for it.
+        url: its URL; the file name ends in the first eight hex digits of its sha256.
         layout: name of its key layout, one of `se_det.checkpoints.layouts.LAYOUTS`.
         top1: ImageNet top-1 accuracy in percent at 224 x 224 pixels, as published.
-        type: the backbone that it fits, SEResNet or SEResNeXt, and its arguments:
-        depth: number of layers.
+        depth: number of layers of the backbone. The other arguments of the backbone follow:
         groups: groups of a 3x3 convolution.
         base_width: channels of such a group in the first stage; 64 and one group make a ResNet.
-        style: ``'caffe'`` has the stride on the first 1x1 convolution, as the paper's authors do.
+        style: ``'caffe'`` for the stride on the first 1x1 convolution of a block, as in the code
+            of the paper's authors.
         stem_pool: as in SEResNet.
         relu_before_se: as in SEResNet's ``se_cfg``.
-        recipe: ``'plain'`` or ``'strong'``. A strong recipe (many epochs, heavy augmentation) wants
-            AdamW in fine-tuning (learning rate 2e-4, weight decay 0.05), not SGD.
-        licence: SPDX name, as the publisher states it.
+        recipe: ``'plain'`` or ``'strong'``. After a strong recipe (long training, heavy
+            augmentation), fine-tune with AdamW (learning rate 2e-4, weight decay 0.05), not SGD.
+        licence: SPDX name, as published.
     """
 
     name: str
@@ -46,7 +46,7 @@ class PublicWeights:
     recipe: str = 'plain'
     licence: str = 'Apache-2.0'
 
-    # All of them were trained on such images; LoadImageFromFile gives BGR.
+    # The same for all of them. mmdet's LoadImageFromFile returns BGR.
     data_preprocessor: ClassVar[dict[str, Any]] = dict(
         mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True
     )
@@ -58,7 +58,7 @@ class PublicWeights:
 
     @property
     def source(self) -> str:
-        """Where its publisher describes it."""
+        """The publisher's page or code."""
         if self.name.startswith('mmpretrain/'):
             return 'https://github.com/open-mmlab/mmpretrain/tree/main/configs/seresnet'
         module = 'senet' if self.layout == 'legacy' else 'resnet'
@@ -68,7 +68,7 @@ class PublicWeights:
 
     @property
     def backbone(self) -> dict[str, Any]:
-        """The config of the backbone that fits."""
+        """The config of the backbone that the weights fit."""
         cfg = dict(type='SEResNet', depth=self.depth, style=self.style, stem_pool=self.stem_pool)
         if self.groups > 1:
             cfg.update(type='SEResNeXt', groups=self.groups, base_width=self.base_width)
@@ -211,8 +211,8 @@ def public_weights(checkpoint: str) -> PublicWeights | None:
     """Find the row of a public file.
 
     Args:
-        checkpoint: its name in `ZOO`, its URL, one in the repository of that name, or a file that
-            has kept the published file's name.
+        checkpoint: its name in `ZOO`, its URL, a URL in a repository of that name, or a file with
+            the published file's name.
 
     Returns:
         The row; None for a file that is not in `ZOO`.

@@ -1,4 +1,4 @@
-"""Data sets, and the checks that a config's data is there and fits it."""
+"""The data set that draws itself, and checks that a config's data exists and fits it."""
 
 from se_det.datasets.shapes import ShapesDataset
 

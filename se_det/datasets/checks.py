@@ -1,4 +1,4 @@
-"""Checks, before anything is built, that a config's data is there and that its classes fit."""
+"""Check a config's data and classes before anything is built."""
 
 import json
 import mmap
@@ -13,7 +13,7 @@ from mmengine.config import Config, ConfigDict
 from se_det.datasets.shapes import ShapesDataset
 from se_det.errors import UsageError
 
-CATEGORIES_READ = 4 << 20  # bytes; LVIS's 1203 categories, the longest list in use, take 0.5 MiB
+CATEGORIES_READ = 4 << 20  # bytes; the 1203 categories of LVIS take 0.5 MiB
 
 
 def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
@@ -24,8 +24,8 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
         splits: which of ``'train'``, ``'val'`` and ``'test'`` the run uses.
 
     Raises:
-        UsageError: a file is missing or not COCO's format; the class list is not the
-            annotations'; a head has another number of classes; the evaluator reads other
+        UsageError: a file is missing or not in COCO's format; the class list differs from that of
+            the annotations; a head has another number of classes; the evaluator reads other
             annotations than its data set.
     """
     for split in splits:
@@ -44,7 +44,7 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
 
 
 def _coco_datasets(dataset: ConfigDict | None) -> Iterator[ConfigDict]:
-    """The local data sets of COCO's format inside a data set config and its wrappers."""
+    """The local data sets in COCO's format in a data set config, wrappers included."""
     if dataset is None:
         return
     for inner in [dataset.get('dataset'), *dataset.get('datasets', [])]:
@@ -61,7 +61,7 @@ def _coco_datasets(dataset: ConfigDict | None) -> Iterator[ConfigDict]:
 
 
 def _reads_as_coco(dataset_class: type) -> bool:
-    """Not so LVIS and panoptic data, which derive from CocoDataset but have rules of their own."""
+    """Whether a class reads annotations as CocoDataset does; LVIS and panoptic ones do not."""
     return issubclass(dataset_class, CocoDataset) and all(
         getattr(dataset_class, method) is getattr(CocoDataset, method)
         for method in ('load_data_list', 'parse_data_info')
@@ -77,18 +77,18 @@ def _check_files(dataset: ConfigDict, where: str) -> Path:
         first_image = _find(ann_file, rb'"file_name"\s*:\s*("(?:[^"\\]|\\.)*")')
         if first_image is None:
             raise UsageError(
-                f'{ann_file} names no image; it is not a COCO annotation file. '
+                f'{ann_file} lists no image; it is not a COCO annotation file. '
                 f'Set {where}.ann_file to one.'
             )
         image = image_folder / json.loads(first_image)
         missing = None if image.exists() else image
     if missing is not None:
         raise UsageError(
-            f'The data is not there: {missing} does not exist.\n'
+            f'Data is missing: {missing} does not exist.\n'
             f"Expected, in COCO's format:\n  {ann_file}\n  {image_folder}/*.jpg\n"
             f'If you have COCO elsewhere: ln -s /path/to/coco {root}\n'
             f'For other data, set {where}.data_root, .ann_file and .data_prefix.img.\n'
-            'To try se_det without any data: make train (it draws its own).'
+            'To try se_det without data: make train (it draws its own).'
         )
     return ann_file
 
@@ -106,12 +106,12 @@ def _check_evaluator(cfg: Config, split: str, ann_file: Path) -> None:
 
 
 def _check_classes(classes: tuple[str, ...], ann_file: Path, where: str) -> None:
-    """Labels follow the order of the annotations' categories, whatever the order of ``classes``."""
+    """Check names and order: CocoDataset numbers labels in the order of the annotations."""
     names = [category['name'] for category in _read_categories(ann_file)]
     usable = tuple(name for name in names if name in classes)
     if tuple(classes) != usable:
         raise UsageError(
-            f'The class list of {where} is not that of {ann_file}.\n'
+            f'The class list of {where} differs from that of {ann_file}.\n'
             f'Expected these, or some of them, in this order: {tuple(names)}\n'
             f'Found: {tuple(classes)}\n'
             f'Set {where}.metainfo=dict(classes={tuple(names)}) and num_classes={len(names)} in '
@@ -133,7 +133,7 @@ def _check_num_classes(model: ConfigDict, classes: tuple[str, ...], where: str) 
 
 
 def _read_categories(ann_file: Path) -> list[dict]:
-    """Read the categories alone: parsing all of COCO's annotations takes many seconds."""
+    """Read only the categories; parsing all of COCO's annotations takes many seconds."""
     text = _find(ann_file, rb'"categories"\s*:\s*(\[.{0,%d})' % CATEGORIES_READ)
     try:
         return json.JSONDecoder().raw_decode(text.decode(errors='ignore'))[0]
@@ -144,7 +144,7 @@ def _read_categories(ann_file: Path) -> list[dict]:
 
 
 def _find(path: Path, pattern: bytes) -> bytes | None:
-    """The first group of the first match in a file, which is not read beyond it."""
+    """The first group of the first match in a file; nothing after the match is read."""
     if not path.is_file() or path.stat().st_size == 0:
         return None
     with path.open('rb') as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:

@@ -1,4 +1,4 @@
-"""Scenes of textured shapes on textured ground, with the exact mask of every shape."""
+"""Draw scenes of textured shapes on a textured background, with the mask of every shape."""
 
 from dataclasses import dataclass
 
@@ -12,9 +12,9 @@ CATEGORIES = tuple(f'{texture} {shape}' for shape in SHAPES for texture in TEXTU
 
 CANVAS_SIZES = ((144, 144), (128, 160), (160, 128))  # height, width in pixels
 SHAPES_A_SCENE = (1, 4)
-SIDE = (28, 128)  # pixels, drawn log-uniformly: COCO's small, medium and large all occur
+SIDE = (28, 128)  # pixels, log-uniform: includes COCO's small, medium and large objects
 MAX_TILT = np.pi / 18
-MIN_VISIBLE = 0.8  # of a shape's area; a shape that would hide more of another is placed anew
+MIN_VISIBLE = 0.8  # of a shape's area; a new shape that would hide more is moved
 PLACEMENTS_TRIED = 20
 
 
@@ -30,7 +30,7 @@ def draw_scene(rng: Generator) -> tuple[np.ndarray, list[Instance]]:
     """Draw one scene.
 
     Args:
-        rng: source of every choice; equal generators draw equal scenes.
+        rng: random generator; generators in equal states draw equal scenes.
 
     Returns:
         The image ``(H, W, 3)`` uint8 in BGR, and its shapes from back to front.
@@ -64,7 +64,7 @@ def draw_scene(rng: Generator) -> tuple[np.ndarray, list[Instance]]:
 
 
 def _draw_ground(rng: Generator, height: int, width: int) -> np.ndarray:
-    """Blotches of colour under a coarse grain, ``(H, W, 3)`` float."""
+    """A background of smooth colours with coarse noise, ``(H, W, 3)`` float."""
     blotches = rng.uniform(80, 175, (5, 5, 3))
     grain = rng.normal(0, 12, (height // 3, width // 3, 1))
     smooth = cv2.resize(blotches, (width, height), interpolation=cv2.INTER_CUBIC)
@@ -72,7 +72,7 @@ def _draw_ground(rng: Generator, height: int, width: int) -> np.ndarray:
 
 
 def _shape_axes(height, width, centre, side, tilt) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates across and down a shape, ``(H, W)`` each, -1 to 1 over its side."""
+    """Horizontal and vertical coordinates of a shape, ``(H, W)`` each, -1 to 1 over its side."""
     y, x = np.mgrid[:height, :width] + 0.5
     y, x = y - centre[0], x - centre[1]
     u = x * np.cos(tilt) + y * np.sin(tilt)
@@ -92,7 +92,7 @@ def _inside(shape: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 
 def _texture(rng: Generator, texture: str, u, v, side) -> np.ndarray:
-    """Colours ``(H, W, 3)``: one, or two in stripes or squares a few pixels wide."""
+    """Colours ``(H, W, 3)``: one, or two in stripes or checks."""
     light, dark = rng.uniform(170, 255, 3), rng.uniform(0, 85, 3)
     if texture == 'solid':
         return np.broadcast_to(light if rng.random() < 0.5 else dark, (*u.shape, 3))

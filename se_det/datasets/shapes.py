@@ -1,4 +1,4 @@
-"""A COCO-format data set that draws itself on first use, so that training needs no download."""
+"""A data set in COCO's format that draws itself at its first use, without a download."""
 
 import json
 import os
@@ -24,18 +24,18 @@ class ShapesDataset(CocoDataset):
     """Textured shapes, twelve categories, with exact boxes, masks and areas in COCO's format.
 
     The first use draws ``<data_root>/<split>/*.png`` and
-    ``<data_root>/annotations/instances_<split>.json``, the same for equal arguments; later uses
-    read them. Several processes may start at once.
+    ``<data_root>/annotations/instances_<split>.json``, identical for equal arguments; later uses
+    read them. Several processes may do so at once.
 
     Args:
         split: ``'train'`` or ``'val'``.
         num_images: how many scenes to draw.
-        seed: another seed draws other scenes.
-        data_root: folder of the data set; created where it does not exist.
-        **kwargs: as mmdet's CocoDataset, but for ``ann_file`` and ``data_prefix``.
+        seed: seed of the scenes.
+        data_root: folder of the data set; created if it does not exist.
+        **kwargs: as mmdet's CocoDataset, except ``ann_file`` and ``data_prefix``.
 
     Raises:
-        UsageError: ``split`` is unknown, or ``data_root`` holds scenes drawn from other arguments.
+        UsageError: ``split`` is unknown, or ``data_root`` has scenes drawn with other arguments.
     """
 
     METAINFO: ClassVar = {
@@ -66,13 +66,13 @@ class ShapesDataset(CocoDataset):
 
 
 def draw_split(data_root: Path, split: str, num_images: int, seed: int) -> None:
-    """Draw a split into ``data_root`` unless it is there.
+    """Draw a split into ``data_root``, unless it exists there.
 
-    Every file is written under a name of this process and renamed, the annotations last: what an
-    interrupted run leaves is drawn over, and processes that draw at once write the same.
+    Every file is written under a temporary name and renamed, the annotations last. A run after an
+    interrupted one overwrites its files, and processes that draw at once write the same files.
 
     Raises:
-        UsageError: the split is there, but was drawn from other arguments.
+        UsageError: the split exists, but was drawn with other arguments.
     """
     ann_file = data_root / 'annotations' / f'instances_{split}.json'
     info = dict(version=DRAWING_VERSION, split=split, num_images=num_images, seed=seed)
@@ -80,8 +80,8 @@ def draw_split(data_root: Path, split: str, num_images: int, seed: int) -> None:
         found = json.loads(ann_file.read_text()).get('info')
         if found != info:
             raise UsageError(
-                f'{ann_file} should hold the scenes {info}, but holds {found}. Delete {data_root} '
-                'to draw it anew, or set data_root to another folder.'
+                f'{ann_file} has the scenes {found}; expected {info}. Delete {data_root} to draw '
+                'them again, or set data_root to another folder.'
             )
         return
     print_log(f'Drawing {num_images} {split} images into {data_root}, once', logger='current')

@@ -1,4 +1,4 @@
-"""Training with several processes where there is no GPU."""
+"""Distributed training on CPUs."""
 
 import atexit
 import gc
@@ -6,7 +6,7 @@ import os
 
 import torch.distributed
 
-# Imported later, it would take the group as the default of its functions, and so keep it.
+# Import before the group is created: its functions would bind the group as a default argument.
 import torch.distributed.nn
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -15,23 +15,24 @@ from se_det.errors import UsageError
 
 
 def join_process_group(cfg: Config, launcher: str) -> None:
-    """Join the processes that torchrun started, with gloo if there is no accelerator.
+    """Initialise the process group with gloo if there is no accelerator.
 
-    mmengine's own way asks for CUDA, in joining and in wrapping the model; where there is CUDA, or
-    another accelerator, it is left to mmengine.
+    mmengine needs an accelerator to initialise the group and to wrap the model. With one, this
+    function leaves both to mmengine.
 
     Args:
-        cfg: the config of the run; its ``model_wrapper_cfg`` is set.
+        cfg: the config of the run; without an accelerator, ``model_wrapper_cfg`` is set.
         launcher: as in ``--launcher``.
 
     Raises:
-        UsageError: the processes were not started by torchrun.
+        UsageError: torchrun did not start this process, or there is no accelerator for ``slurm``
+            or ``mpi``.
     """
     if launcher == 'none':
         return
     if launcher == 'pytorch' and not {'RANK', 'WORLD_SIZE', 'MASTER_ADDR'} <= set(os.environ):
         raise UsageError(
-            '--launcher pytorch is for processes that torchrun starts. Type instead: '
+            '--launcher pytorch needs torchrun. Type instead: '
             'tools/dist_train.sh CONFIG NUMBER_OF_PROCESSES'
         )
     if get_device() != 'cpu':
@@ -49,10 +50,10 @@ def join_process_group(cfg: Config, launcher: str) -> None:
 
 
 def _leave_process_group() -> None:
-    """Leave the group and end gloo's threads.
+    """Destroy the process group at exit.
 
-    A thread that still held a tensor when the interpreter goes would abort the process. Threads end
-    with the last reference to the group, and the model's wrapper has one.
+    A gloo thread that holds a tensor while the interpreter shuts down aborts the process. The
+    threads end with the last reference to the group. The model's wrapper has one: collect it first.
     """
     gc.collect()
     torch.distributed.destroy_process_group()

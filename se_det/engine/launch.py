@@ -1,4 +1,4 @@
-"""From the arguments of `tools/train.py` and `tools/test.py` to a run of mmengine's Runner."""
+"""Train and test: from the arguments of the tools to a run of mmengine's Runner."""
 
 import os
 from collections.abc import Mapping
@@ -14,15 +14,15 @@ from mmengine.logging import print_log
 from mmengine.registry import RUNNERS, init_default_scope
 from mmengine.runner import Runner, find_latest_checkpoint
 
-from se_det.checkpoints.agreement import check_preprocessing
 from se_det.checkpoints.fetching import fetch
-from se_det.checkpoints.loading import refuse_what_does_not_fit
+from se_det.checkpoints.fit import refuse_what_does_not_fit
 from se_det.checkpoints.reading import read_checkpoint
 from se_det.config_files import CHECKOUT, read_config
 from se_det.datasets.checks import check_data
 from se_det.engine.distributed import join_process_group
 from se_det.errors import UsageError
 from se_det.swap import swap_backbone
+from se_det.swap.preprocessing import check_preprocessing
 
 
 def train(
@@ -45,9 +45,9 @@ def train(
         auto_scale_lr: scale the learning rate with the batch size.
         resume: ``'auto'`` for the latest checkpoint in ``work_dir`` (if there is none, training
             starts as without ``resume``), or a checkpoint file.
-        cfg_options: dotted names in the config and their values; its twin, if ``se``, is made of
-            what they give.
-        se: run the config's SE twin, of `se_det.swap_backbone`; ``_se`` is added to the default
+        cfg_options: dotted names in the config and their values. With ``se``, they are set before
+            SE is added.
+        se: run the config's SE twin, see `se_det.swap_backbone`; ``_se`` is added to the default
             ``work_dir``.
         launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
 
@@ -71,7 +71,8 @@ def train(
         resume = find_latest_checkpoint(cfg.work_dir)
         if resume is None:
             print_log(
-                f'Nothing to resume in {cfg.work_dir}: training starts anew.', logger='current'
+                f'Nothing to resume in {cfg.work_dir}: training starts from epoch 1.',
+                logger='current',
             )
     if resume:
         cfg.resume = True
@@ -107,17 +108,17 @@ def test(
         out: a ``.pkl`` file for the predictions.
         show: show each image with its detections in a window.
         show_dir: a folder for these images, below ``work_dir/<timestamp>``.
-        wait_time: how long to show an image, in seconds.
+        wait_time: seconds to show an image for.
         tta: average over flipped images (test-time augmentation).
         cfg_options: as in `train`.
         se: as in `train`; the checkpoint is the twin's.
         launcher: as in `train`.
 
     Raises:
-        UsageError: as in `train`; or ``out`` has another ending.
+        UsageError: as in `train`; or ``out`` does not end in ``.pkl`` or ``.pickle``.
     """
     if out and not out.endswith(('.pkl', '.pickle')):
-        raise UsageError(f'--out must end in .pkl, the format it writes; got {out}.')
+        raise UsageError(f'--out must end in .pkl; got {out}.')
     cfg = load_config(config, work_dir, cfg_options, se)
     cfg.load_from = _existing_checkpoint(checkpoint)
     if show or show_dir:
@@ -147,7 +148,7 @@ def load_config(
         se: as in `train`.
 
     Raises:
-        UsageError: the file is not there or is no config, has no backbone to make an SE one if
+        UsageError: the file does not exist or is not a config, has no backbone to swap with
             ``se``, or an option does not fit it.
     """
     cfg = read_config(config)
@@ -185,18 +186,18 @@ def _existing_checkpoint(checkpoint: str) -> str:
 
 
 def _check_resumable(checkpoint: str) -> None:
-    """Training goes on from the state of a run, which no published or converted file has."""
+    """Check for the state of a run: published and converted files have only weights."""
     state = read_checkpoint(fetch(checkpoint))
     meta = state.get('meta')
     if not (isinstance(meta, dict) and {'epoch', 'iter'} <= set(meta) and 'message_hub' in state):
         raise UsageError(
-            f'{checkpoint} has weights, but no training to resume. To start from them, type '
-            f'instead of --resume: --cfg-options load_from={checkpoint}'
+            f'{checkpoint} has weights, but not the state of a training run. To start from the '
+            f'weights, type instead of --resume: --cfg-options load_from={checkpoint}'
         )
 
 
 def _find_data_folders(values: ConfigDict | list | tuple) -> None:
-    """Point ``data/<name>/...`` to the checkout where the current folder has no such data."""
+    """Change ``data/<name>/...`` to the checkout's if the current folder has no such data."""
     for key, value in values.items() if isinstance(values, dict) else enumerate(values):
         if isinstance(value, str) and value.startswith('data/'):
             data_root = Path(*Path(value).parts[:2])
@@ -207,7 +208,7 @@ def _find_data_folders(values: ConfigDict | list | tuple) -> None:
 
 
 def _augment_at_test_time(cfg: Config) -> None:
-    """Add mmdet's test-time augmentation, flips by default, to a config that may not name one."""
+    """Add mmdet's test-time augmentation; flips, unless the config has its own."""
     dataset = cfg.test_dataloader.dataset
     if 'tta_model' not in cfg:
         tta_cfg = dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)

@@ -1,11 +1,11 @@
 """mmcv's compiled operators, on torch and torchvision kernels.
 
-mmdet imports ``mmcv.ops`` everywhere, and ``mmcv.ops`` imports the compiled module ``mmcv._ext``,
-which ``mmcv-lite`` does not contain. `install` puts this module under that name, so that mmdet runs
+mmdet imports ``mmcv.ops``, and ``mmcv.ops`` imports the compiled module ``mmcv._ext``, which
+``mmcv-lite`` does not contain. `install` registers this module under that name, so that mmdet runs
 without a compiler. Each operator has the name, the arguments and the calling convention (results
-written into tensors that the caller allocated) of its namesake in mmcv 2.1, on CPU and CUDA
-tensors. Every other operator raises an error when it is called, not when it is imported. Where
-mmcv's own compiled module is installed, it is used and this one stays away.
+written into tensors that the caller allocated) of mmcv 2.1, for CPU and CUDA tensors. Operators
+that are missing here raise an error when they are called. If mmcv's own compiled module is
+installed, `install` does nothing.
 """
 
 import importlib.util
@@ -91,14 +91,14 @@ def install() -> bool:
     """Make ``import mmcv.ops`` work where mmcv has no compiled extension.
 
     Returns:
-        True if this module now stands in for the extension, False if mmcv brings its own.
+        True if this module now replaces the extension, False if mmcv has its own.
 
     Raises:
         UsageError: neither ``mmcv`` nor ``mmcv-lite`` is installed.
     """
     if importlib.util.find_spec('mmcv') is None:
         raise UsageError(
-            'se_det needs mmcv, and none is installed. Without a compiler: pip install '
+            'se_det needs mmcv, which is not installed. Without a compiler: pip install '
             '"se_det[lite]"; with mmcv\'s own compiled operators: pip install "se_det[full]".'
         )
     this_module = sys.modules[__name__]
@@ -106,7 +106,7 @@ def install() -> bool:
         if importlib.util.find_spec(MMCV_EXTENSION) is not None:
             return False
         sys.modules[MMCV_EXTENSION] = this_module
-        sys.modules['mmcv']._ext = this_module  # as an import of the submodule would leave it
+        sys.modules['mmcv']._ext = this_module  # importing a submodule sets this attribute
     return True
 
 
@@ -116,7 +116,7 @@ def is_compiled() -> bool:
 
 
 def __getattr__(name: str) -> Callable:
-    """Stand in for an operator that this module does not have; the call raises, not the import."""
+    """Return a function that raises for an operator that this module does not have."""
     if name.startswith('__'):
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 

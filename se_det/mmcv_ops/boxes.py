@@ -1,4 +1,4 @@
-"""Boxes that suppress one another, and how much they overlap."""
+"""Non-maximum suppression, and the overlap of boxes."""
 
 import torch
 import torchvision.ops  # registers the kernels used below as torch.ops.torchvision
@@ -14,12 +14,12 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
         boxes: ``(N, 4)``, x1, y1, x2, y2 in pixels.
         scores: ``(N,)``.
         iou_threshold: a box that overlaps a better one by more than this IoU is dropped.
-        offset: 0, or 1 where a box includes its last pixel (width is x2 - x1 + 1).
+        offset: 0, or 1 if a box includes its last pixel (width is x2 - x1 + 1).
 
     Returns:
         Indices of the kept boxes, ``(K,)`` int64, best score first.
     """
-    # mmcv compares in float32. To torchvision, a float32 IoU of 0.3 is above the Python float 0.3.
+    # mmcv compares in float32. torchvision would compare a float32 IoU with a float64 threshold.
     iou_threshold = torch.tensor(iou_threshold, dtype=torch.float32).item()
     return torch.ops.torchvision.nms(_half_open(boxes, offset), scores.to(boxes), iou_threshold)
 
@@ -32,7 +32,7 @@ def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
         iou_threshold: a box that overlaps a better one by at least this IoU is suppressed.
 
     Returns:
-        A list per kept box, best first: its index, then those it suppressed, by falling score.
+        A list per kept box, best score first: its index, then those that it suppressed, by score.
     """
     order = dets[:, 4].argsort(descending=True, stable=True)
     overlaps = torchvision.ops.box_iou(dets[:, :4], dets[:, :4])
@@ -55,20 +55,20 @@ def softnms(
     method: int,
     offset: int,
 ) -> Tensor:
-    """Soft-NMS (arXiv 1704.04503): overlapping boxes lose score instead of being dropped.
+    """Soft-NMS (arXiv 1704.04503): lower the scores of overlapping boxes instead of dropping them.
 
     Args:
         boxes: ``(N, 4)``, x1, y1, x2, y2 in pixels.
         scores: ``(N,)``.
         dets: ``(N, 5)``; its first K rows receive the kept boxes and their new scores.
-        iou_threshold: boxes that overlap by at least this IoU lose score (not for Gaussian).
+        iou_threshold: scores fall for boxes that overlap by at least this IoU (not for Gaussian).
         sigma: width of the Gaussian.
         min_score: boxes whose score falls below this are dropped.
         method: 0 naive (score 0), 1 linear (times 1 - IoU), 2 Gaussian (times exp(-IoU^2/sigma)).
         offset: as in `nms`.
 
     Returns:
-        Indices of the kept boxes, ``(K,)`` int64, in the order they were chosen.
+        Indices of the kept boxes, ``(K,)`` int64, in the order in which they were chosen.
     """
     areas_from = _half_open(boxes, offset)
     scores = scores.clone()
@@ -80,7 +80,7 @@ def softnms(
         kept.append(best)
         remaining = remaining[remaining != best]
         iou = torchvision.ops.box_iou(areas_from[best, None], areas_from[remaining])[0]
-        iou = iou.nan_to_num()  # two boxes without area: 0 / 0
+        iou = iou.nan_to_num()  # 0 / 0 of two boxes without area
         if method == SOFT_NMS_GAUSSIAN:
             weight = torch.exp(-iou.square() / sigma)
         elif method == SOFT_NMS_LINEAR:
@@ -102,7 +102,7 @@ def bbox_overlaps(
         bboxes2: ``(N, 4)``; M equals N if ``aligned``.
         ious: receives the result: ``(M, N)``, or ``(M,)`` if ``aligned``; NaN where it is 0 / 0.
         mode: 0 divides the intersection by the union, 1 by the area of the first box.
-        aligned: compare row by row instead of all with all.
+        aligned: compare row by row instead of all pairs.
         offset: as in `nms`.
     """
     first, second = _half_open(bboxes1, offset), _half_open(bboxes2, offset)
@@ -118,5 +118,5 @@ def bbox_overlaps(
 
 
 def _half_open(boxes: Tensor, offset: int) -> Tensor:
-    """Boxes whose width is x2 - x1, from boxes whose width is x2 - x1 + offset."""
+    """Convert boxes of width x2 - x1 + offset to boxes of width x2 - x1."""
     return boxes + boxes.new_tensor([0, 0, offset, offset]) if offset else boxes

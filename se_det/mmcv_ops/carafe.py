@@ -1,4 +1,4 @@
-"""CARAFE: upsampling by a kernel predicted for every output pixel."""
+"""CARAFE: upsampling with a predicted kernel for every output pixel."""
 
 from collections.abc import Iterator
 
@@ -22,13 +22,13 @@ def carafe_forward(
     Args:
         features: ``(N, C, H, W)``.
         masks: kernels, ``(N, group_size * kernel_size ** 2, S * H, S * W)``; S is ``scale_factor``.
-        rfeatures: as ``features``; receives them for `carafe_backward`.
-        routput: scratch space of mmcv's kernel, not used; like ``rmasks``.
+        rfeatures: shape of ``features``; overwritten with them, for `carafe_backward`.
+        routput: scratch space of mmcv's kernel, not used; as ``rmasks``.
         rmasks: see ``routput``.
         output: ``(N, C, S * H, S * W)``.
-        kernel_size: width of the window that an output pixel sees; odd.
+        kernel_size: width of the window of input pixels per output pixel; odd.
         group_size: groups of channels that share a kernel.
-        scale_factor: output pixels per input pixel and axis.
+        scale_factor: output pixels per input pixel, along each axis.
     """
     rfeatures.copy_(features)
     carafe_naive_forward(features, masks, output, kernel_size, group_size, scale_factor)
@@ -88,7 +88,7 @@ def carafe_naive_backward(
     geometry = (kernel_size, group_size, scale_factor)
     reach = kernel_size // 2
     padded, padded_grad = (F.pad(tensor, (reach,) * 4) for tensor in (features, bottom_grad))
-    grad = _blocks(top_grad, group_size, scale_factor).contiguous()  # summed fast: H, W come last
+    grad = _blocks(top_grad, group_size, scale_factor).contiguous()  # faster to sum over H, W
     window = _window(padded, masks, *geometry)
     window_grad = _window(padded_grad, mask_grad, *geometry)
     for (seen, kernel), (seen_grad, kernel_grad) in zip(window, window_grad, strict=True):
@@ -107,11 +107,11 @@ def _blocks(upsampled, group_size, scale_factor) -> Tensor:
 def _window(
     padded, masks, kernel_size, group_size, scale_factor
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """One place of the window at a time: unfolding all at once would take their number in memory.
+    """Iterate over the positions of the window; unfolding would need memory for all at once.
 
     Yields:
-        What each output pixel sees there and its kernel's value there, both views that broadcast
-        to the shape of `_blocks`.
+        The input pixels and the kernel values at a position, for all output pixels: views that
+        broadcast to the shape of `_blocks`.
     """
     kernels = _blocks(masks, group_size, scale_factor)
     height, width = kernels.shape[-2:]

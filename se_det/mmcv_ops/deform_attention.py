@@ -20,11 +20,11 @@ def ms_deform_attn_forward(
     Args:
         value: features of all levels, ``(N, sum of H * W, heads, D)``.
         spatial_shapes: H and W of each level, ``(levels, 2)`` int64.
-        level_start_index: where each level begins in ``value``, ``(levels,)`` int64.
-        sampling_loc: x and y of each sample, 0 to 1 from edge to edge of its level,
+        level_start_index: index in ``value`` at which each level begins, ``(levels,)`` int64.
+        sampling_loc: x and y of each sample, from 0 to 1 over its level,
             ``(N, queries, heads, levels, points, 2)``.
         attn_weight: weight of each sample, ``(N, queries, heads, levels, points)``.
-        im2col_step: images that mmcv's kernel takes at a time, not used.
+        im2col_step: batch size of mmcv's kernel, not used.
 
     Returns:
         ``(N, queries, heads * D)``.
@@ -63,7 +63,7 @@ def ms_deform_attn_backward(
 
 
 def _levels(value, spatial_shapes, level_start_index) -> Iterator[tuple[int, Tensor]]:
-    """Number and features of each level, a view ``(N, heads, D, H, W)``."""
+    """Index and features of each level; the features are a view ``(N, heads, D, H, W)``."""
     shapes, starts = spatial_shapes.tolist(), level_start_index.tolist()
     for level, ((height, width), start) in enumerate(zip(shapes, starts, strict=True)):
         features = value[:, start : start + height * width].unflatten(1, (height, width))
@@ -71,7 +71,7 @@ def _levels(value, spatial_shapes, level_start_index) -> Iterator[tuple[int, Ten
 
 
 def _attend(features, locations, weights) -> Tensor:
-    """What the samples of one level add to each query, ``(N * heads, D, queries)``."""
+    """Weighted sum over the samples of one level, ``(N * heads, D, queries)``."""
     grid = 2 * locations.transpose(1, 2).flatten(0, 1) - 1
     sampled = F.grid_sample(features.flatten(0, 1), grid, align_corners=False)
     return (sampled * weights.transpose(1, 2).flatten(0, 1)[:, None]).sum(-1)

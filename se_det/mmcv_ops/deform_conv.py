@@ -30,17 +30,17 @@ def deform_conv_forward(
     Args:
         input: ``(N, C, H, W)``.
         weight: ``(O, C / group, kH, kW)``.
-        offset: ``(N, 2 * deformable_group * kH * kW, H', W')``, y and x in turn, in pixels.
+        offset: ``(N, 2 * deformable_group * kH * kW, H', W')``, alternately y and x, in pixels.
         output: ``(N, O, H', W')``.
-        columns: scratch space of mmcv's kernel, not used; like ``ones`` and ``im2col_step``.
+        columns: scratch space of mmcv's kernel, not used; as ``ones`` and ``im2col_step``.
         ones: see ``columns``.
-        kW: kernel width; ``kH`` its height. The weight's shape says the same.
+        kW: kernel width; ``kH`` its height. Both as in the weight's shape.
         kH: see ``kW``.
-        dW: stride across; ``dH`` down.
+        dW: horizontal stride; ``dH`` vertical.
         dH: see ``dW``.
-        padW: zero padding left and right; ``padH`` above and below.
+        padW: zero padding left and right; ``padH`` at top and bottom.
         padH: see ``padW``.
-        dilationW: dilation across; ``dilationH`` down.
+        dilationW: horizontal dilation; ``dilationH`` vertical.
         dilationH: see ``dilationW``.
         group: groups of channels in the convolution.
         deformable_group: groups of channels that share an offset.
@@ -130,26 +130,26 @@ def modulated_deform_conv_forward(
         input: ``(N, C, H, W)``.
         weight: ``(O, C / group, kernel_h, kernel_w)``.
         bias: ``(O,)``, not read unless ``with_bias``.
-        ones: scratch space of mmcv's kernel, not used; like ``columns``.
-        offset: ``(N, 2 * deformable_group * kernel_h * kernel_w, H', W')``, y and x in turn; of a
-            larger map, as many numbers from its beginning.
-        mask: ``(N, deformable_group * kernel_h * kernel_w, H', W')``, the modulation; or larger.
+        ones: scratch space of mmcv's kernel, not used; as ``columns``.
+        offset: ``(N, 2 * deformable_group * kernel_h * kernel_w, H', W')``, alternately y and x.
+            May be larger, like the mask: see `_first_values`.
+        mask: ``(N, deformable_group * kernel_h * kernel_w, H', W')``, the modulation.
         output: ``(N, O, H', W')``.
         columns: see ``ones``.
-        kernel_h: kernel height; ``kernel_w`` its width. The weight's shape says the same.
+        kernel_h: kernel height; ``kernel_w`` its width. Both as in the weight's shape.
         kernel_w: see ``kernel_h``.
-        stride_h: stride down; ``stride_w`` across.
+        stride_h: vertical stride; ``stride_w`` horizontal.
         stride_w: see ``stride_h``.
-        pad_h: zero padding above and below; ``pad_w`` left and right.
+        pad_h: zero padding at top and bottom; ``pad_w`` left and right.
         pad_w: see ``pad_h``.
-        dilation_h: dilation down; ``dilation_w`` across.
+        dilation_h: vertical dilation; ``dilation_w`` horizontal.
         dilation_w: see ``dilation_h``.
         group: groups of channels in the convolution.
         deformable_group: groups of channels that share an offset.
         with_bias: whether to add ``bias``.
     """
     geometry = (stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group, deformable_group)
-    offset, mask = (_from_beginning(tensor, output.shape[2:]) for tensor in (offset, mask))
+    offset, mask = (_first_values(tensor, output.shape[2:]) for tensor in (offset, mask))
     output.copy_(_deform_conv(input, weight, offset, mask, bias if with_bias else None, geometry))
 
 
@@ -182,7 +182,7 @@ def modulated_deform_conv_backward(
     """Gradient of `modulated_deform_conv_forward`, added to the five ``grad_`` tensors."""
     geometry = (stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group, deformable_group)
     bias = bias if with_bias else None
-    offset, mask = (_from_beginning(tensor, grad_output.shape[2:]) for tensor in (offset, mask))
+    offset, mask = (_first_values(tensor, grad_output.shape[2:]) for tensor in (offset, mask))
     grads = _deform_conv_backward(grad_output, input, weight, offset, mask, bias, geometry)
     grad_input += grads[0]
     grad_weight += grads[1]
@@ -194,11 +194,11 @@ def modulated_deform_conv_backward(
         grad_bias += grads[4]
 
 
-def _from_beginning(tensor, size) -> Tensor:
-    """The numbers of an offset or a mask that mmcv reads for an output of a size.
+def _first_values(tensor, size) -> Tensor:
+    """The values of an offset or a mask that mmcv reads for an output of this size.
 
-    It counts them off by the output's size and does not ask for the map's own. In DyHead, the map
-    belongs to a level of twice the size, and published weights were trained so.
+    mmcv's kernel indexes them by the output's size, even if the map itself is larger. In DyHead it
+    is twice as large, and its published weights were trained that way.
     """
     numbers = tensor.flatten(1)[:, : tensor.shape[1] * size.numel()]
     return numbers.unflatten(1, (tensor.shape[1], *size))
@@ -217,9 +217,9 @@ def _deform_conv_backward(grad, input, weight, offset, mask, bias, geometry) -> 
 
 
 def _complete(input, weight, offset, mask, bias) -> tuple[tuple[Tensor, ...], bool]:
-    """What torchvision's kernels take, and whether the mask counts."""
-    # In training that has diverged. mmcv takes such a sample to lie outside, where all is 0;
-    # torchvision would read anywhere in memory.
+    """The tensors that torchvision's kernels need, and whether the mask is used."""
+    # Offsets are NaN in diverged training. mmcv treats such samples as outside the image, where
+    # values are 0; torchvision would read from an arbitrary address.
     offset = offset.nan_to_num(nan=torch.inf)
     use_mask = mask is not None
     mask = mask if use_mask else input.new_zeros(len(input), 1)

@@ -1,4 +1,4 @@
-"""Deformable RoI pooling: RoIAlign whose bins move."""
+"""Deformable RoI pooling: RoIAlign with an offset per bin."""
 
 from collections.abc import Iterator
 from math import prod
@@ -26,20 +26,20 @@ def deform_roi_pool_forward(
     Args:
         input: features, ``(N, C, H, W)``.
         rois: ``(K, 5)``, image index, then x1, y1, x2, y2 in image pixels.
-        offset: ``(K, 2, pooled_height, pooled_width)``, how far each bin moves in x and in y, in
-            widths and heights of its RoI times ``gamma``; or empty: none moves.
+        offset: ``(K, 2, pooled_height, pooled_width)``, offset of each bin in x and y, relative to
+            the width and height of its RoI times ``gamma``; empty for no offsets.
         output: ``(K, C, pooled_height, pooled_width)``.
-        pooled_height: bins down a RoI.
-        pooled_width: bins across a RoI.
+        pooled_height: rows of bins.
+        pooled_width: columns of bins.
         spatial_scale: feature pixels per image pixel.
-        sampling_ratio: samples a bin and axis; 0 takes one per feature pixel.
+        sampling_ratio: samples per bin along each axis; 0 for one per feature pixel.
         gamma: see ``offset``.
     """
     size = (pooled_height, pooled_width)
     output.zero_()
     for chosen, bins, grid in _bins(rois, offset, size, spatial_scale, sampling_ratio, gamma):
         total = sum(interpolate(input, points) for points in _samples(bins, grid))
-        average = (total / prod(grid)).to(output)  # autocast computes it in float32
+        average = (total / prod(grid)).to(output)  # float32 under autocast
         output[chosen] = average.view(-1, *size, input.shape[1]).movedim(-1, 1)
 
 
@@ -73,10 +73,11 @@ def deform_roi_pool_backward(
 def _bins(
     rois, offset, size, spatial_scale, sampling_ratio, gamma
 ) -> Iterator[tuple[Tensor, Tensor, tuple[int, int]]]:
-    """Where the bins have moved to, for RoIs with as many samples a bin together.
+    """The bins with their offsets, grouped by RoIs with the same number of samples per bin.
 
     Yields:
-        Which RoIs, ``(K,)`` bool; their bins as RoIs in feature pixels; samples down and across.
+        A mask of the RoIs, ``(K,)`` bool; their bins as RoIs in feature pixels; rows and columns of
+        samples in a bin.
     """
     start = rois[:, 1:3] * spatial_scale
     extent = rois[:, 3:] * spatial_scale - start
@@ -97,7 +98,7 @@ def _bins(
 
 
 def _samples(bins, grid) -> Iterator[Tensor]:
-    """One sample of every bin at a time, as points."""
+    """Iterate over the samples of a bin, for all bins at once, as points."""
     images, corners = bins[:, :1], bins[:, 1:3]
     extent = bins[:, 3:] - corners
     down, across = grid

@@ -8,12 +8,12 @@ from torch import Tensor
 def sigmoid_focal_loss_forward(
     input: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float, alpha: float
 ) -> None:
-    """Focal loss (arXiv 1708.02002, equation 5) a sample and class, written into ``output``.
+    """Focal loss (arXiv 1708.02002, equation 5) per sample and class, written into ``output``.
 
     Args:
         input: logits, ``(N, C)``.
-        target: class index a sample, ``(N,)`` int64; C means background.
-        weight: weight a class, ``(C,)``, or empty for none; background has weight 1.
+        target: class index per sample, ``(N,)`` int64; C is background.
+        weight: weight per class, ``(C,)``, or empty for none; background has weight 1.
         output: ``(N, C)``.
         gamma: focusing exponent.
         alpha: weight of the positive class; the negative has ``1 - alpha``.
@@ -31,12 +31,12 @@ def sigmoid_focal_loss_backward(
 def softmax_focal_loss_forward(
     input: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float, alpha: float
 ) -> None:
-    """Focal loss of a softmax a sample, written into ``output``.
+    """Focal loss of a softmax per sample, written into ``output``.
 
     Args:
         input: probabilities, not logits, ``(N, C)``.
-        target: class index a sample, ``(N,)`` int64; a sample below 0 has no loss.
-        weight: weight a class, ``(C,)``, or empty for none.
+        target: class index per sample, ``(N,)`` int64; a negative index has no loss.
+        weight: weight per class, ``(C,)``, or empty for none.
         output: ``(N,)``.
         gamma: focusing exponent.
         alpha: weight of all classes.
@@ -56,7 +56,7 @@ def softmax_focal_loss_backward(
 ) -> None:
     """Gradient of `softmax_focal_loss_forward` by the logits, written into ``grad_input``.
 
-    ``buff``, ``(N,)``, receives the part that all classes of a sample have in common.
+    ``buff``, ``(N,)``, is overwritten with the factor that all classes of a sample share.
     """
     p, not_p, scale = _of_target(input, target, weight, alpha)
     buff.copy_(scale * (gamma * not_p ** (gamma - 1) * p * p.log() - not_p**gamma))
@@ -65,16 +65,16 @@ def softmax_focal_loss_backward(
 
 
 def _sigmoid_focal_loss(logits, target, weight, gamma, alpha) -> tuple[Tensor, Tensor]:
-    """Focal loss a sample and class, and its derivative by the logit."""
+    """Focal loss per sample and class, and its derivative by the logit."""
     positive = target[:, None] == torch.arange(logits.shape[1], device=logits.device)
-    # Apart from alpha, a negative at x costs what a positive does at -x.
+    # Apart from alpha, the loss of a negative at x is that of a positive at -x.
     sign = torch.where(positive, 1, -1)
     p, log_p = (sign * logits).sigmoid(), F.logsigmoid(sign * logits)
     not_p = (-sign * logits).sigmoid()
     scale = torch.where(positive, alpha, 1 - alpha).to(logits) * not_p**gamma
     if weight.numel():
         scale = scale * F.pad(weight, (0, 1), value=1)[target, None]
-    # Autograd would give NaN for gamma < 1, where the derivative of not_p**gamma has a pole at 0.
+    # Autograd returns NaN for gamma < 1: the derivative of not_p**gamma has a pole at 0.
     return -scale * log_p, -sign * scale * (not_p - gamma * p * log_p)
 
 
@@ -82,7 +82,7 @@ def _of_target(softmax, target, weight, alpha) -> tuple[Tensor, Tensor, Tensor]:
     """Probability of the target, its complement, and the factor of the loss, ``(N,)`` each."""
     counts = target >= 0
     target = target.clamp(min=0)
-    # Above 0, so that neither the logarithm nor a negative power of them is infinite.
+    # Clamped above 0: the logarithm and negative powers stay finite.
     tiny = torch.finfo(softmax.dtype).tiny
     p = softmax.gather(1, target[:, None])[:, 0]
     scale = alpha * counts.to(softmax)

@@ -1,4 +1,4 @@
-"""Convolution at chosen places only."""
+"""Convolution at selected output positions only."""
 
 import torch
 import torch.nn.functional as F
@@ -15,19 +15,19 @@ def masked_im2col_forward(
     pad_h: int,
     pad_w: int,
 ) -> None:
-    """Gather the windows that a convolution of stride 1 sees at chosen places, into ``col``.
+    """Gather the windows of a convolution of stride 1 at selected positions, into ``col``.
 
     Args:
         im: features of one image, ``(1, C, H, W)``.
-        mask_h_idx: row of each place in the convolution's output, ``(M,)`` int64.
+        mask_h_idx: row of each position in the convolution's output, ``(M,)`` int64.
         mask_w_idx: its column.
         col: ``(C * kernel_h * kernel_w, M)``.
         kernel_h: kernel height; ``kernel_w`` its width.
         kernel_w: see ``kernel_h``.
-        pad_h: zero padding above and below; ``pad_w`` left and right.
+        pad_h: zero padding at top and bottom; ``pad_w`` left and right.
         pad_w: see ``pad_h``.
     """
-    # A kernel's reach below and right: even without padding, mmcv allows a place at every pixel.
+    # Padded by a whole kernel: even without padding, mmcv allows positions at every pixel.
     padded = F.pad(im[0], (pad_w, kernel_w - 1, pad_h, kernel_h - 1))
     rows = mask_h_idx + torch.arange(kernel_h, device=im.device)[:, None, None]
     columns = mask_w_idx + torch.arange(kernel_w, device=im.device)[:, None]
@@ -43,14 +43,14 @@ def masked_col2im_forward(
     width: int,
     channels: int,
 ) -> None:
-    """Put values at chosen places of ``im``; the others stay as they are.
+    """Write values to selected positions of ``im``; the others keep their values.
 
     Args:
         col: ``(channels, M)``.
-        mask_h_idx: row of each place, ``(M,)`` int64.
+        mask_h_idx: row of each position, ``(M,)`` int64.
         mask_w_idx: its column.
         im: ``(1, channels, height, width)``.
-        height: of ``im``, whose shape says the same; like ``width`` and ``channels``.
+        height: of ``im``, as in its shape; the same for ``width`` and ``channels``.
         width: see ``height``.
         channels: see ``height``.
     """

@@ -1,4 +1,4 @@
-"""Bilinear interpolation at points, on the kernel of RoIAlign: a RoI of one sample is a point."""
+"""Bilinear interpolation at points, by RoIAlign's kernel: a RoI with one sample is a point."""
 
 import torch
 import torchvision.ops  # noqa: F401  (registers the kernels used below as torch.ops.torchvision)
@@ -12,18 +12,19 @@ def rois_of(images: Tensor, corners: Tensor, opposite: Tensor) -> Tensor:
     """RoIs in feature pixels whose centres have half-integer coordinates.
 
     Args:
-        images: index of the image that each lies in, ``(..., 1)``, of the corners' dtype.
+        images: index of the image of each RoI, ``(..., 1)``, of the corners' dtype.
         corners: x and y of the top left corner, ``(..., 2)``.
         opposite: x and y of the bottom right corner.
 
     Returns:
-        ``(..., 5)``. What is not a number lies outside: the kernel would read anywhere in memory.
+        ``(..., 5)``. NaN is replaced by a position outside the image: the kernel would read from an
+        arbitrary address.
     """
     return torch.cat([images, corners, opposite], dim=-1).nan_to_num(nan=OUTSIDE)
 
 
 def points_at(images: Tensor, places: Tensor) -> Tensor:
-    """Points, as RoIs of one pixel's size around them.
+    """Convert points to RoIs of one pixel around them.
 
     Args:
         images: as in `rois_of`.
@@ -36,7 +37,7 @@ def points_at(images: Tensor, places: Tensor) -> Tensor:
 
 
 def interpolate(input: Tensor, points: Tensor) -> Tensor:
-    """Features at points, by mmcv's rules: the border goes on for a pixel, beyond it lies 0.
+    """Features at points. As in mmcv, the border extends by one pixel; beyond, features are 0.
 
     Args:
         input: ``(N, C, H, W)``.
@@ -54,13 +55,16 @@ def interpolate(input: Tensor, points: Tensor) -> Tensor:
 def interpolate_backward(
     grad: Tensor, rois: Tensor, shape: tuple[int, ...], grid: tuple[int, int] = (1, 1)
 ) -> Tensor:
-    """Gradient by the input, of that shape, of a grid of samples in each RoI.
+    """Gradient of the interpolation by its input, for a grid of samples in each RoI.
 
     Args:
-        grad: the gradient of each sample, which all samples of a RoI share, ``(P, C)``.
+        grad: the gradient of each sample, equal for all samples of a RoI, ``(P, C)``.
         rois: ``(P, 5)``, from `rois_of` or `points_at`.
-        shape: ``(N, C, H, W)``.
-        grid: samples down and across.
+        shape: of the input, ``(N, C, H, W)``.
+        grid: rows and columns of samples.
+
+    Returns:
+        A tensor of ``shape``.
     """
     grad = grad[:, :, None, None].expand(-1, -1, *grid)
     return torch.ops.torchvision._roi_align_backward(
@@ -71,7 +75,7 @@ def interpolate_backward(
 def slopes(input: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
     """Derivatives of `interpolate` by x and by y, each ``(P, C)``.
 
-    Between two pixels the interpolation is a straight line, so they are differences of its ends.
+    The interpolation is linear between two pixels, so the derivative is their difference.
     """
     images, places = points[:, :1], points[:, 1:3]
     result = []
@@ -82,7 +86,7 @@ def slopes(input: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
         slope = interpolate(input, points_at(images, end)) - interpolate(
             input, points_at(images, start)
         )
-        # The step to the 0 beyond the border is no slope.
+        # Beyond the border, features are constant 0.
         slope[(places[:, axis] < -1) | (places[:, axis] >= size)] = 0
         result.append(slope)
     return tuple(result)

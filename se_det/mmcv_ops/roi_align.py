@@ -1,4 +1,4 @@
-"""RoIAlign, by average and by maximum."""
+"""RoIAlign with average or maximum pooling."""
 
 import torch
 import torch.nn.functional as F
@@ -29,15 +29,15 @@ def roi_align_forward(
         input: features, ``(N, C, H, W)``.
         rois: ``(K, 5)``, image index, then x1, y1, x2, y2 in image pixels.
         output: ``(K, C, aligned_height, aligned_width)``.
-        argmax_y: as ``output``; receives where a bin's maximum lies, in feature pixels. Not used
-            by the average.
+        argmax_y: shape of ``output``; overwritten with the position of a bin's maximum, in feature
+            pixels. Not used with the average.
         argmax_x: see ``argmax_y``.
-        aligned_height: bins down a RoI.
-        aligned_width: bins across a RoI.
+        aligned_height: rows of bins.
+        aligned_width: columns of bins.
         spatial_scale: feature pixels per image pixel.
-        sampling_ratio: samples a bin and axis; 0 takes one per feature pixel.
-        pool_mode: what a bin keeps of its samples: 1 their average, 0 their maximum.
-        aligned: shift by half a pixel, so that pixel centres lie at half-integer coordinates.
+        sampling_ratio: samples per bin along each axis; 0 for one per feature pixel.
+        pool_mode: 1 for the average of a bin's samples, 0 for their maximum.
+        aligned: shift by half a pixel, so that pixel centres have half-integer coordinates.
     """
     size = (aligned_height, aligned_width)
     if pool_mode != ROI_ALIGN_MAXIMUM:
@@ -52,7 +52,7 @@ def roi_align_forward(
         chosen = (grids == grid).all(1)
         across, down = grid.tolist()
         height, width = aligned_height * down, aligned_width * across
-        # As many bins as there are samples, each with a single one: all samples in their places.
+        # Align with one sample per bin and as many bins as samples: this returns every sample.
         samples = _align(input, rois[chosen], spatial_scale, height, width, 1, aligned)
         values, index = F.max_pool2d(samples, (down, across), return_indices=True)
         x, y = start[chosen, :, None, None, None].unbind(1)
@@ -77,9 +77,10 @@ def roi_align_backward(
 ) -> None:
     """Gradient of `roi_align_forward` by its input, added to ``grad_input`` ``(N, C, H, W)``."""
     if pool_mode == ROI_ALIGN_MAXIMUM:
-        # Each channel has its maximum elsewhere, so each becomes an image of its own.
+        # The position of the maximum differs per channel, so each channel becomes an image.
         images, channels, height, width = grad_input.shape
-        exact = torch.promote_types(rois.dtype, torch.float32)  # half precision counts to 2048 only
+        # float16 has all integers only up to 2048, too few for the index of a channel.
+        exact = torch.promote_types(rois.dtype, torch.float32)
         plane = rois[:, :1].to(exact) * channels + torch.arange(channels, device=rois.device)
         plane = plane[:, :, None, None].expand_as(argmax_x)
         places = torch.stack([argmax_x, argmax_y], dim=-1)
@@ -95,15 +96,15 @@ def roi_align_backward(
 
 
 def sampling_grids(extent: Tensor, size: tuple[int, int], sampling_ratio: int) -> Tensor:
-    """How many samples RoIAlign takes in a bin.
+    """Number of samples in a bin of RoIAlign.
 
     Args:
         extent: width and height of each RoI in feature pixels, ``(K, 2)``.
-        size: bins down and across a RoI.
+        size: rows and columns of bins.
         sampling_ratio: as in `roi_align_forward`.
 
     Returns:
-        Samples across and down, ``(K, 2)`` int64.
+        Columns and rows of samples, ``(K, 2)`` int64.
     """
     if sampling_ratio > 0:
         return extent.new_full(extent.shape, sampling_ratio, dtype=torch.int64)
@@ -111,7 +112,7 @@ def sampling_grids(extent: Tensor, size: tuple[int, int], sampling_ratio: int) -
 
 
 def _align(input, rois, spatial_scale, height, width, sampling_ratio, aligned) -> Tensor:
-    """RoIAlign by average."""
+    """RoIAlign with average pooling."""
     return torch.ops.torchvision.roi_align(
         input, rois, spatial_scale, height, width, sampling_ratio, aligned
     )

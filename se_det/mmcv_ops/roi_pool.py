@@ -19,10 +19,11 @@ def roi_pool_forward(
     Args:
         input: features, ``(N, C, H, W)``.
         rois: ``(K, 5)``, image index, then x1, y1, x2, y2 in image pixels, the last ones included.
-        output: ``(K, C, pooled_height, pooled_width)``; 0 where a bin holds no pixel.
-        argmax: as ``output``, int32; receives the index of the maximum in its map, -1 for none.
-        pooled_height: bins down a RoI.
-        pooled_width: bins across a RoI.
+        output: ``(K, C, pooled_height, pooled_width)``; 0 for bins without a pixel.
+        argmax: shape of ``output``, int32; overwritten with the index of the maximum in its feature
+            map, -1 for bins without a pixel.
+        pooled_height: rows of bins.
+        pooled_width: columns of bins.
         spatial_scale: feature pixels per image pixel.
     """
     size = rois.new_tensor([pooled_width, pooled_height])
@@ -30,7 +31,7 @@ def roi_pool_forward(
     extent = end - start
     rows = torch.arange(pooled_height, device=rois.device)
     columns = torch.arange(pooled_width, device=rois.device)
-    # torchvision rounds a whole RoI to pixels, mmcv each bin: so each bin becomes a RoI.
+    # torchvision rounds a whole RoI to pixels, mmcv each bin. So each bin becomes a RoI.
     bins = torch.stack(torch.meshgrid(columns, rows, indexing='xy'), dim=-1)
     start, pitch = start[:, None, None], (extent / size)[:, None, None]
     limits = rois.new_tensor(input.shape[:1:-1])

@@ -1,4 +1,4 @@
-"""Batch normalization whose statistics mmcv averages over processes between these steps."""
+"""The steps of mmcv's SyncBN, which averages the statistics over processes between them."""
 
 from torch import Tensor
 
@@ -32,18 +32,18 @@ def sync_bn_forward_output(
 
     Args:
         input: ``(N, C, S)``.
-        mean: mean of each channel over all processes, ``(C,)``, like all that follow.
+        mean: mean of each channel over all processes, ``(C,)``.
         var: biased variance over all processes.
         weight: scale, or None for neither scale nor shift.
         bias: shift.
         running_mean: updated in place, or None.
         running_var: updated in place with the unbiased variance.
-        norm: as ``input``, float32; receives the input normalized.
-        std: receives the standard deviation.
-        output: as ``input``.
+        norm: shape of ``input``, float32; overwritten with the normalized input.
+        std: overwritten with the standard deviation, ``(C,)``.
+        output: shape of ``input``.
         eps: added to the variance.
-        momentum: share of this batch in the running statistics.
-        group_size: number of processes, each of which counts as having as many values as this one.
+        momentum: weight of this batch in the running statistics.
+        group_size: number of processes; all are taken to have as many values as this one.
     """
     std.copy_((var + eps).sqrt())
     norm.copy_((input - mean[:, None]) / std[:, None])
@@ -72,7 +72,7 @@ def sync_bn_backward_data(
     std: Tensor,
     grad_input: Tensor,
 ) -> None:
-    """Gradient of all steps together by ``input``, written into ``grad_input`` ``(N, C, S)``.
+    """Gradient of all forward steps by ``input``, written into ``grad_input`` ``(N, C, S)``.
 
     ``grad_weight`` and ``grad_bias`` are from `sync_bn_backward_param`, averaged over processes.
     """

@@ -17,7 +17,7 @@ def randomise(model: torch.nn.Module) -> torch.nn.Module:
 
 @pytest.fixture(scope='session')
 def trained():
-    """A narrow SE-ResNet-50 whose every weight is random."""
+    """A narrow SE-ResNet-50 with random weights, also in batch norm."""
     torch.manual_seed(0)
     return randomise(MODELS.build(BACKBONE))
 
@@ -35,7 +35,7 @@ def save(tmp_path):
 
 @pytest.fixture
 def faster_rcnn():
-    """The config of a narrow Faster R-CNN of a backbone."""
+    """Make the config of a narrow Faster R-CNN."""
 
     def config(backbone, base_channels=8, se_cfg=None, **model):
         cfg = load_config('configs/faster_rcnn_r50.py').model

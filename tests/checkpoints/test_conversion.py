@@ -15,7 +15,7 @@ def legacy(trained, save):
     return save({**weights, 'last_linear.weight': torch.zeros(1000, 256)})['checkpoint']
 
 
-def test_a_converted_file_loads_key_for_key_and_remembers_its_backbone(trained, legacy, tmp_path):
+def test_a_converted_file_loads_key_for_key_and_describes_its_backbone(trained, legacy, tmp_path):
     converted = str(tmp_path / 'new' / 'ours.pth')
     report = convert_weights(legacy, converted)
     assert 'ours.pth: backbone' in report and "stem_pool='ceil'" in report
@@ -46,7 +46,7 @@ def test_the_destination_is_never_overwritten(legacy, tmp_path):
         (dict(layout='caffe'), "No layout 'caffe'"),
         (dict(layout='timm'), r'missing: layer1\.0\.se\.fc1.*unexpected: layer1\.0\.se_module'),
         (dict(layout='mmpretrain'), r'unexpected: .*se_module'),
-        (dict(layout='plain', graft=True), 'they have gates'),
+        (dict(layout='plain', graft=True), 'they have channel attention'),
         (dict(destination='legacy.pth/ours.pth'), 'cannot be written'),
     ],
 )
@@ -86,14 +86,12 @@ def _plain(trained):
         (
             lambda w: {k: v for k, v in w.items() if 'layer3.5' not in k},
             dict(graft=True),
-            'has the blocks of no ResNet',
+            'does not have the blocks of a ResNet',
         ),
     ],
     ids=['not grafted', 'incomplete', 'ResNeSt', 'GCNet', 'depth'],
 )
-def test_what_is_not_a_whole_backbone_is_not_written(
-    trained, save, tmp_path, change, options, message
-):
+def test_an_incomplete_backbone_is_not_written(trained, save, tmp_path, change, options, message):
     source = save(change(_plain(trained)))['checkpoint']
     with pytest.raises(UsageError, match=message):
         convert_weights(source, str(tmp_path / 'ours.pth'), **options)
@@ -114,7 +112,7 @@ def test_what_is_not_a_whole_backbone_is_not_written(
     ],
     ids=str,
 )
-def test_every_kind_of_our_own_backbones_is_whole(backbone, save, tmp_path):
+def test_every_kind_of_se_backbone_converts(backbone, save, tmp_path):
     ours = MODELS.build({**BACKBONE, **backbone}).state_dict()
     convert_weights(save(ours)['checkpoint'], str(tmp_path / 'ours.pth'))
     written = read_checkpoint(tmp_path / 'ours.pth')['state_dict']
@@ -122,7 +120,7 @@ def test_every_kind_of_our_own_backbones_is_whole(backbone, save, tmp_path):
     assert all(torch.equal(written[key], tensor) for key, tensor in ours.items())
 
 
-def test_what_was_left_out_is_told_and_classes_are_kept(trained, legacy, save, tmp_path):
+def test_the_message_lists_what_was_left_out_and_classes_are_kept(trained, legacy, save, tmp_path):
     assert 'left out: last_linear.weight' in convert_weights(legacy, str(tmp_path / 'ours.pth'))
     classes = dict(classes=('cell', 'dust'), palette=[(0, 0, 0), (1, 1, 1)])
     weights = {f'backbone.{key}': tensor for key, tensor in trained.state_dict().items()}
@@ -145,7 +143,7 @@ def test_inspection(legacy):
         "dict(type='SEResNet', depth=50, base_channels=8, style='caffe', stem_pool='ceil')"
     )
     assert text['SE'] == 'yes'
-    assert text['beside it'] == 'last_linear'
+    assert text['also in it'] == 'last_linear'
     assert text['weights'].startswith('382 keys, 0.4')
 
 

@@ -26,7 +26,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def serve(tmp_path, monkeypatch):
-    """Let torch's hub download some bytes instead of what is at a URL."""
+    """Let torch's hub download given bytes from any URL."""
     urls = []
 
     def serve_bytes(content):
@@ -49,7 +49,7 @@ def checkpoint(tmp_path):
     return (tmp_path / 'good.pth').read_bytes()
 
 
-def test_a_download_is_kept(cache, serve, checkpoint):
+def test_a_file_is_downloaded_once(cache, serve, checkpoint):
     urls = serve(checkpoint)
     path = fetch(URL)
     assert path.parent == cache and path.suffix == '.pth'
@@ -59,11 +59,11 @@ def test_a_download_is_kept(cache, serve, checkpoint):
     assert list(cache.iterdir()) == [path]
 
 
-def test_files_of_the_same_name_are_kept_apart(cache, serve, checkpoint):
-    asked = serve(checkpoint)
+def test_urls_with_equal_file_names_have_different_cache_files(cache, serve, checkpoint):
+    requests = serve(checkpoint)
     urls = [f'https://example.org/{owner}/model.pth' for owner in ('a', 'b')]
     assert len({fetch(url) for url in urls}) == 2
-    assert asked == urls
+    assert requests == urls
 
 
 def test_a_hash_in_the_name_is_checked(cache, serve, checkpoint):
@@ -72,7 +72,7 @@ def test_a_hash_in_the_name_is_checked(cache, serve, checkpoint):
     assert fetch(f'https://example.org/{name}') == cache / name
 
 
-def test_a_date_in_the_name_is_no_hash(cache, serve, checkpoint):
+def test_a_date_in_the_name_is_not_a_hash(cache, serve, checkpoint):
     serve(checkpoint)
     assert fetch('https://example.org/faster_rcnn-20200130.pth').read_bytes() == checkpoint
 
@@ -81,7 +81,7 @@ def test_a_file_put_into_the_cache_by_hand_is_checked_once(cache, serve, checkpo
     name = f'weights-{hashlib.sha256(checkpoint).hexdigest()[:8]}.pth'
     cache.mkdir(parents=True)
     (cache / name).write_bytes(checkpoint[:-1])
-    with pytest.raises(UsageError, match=rf'{name} is not the file of that name.*Remove it'):
+    with pytest.raises(UsageError, match=rf'{name} is damaged or another file.*Remove it'):
         fetch(f'https://example.org/{name}')
     (cache / name).write_bytes(checkpoint)
     assert fetch(f'https://example.org/{name}') == cache / name
@@ -100,17 +100,17 @@ def test_a_wrong_hash_leaves_nothing_in_the_cache(cache, serve, checkpoint, name
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        (lambda content: b'<!DOCTYPE html><html>Sign in</html>', 'what came is a web page'),
-        (lambda content: content[:2000], 'what came is damaged'),
-        (lambda content: b'', 'what came is damaged'),
+        (lambda content: b'<!DOCTYPE html><html>Sign in</html>', 'the download is a web page'),
+        (lambda content: content[:2000], 'the download is damaged'),
+        (lambda content: b'', 'the download is damaged'),
     ],
     ids=['html', 'truncated', 'empty'],
 )
-def test_what_is_no_checkpoint_leaves_nothing_in_the_cache(
+def test_a_download_that_is_not_a_checkpoint_leaves_nothing_in_the_cache(
     cache, serve, checkpoint, change, message
 ):
     serve(change(checkpoint))
-    with pytest.raises(UsageError, match=rf'example\.org.* is of no use: {message}'):
+    with pytest.raises(UsageError, match=rf'example\.org.* cannot be used: {message}'):
         fetch(URL)
     assert not list(cache.iterdir())
 
@@ -124,12 +124,12 @@ def test_what_is_no_checkpoint_leaves_nothing_in_the_cache(
     ],
     ids=['no network', 'cut off', 'wrong URL'],
 )
-def test_no_network_says_what_to_do(cache, monkeypatch, error):
+def test_the_error_without_a_network(cache, monkeypatch, error):
     def urlopen(*args, **kwargs):
         raise error
 
     monkeypatch.setattr(torch.hub, 'urlopen', urlopen)
-    with pytest.raises(UsageError, match=r'downloaded: .*put it at .*ae206104\.pth'):
+    with pytest.raises(UsageError, match=r'downloaded: .*copy it to .*ae206104\.pth'):
         fetch('mmpretrain/se_resnet50')
     assert not list(cache.iterdir())
 
@@ -143,7 +143,7 @@ def test_no_network_says_what_to_do(cache, monkeypatch, error):
         ('open-mmlab://resnext101_32x4d', 'https://download.openmmlab.com/pretrain/'),
     ],
 )
-def test_mmengines_names_are_known(cache, serve, checkpoint, name, url):
+def test_mmengines_names(cache, serve, checkpoint, name, url):
     urls = serve(checkpoint)
     with pytest.raises(UsageError, match='invalid hash value'):
         fetch(name)
@@ -155,8 +155,8 @@ def test_mmengines_names_are_known(cache, serve, checkpoint, name, url):
     [
         ('se_resnet50', r"No weights 'se_resnet50'.*mmpretrain/se_resnet101"),
         ('torchvision://resnet51', 'Check the name'),
-        ('ftp://example.org/weights.pth', 'download it, and give the file'),
-        ('s3://bucket/weights.pth', 'download it, and give the file'),
+        ('ftp://example.org/weights.pth', 'download it and name the file'),
+        ('s3://bucket/weights.pth', 'download it and name the file'),
     ],
 )
 def test_an_unknown_name(name, message):
@@ -172,13 +172,13 @@ def test_mmengine_reads_urls_the_same_way(cache, serve, checkpoint):
 
 
 @pytest.mark.parametrize('name', ['s3://bucket/a.pth', 'b:petrel://bucket/a.pth', 'pavi://a/b'])
-def test_mmengines_other_ways_to_a_file_are_closed(name):
-    """They would call torch.load on what comes."""
-    with pytest.raises(UsageError, match='download it, and give the file'):
+def test_mmengines_other_schemes_are_refused(name):
+    """They would call torch.load without weights_only."""
+    with pytest.raises(UsageError, match='download it and name the file'):
         CheckpointLoader.load_checkpoint(name)
 
 
-def test_mmcls_names_give_the_backbone_alone(cache, serve, checkpoint, tmp_path, monkeypatch):
+def test_mmcls_names_load_the_backbone_alone(cache, serve, checkpoint, tmp_path, monkeypatch):
     torch.save(dict(state_dict={'backbone.conv1.weight': torch.zeros(1)}), tmp_path / 'net.pth')
     serve((tmp_path / 'net.pth').read_bytes())
     url = 'https://example.org/net.pth'
@@ -195,13 +195,13 @@ import se_det
 from se_det.checkpoints.fetching import fetch
 from se_det.errors import UsageError
 
-served, asked = sys.argv[1:]
+served, requests = sys.argv[1:]
 torch.distributed.init_process_group('gloo')
 original = torch.hub.urlopen
 
 def urlopen(request, *args, **kwargs):
-    with open(asked, 'a') as file:
-        file.write('asked once more\\n')
+    with open(requests, 'a') as file:
+        file.write('one request\\n')
     return original(served)
 
 torch.hub.urlopen = urlopen
@@ -215,9 +215,9 @@ torch.distributed.destroy_process_group()
 
 
 @pytest.mark.parametrize('there', [True, False])
-def test_one_of_two_processes_downloads_and_both_know_what_came(cache, tmp_path, checkpoint, there):
-    served, asked = tmp_path / ('good.pth' if there else 'gone.pth'), tmp_path / 'asked'
-    command = [sys.executable, '-c', PROCESS, served.as_uri(), str(asked)]
+def test_one_of_two_processes_downloads_for_both(cache, tmp_path, checkpoint, there):
+    served, requests = tmp_path / ('good.pth' if there else 'gone.pth'), tmp_path / 'requests'
+    command = [sys.executable, '-c', PROCESS, served.as_uri(), str(requests)]
     group = dict(WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT='29656')
     processes = [
         subprocess.Popen(
@@ -234,4 +234,4 @@ def test_one_of_two_processes_downloads_and_both_know_what_came(cache, tmp_path,
         assert process.returncode == 0
         found = [line for line in output.splitlines() if re.fullmatch(expected, line)]
         assert len(found) == 2, output
-    assert len(asked.read_text().splitlines()) == (1 if there else 2)
+    assert len(requests.read_text().splitlines()) == (1 if there else 2)

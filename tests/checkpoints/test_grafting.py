@@ -1,4 +1,4 @@
-"""A plain model and its SE twin compute the same, to the last bit."""
+"""A plain model and the SE model grafted to it have bitwise equal outputs."""
 
 import pytest
 import timm
@@ -11,7 +11,7 @@ from mmengine.structures import InstanceData
 from se_det.checkpoints import SEPretrained, convert_weights, read_checkpoint
 from se_det.errors import UsageError
 
-PLAIN = dict(fused=False)  # the composition that gives the same bits
+PLAIN = dict(fused=False)  # only the plain composition is bitwise equal
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def images():
 
 
 def _plain(cfg):
-    """mmdet's own model with random weights, norms included, in evaluation mode."""
+    """A model of mmdet with random weights, also in its norms, in evaluation mode."""
     torch.manual_seed(0)
     model = MODELS.build(cfg)
     model.init_weights()
@@ -114,8 +114,8 @@ def test_timms(name, cfg, images, save):
         assert torch.equal(ours, expected)
 
 
-def test_training_goes_on_from_torchvisions_resnet50(images, save):
-    """A step changes fc2 and lowers the loss; with that, gradients reach fc1."""
+def test_training_continues_from_torchvisions_resnet50(images, save):
+    """The first step changes fc2 and lowers the loss; in the second, gradients reach fc1."""
     torch.manual_seed(0)
     theirs = _with_random_norms(torchvision.models.resnet50())
     twin = _twin(save(theirs.state_dict(), graft=True), type='ResNet', depth=50, norm_eval=True)
@@ -241,7 +241,7 @@ def test_a_faster_rcnn(by, faster_rcnn, save, tmp_path):
     ],
     ids=['has SE', 'misshapen', 'no norm', 'ReLU', 'plugin'],
 )
-def test_what_cannot_be_grafted(change, cfg, message, save):
+def test_weights_and_backbones_that_cannot_be_grafted(change, cfg, message, save):
     plain = MODELS.build(dict(type='ResNet', depth=50, base_channels=8))
     init_cfg = save(change(plain.state_dict()))
     backbone = MODELS.build(dict(type='SEResNet', depth=50, base_channels=8, **cfg))

@@ -50,13 +50,13 @@ FILES = {
 
 
 def _averaged(weights):
-    """A file of torchvision's training: the average and what it is an average of."""
+    """A checkpoint of torchvision's training, with the model and its average."""
     ema = {'n_averaged': torch.tensor(3), **_renamed(weights, prefix='module.')}
     return dict(model={k: v + 1 for k, v in weights.items()}, model_ema=ema, epoch=3)
 
 
 def _tracker(weights):
-    """Its detector, and the network that tells instances apart."""
+    """A detector and a re-identification network."""
     reid = {key: tensor + 1 for key, tensor in weights.items()}
     return {**_renamed(reid, prefix='reid.'), **_renamed(weights, prefix='detector.')}
 
@@ -99,7 +99,7 @@ def test_every_layout_in_every_wrapper_is_found_whole(trained, rename, layout, c
 
 
 @pytest.mark.parametrize('outer', ['', 'module.', 'teacher.'])
-def test_of_a_detector_neck_and_heads_are_kept_beside(trained, outer):
+def test_neck_and_heads_of_a_detector_are_beside_the_backbone(trained, outer):
     detector = _renamed(trained.state_dict(), prefix=f'{outer}backbone.')
     detector[f'{outer}neck.lateral_convs.0.conv.weight'] = torch.zeros(1)
     found = find_backbone(dict(state_dict=detector))
@@ -109,7 +109,7 @@ def test_of_a_detector_neck_and_heads_are_kept_beside(trained, outer):
     assert found.is_detector
 
 
-def test_biases_that_are_there_stay(trained):
+def test_biases_in_the_bias_free_layout_are_kept(trained):
     expected = dict(trained.state_dict())
     weights = _renamed(expected, (r'\.se\.fc1\.', '.se.fc.0.'), (r'\.se\.fc2\.', '.se.fc.2.'))
     found = find_backbone(weights)
@@ -120,14 +120,14 @@ def test_biases_that_are_there_stay(trained):
 
 @pytest.mark.parametrize('gate', ['se.conv', 'se.conv_reduce', 'se.channel.fc1', 'se_module.conv'])
 @pytest.mark.parametrize('layout', [None, 'plain'])
-def test_gates_of_another_kind_are_not_called_plain(trained, gate, layout):
+def test_other_channel_attention_is_not_a_plain_resnet(trained, gate, layout):
     weights = {**_plain(trained.state_dict()), f'layer1.0.{gate}.weight': torch.zeros(1, 1, 3)}
-    with pytest.raises(UsageError, match=rf'they have gates.*layer1\.0\.{gate}\.weight'):
+    with pytest.raises(UsageError, match=rf'channel attention.*layer1\.0\.{gate}\.weight'):
         find_backbone(weights, layout)
 
 
 def test_the_bias_of_caffe2s_first_convolution_is_left_out(trained):
-    """As by mmdet's own ResNet, which starts from such files in configs of the caffe style."""
+    """mmdet's ResNet ignores it, too, in configs of the caffe style."""
     plain = _plain(trained.state_dict())
     found = find_backbone({**plain, 'conv1.bias': torch.zeros(8), 'fc.weight': torch.zeros(1, 1)})
     assert found.weights.keys() == plain.keys()
@@ -135,8 +135,8 @@ def test_the_bias_of_caffe2s_first_convolution_is_left_out(trained):
     assert not found.is_detector
 
 
-def test_a_forced_layout_hides_no_gates(trained):
-    with pytest.raises(UsageError, match='not the weights of a plain ResNet: they have gates'):
+def test_the_plain_layout_cannot_be_forced_on_se_weights(trained):
+    with pytest.raises(UsageError, match='plain ResNet: they have channel attention'):
         find_backbone(trained.state_dict(), 'plain')
 
 
@@ -151,7 +151,7 @@ def test_a_forced_layout_hides_no_gates(trained):
     ],
 )
 @pytest.mark.parametrize('shape', [(), (3,), (0, 1, 1, 1)])
-def test_a_tensor_that_cannot_be_what_its_key_says(trained, key, shape):
+def test_a_tensor_with_a_shape_that_does_not_suit_its_key(trained, key, shape):
     if 'bn' in key and shape == (3,):
         shape = (3, 3)
     weights = {**trained.state_dict(), key: torch.zeros(shape)}
@@ -159,7 +159,7 @@ def test_a_tensor_that_cannot_be_what_its_key_says(trained, key, shape):
         find_backbone(weights)
 
 
-def test_files_from_before_batches_were_counted(trained):
+def test_files_without_num_batches_tracked(trained):
     weights = {k: v for k, v in trained.state_dict().items() if 'num_batches' not in k}
     found = find_backbone(weights)
     assert found.weights.keys() == trained.state_dict().keys()
@@ -180,7 +180,7 @@ def test_a_layout_can_be_forced(trained):
     [{}, dict(epoch=3), dict(state_dict={}), {'features.0.weight': torch.zeros(1)}],
     ids=['empty', 'no weights', 'empty state_dict', 'another network'],
 )
-def test_what_is_no_resnet_is_named(checkpoint):
+def test_weights_of_another_network(checkpoint):
     first = 'features' if 'features.0.weight' in checkpoint else 'none'
     with pytest.raises(UsageError, match=rf'not the weights of a ResNet.* first keys: {first}'):
         find_backbone(checkpoint)

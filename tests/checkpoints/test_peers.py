@@ -1,4 +1,4 @@
-"""Files that timm and mmpretrain write, loaded here, give the feature maps that they give there.
+"""Weights of timm and mmpretrain have the same feature maps here as in their own models.
 
 The peers' models are initialised at random: what counts is that every weight ends where it belongs.
 """
@@ -31,15 +31,15 @@ TIMM = [
     'legacy_seresnext101_32x4d',
 ]
 MMPRETRAIN = [(SEResNet, 50), (SEResNet, 101), (SEResNeXt, 50), (SEResNeXt, 101)]
-SIZES = [(64, 96), (75, 101)]  # height, width; the second is no multiple of the stride
+SIZES = [(64, 96), (75, 101)]  # height, width; the second is not a multiple of the stride
 
 
 def _randomise(model):
-    """Give each weight a value of its own, statistics and biases included."""
+    """Set every weight to random values, statistics and biases included."""
     torch.manual_seed(0)
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
-            torch.nn.init.uniform_(module.weight, 0.1, 0.5)  # more, and rounding errors grow
+            torch.nn.init.uniform_(module.weight, 0.1, 0.5)  # larger ones amplify rounding errors
             torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
             for tensor in (module.bias, module.running_mean):
                 torch.nn.init.normal_(tensor, std=0.1)
@@ -50,7 +50,7 @@ def _randomise(model):
 
 
 def _load(checkpoint, path):
-    """Load a file into the backbone that its names and shapes describe."""
+    """Load a file into the backbone that `describe_backbone` infers from it."""
     torch.save(checkpoint, path)
     cfg = describe_backbone(find_backbone(checkpoint))
     init_cfg = dict(type='SEPretrained', checkpoint=str(path))
@@ -61,7 +61,7 @@ def _load(checkpoint, path):
 
 
 def _assert_same_maps(ours, theirs, their_maps):
-    """In float32 by the plain composition; in float64, where rounding is less, by the fused."""
+    """Compare in float32 with the plain composition, in float64 with the fused one."""
     blocks = [module for module in ours.modules() if isinstance(module, SEResidual)]
     for dtype, fused, size in [
         (torch.float32, False, SIZES[0]),
@@ -112,7 +112,7 @@ def test_mmpretrain(backbone, depth, tmp_path):
         assert public.layout == find_backbone(weights).layout.name
 
 
-def test_every_public_file_has_a_twin_here():
+def test_every_public_file_is_tested_with_its_peer():
     timms = {name.removeprefix('timm/').partition('.')[0] for name in ZOO if name[0] == 't'}
     assert timms <= set(TIMM)
     assert {name for name in ZOO if name[0] == 'm'} == {
@@ -121,7 +121,7 @@ def test_every_public_file_has_a_twin_here():
 
 
 @pytest.mark.parametrize('name', [name for name in ZOO if name.startswith('timm/')])
-def test_the_zoo_says_what_timm_says(name):
+def test_the_zoo_agrees_with_timms_configs(name):
     published = timm.get_pretrained_cfg(name.removeprefix('timm/'))
     weights = ZOO[name]
     assert weights.url == published.url

@@ -28,13 +28,13 @@ class RunsCommand:
 
 
 class ReadsAttribute:
-    """Unpickling this calls getattr on something that is no training log."""
+    """Unpickling this calls getattr on something that is not a training log."""
 
     def __reduce__(self):
         return getattr, (torch.nn.Linear, 'forward')
 
 
-def test_weights_and_training_state_come_back(tmp_path):
+def test_weights_and_training_state_are_read(tmp_path):
     log = HistoryBuffer()
     log.update(3.0)
     log.update(5.0)
@@ -65,14 +65,14 @@ def test_code_in_a_file_is_refused_and_does_not_run(tmp_path, read):
     assert not (tmp_path / 'trace').exists()
 
 
-def test_code_behind_mmengines_own_initializer_does_not_run(tmp_path):
+def test_code_does_not_run_through_mmengines_pretrained(tmp_path):
     torch.save(dict(state_dict=dict(weight=RunsCommand(tmp_path / 'trace'))), tmp_path / 'evil.pth')
     with pytest.raises(UsageError, match='could run code'):
         PretrainedInit(str(tmp_path / 'evil.pth'))(torch.nn.Linear(1, 1))
     assert not (tmp_path / 'trace').exists()
 
 
-def test_the_refused_name_is_told_and_not_how_to_let_it_run(tmp_path):
+def test_the_error_names_the_refused_object_but_not_weights_only(tmp_path):
     torch.save(dict(weight=RunsCommand(tmp_path / 'trace')), tmp_path / 'evil.pth')
     torch.jit.script(torch.nn.Linear(1, 1)).save(tmp_path / 'program.pth')
     for name, refused in (('evil', r'\(\w+\.mkdir\)'), ('program', 'could run code')):
@@ -128,14 +128,14 @@ def _zip_of_something_else(path):
         *map(_of_the_old_format, (1, 20, 75, 150, 223, 300, -4)),
     ],
 )
-def test_what_is_no_checkpoint_is_named(tmp_path, write):
+def test_files_that_are_not_checkpoints(tmp_path, write):
     write(tmp_path / 'weights.pth')
-    with pytest.raises(UsageError, match=r'weights\.pth .*(damaged|no torch checkpoint)'):
+    with pytest.raises(UsageError, match=r'weights\.pth .*(damaged|not a torch checkpoint)'):
         read_checkpoint(tmp_path / 'weights.pth')
 
 
 @pytest.mark.parametrize('error', [PermissionError(13, 'Permission denied'), OSError('gone')])
-def test_what_cannot_be_read_is_named(tmp_path, monkeypatch, error):
+def test_files_that_cannot_be_read(tmp_path, monkeypatch, error):
     def refuse(*args, **kwargs):
         raise error
 
@@ -148,15 +148,15 @@ def test_what_cannot_be_read_is_named(tmp_path, monkeypatch, error):
         read_checkpoint(tmp_path)
 
 
-def test_a_web_page_is_named(tmp_path):
+def test_a_web_page(tmp_path):
     (tmp_path / 'weights.pth').write_text('\n<!DOCTYPE html><html>Not found</html>')
     with pytest.raises(UsageError, match=r'weights\.pth is a web page'):
         read_checkpoint(tmp_path / 'weights.pth')
 
 
-def test_a_whole_module_or_a_tensor_is_named(tmp_path):
+def test_a_whole_module_or_a_tensor(tmp_path):
     torch.save(torch.zeros(3), tmp_path / 'tensor.pth')
-    with pytest.raises(UsageError, match='holds a Tensor; expected a dict'):
+    with pytest.raises(UsageError, match='contains a Tensor; expected a dict'):
         read_checkpoint(tmp_path / 'tensor.pth')
     torch.save(torch.nn.Linear(1, 1), tmp_path / 'module.pth')
     with pytest.raises(UsageError, match='was not loaded'):
@@ -173,7 +173,7 @@ def test_safetensors_whole_and_truncated(tmp_path):
 
 
 def test_safetensors_that_begin_like_a_web_page(tmp_path):
-    """The length of the header comes first: 60 is <."""
+    """The file begins with the length of its header: 60 is the byte ``<``."""
     path = tmp_path / 'model.safetensors'
     header = b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'.ljust(60)
     path.write_bytes(struct.pack('<Q', len(header)) + header + bytes(4))

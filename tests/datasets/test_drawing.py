@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from se_det.datasets import drawing
 from se_det.datasets.drawing import CANVAS_SIZES, CATEGORIES, MIN_VISIBLE, SHAPES_A_SCENE
 
-SMALL, LARGE = 32**2, 96**2  # pixels: where COCO's small areas end and its large ones begin
+SMALL, LARGE = 32**2, 96**2  # pixels: limits of COCO's small and large areas
 seeds = st.integers(0, 2**32 - 1)
 any_scene = settings(deadline=None, max_examples=50)
 
@@ -63,14 +63,14 @@ def test_no_pixel_shows_two_shapes(seed):
 
 @any_scene
 @given(seeds)
-def test_enough_of_every_shape_is_visible(seed):
+def test_at_least_80_percent_of_every_shape_is_visible(seed):
     whole_masks, tried = [], []
 
     def inside(*args):
         tried.append(real_inside(*args))
         return tried[-1]
 
-    def texture(*args):  # a shape is textured once, after the last place tried for it
+    def texture(*args):  # called once per shape, at its final place
         whole_masks.append(tried[-1])
         return real_texture(*args)
 
@@ -90,7 +90,7 @@ def test_the_pixels_of_a_solid_shape_have_one_colour(seed):
     image, instances = draw_scene(seed)
     for instance in instances:
         if CATEGORIES[instance.category].startswith('solid'):
-            assert image[instance.mask].std(axis=0).max() < 12  # the noise; the ground has more
+            assert image[instance.mask].std(axis=0).max() < 12  # noise only
 
 
 def test_scenes_have_every_allowed_number_of_shapes(many_scenes):

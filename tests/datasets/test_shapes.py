@@ -131,7 +131,7 @@ class TestSecondUse:
             build(data_root, **other)
         ((name, value),) = other.items()
         assert f"'{name}': {value}" in str(error.value)
-        assert f'Delete {data_root} to draw it anew, or set data_root' in str(error.value)
+        assert f'Delete {data_root} to draw them again, or set data_root' in str(error.value)
 
     def test_after_the_drawing_changed_is_refused(self, drawn, monkeypatch):
         data_root, _ = drawn
@@ -139,7 +139,7 @@ class TestSecondUse:
         with pytest.raises(UsageError, match=f'Delete {re.escape(str(data_root))}'):
             build(data_root)
 
-    def test_what_an_interrupted_run_left_is_drawn_over(self, drawn):
+    def test_files_of_an_interrupted_run_are_overwritten(self, drawn):
         data_root, _ = drawn
         complete = contents(data_root)
         annotations(data_root).unlink()

@@ -14,7 +14,7 @@ def gloo_threads():
     names = [path.read_text() for path in Path('/proc/self/task').glob('*/comm')]
     return len([name for name in names if 'gloo' in name])
 
-atexit.register(lambda: print('at the end:', gloo_threads()))  # run after what comes later
+atexit.register(lambda: print('at the end:', gloo_threads()))  # runs last
 
 import torch
 from mmengine.config import Config

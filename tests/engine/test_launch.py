@@ -1,4 +1,4 @@
-"""A user's mistakes end in one message that says what to type next."""
+"""Mistakes of a user raise one error that says what to type next."""
 
 import json
 from types import SimpleNamespace
@@ -16,8 +16,13 @@ SHAPES = 'configs/faster_rcnn_se_r50_shapes.py'
 
 
 @pytest.fixture(autouse=True)
-def empty_folder(tmp_path, monkeypatch):
+def checkout(tmp_path, tmp_path_factory, monkeypatch):
+    """A checkout without data, and another empty folder as the current one."""
+    folder = tmp_path_factory.mktemp('checkout')
+    (folder / 'pyproject.toml').touch()
+    monkeypatch.setattr(launch, 'CHECKOUT', folder)
     monkeypatch.chdir(tmp_path)
+    return folder
 
 
 def _options(classes, **changed):
@@ -51,7 +56,7 @@ def cells(tmp_path):
     return tmp_path / 'cells'
 
 
-def test_coco_missing_says_what_is_expected_and_how_to_do_without():
+def test_missing_coco_is_an_error_with_what_to_type():
     with pytest.raises(UsageError) as error:
         train(R50)
     for part in ('data/coco/annotations/instances_train2017.json', 'ln -s', 'make train'):
@@ -80,7 +85,7 @@ def test_a_config_that_raises(tmp_path):
 
 @pytest.fixture
 def started_with(monkeypatch):
-    """Train on the shapes as far as the runner's start, and return its config."""
+    """Train on the shapes up to the start of the runner, and return its config."""
 
     def start(**arguments):
         def build(cfg, launcher):
@@ -96,14 +101,14 @@ def started_with(monkeypatch):
     return start
 
 
-def test_resume_with_nothing_to_resume_starts_as_without(started_with, log):
+def test_resume_without_a_checkpoint_starts_training(started_with, log):
     cfg = started_with(resume='auto', work_dir='w', cfg_options=dict(load_from='a.pth'))
     assert (cfg.get('resume', False), cfg.load_from) == (False, 'a.pth')
     assert any('Nothing to resume in w' in text for text in log)
 
 
 @pytest.mark.parametrize('resume', ['auto', 'w/epoch_1.pth'])
-def test_resume_goes_on_from_the_state_of_a_run(started_with, tmp_path, resume):
+def test_resume_loads_the_state_of_a_run(started_with, tmp_path, resume):
     (tmp_path / 'w').mkdir()
     (tmp_path / 'w/last_checkpoint').write_text('w/epoch_1.pth')
     state = dict(state_dict={}, message_hub={}, meta=dict(epoch=1, iter=3))
@@ -122,7 +127,7 @@ def test_resume_goes_on_from_the_state_of_a_run(started_with, tmp_path, resume):
     ],
     ids=['bare', 'weights alone', 'converted', 'published'],
 )
-def test_resume_of_what_is_no_run_names_load_from(started_with, tmp_path, state):
+def test_resume_from_weights_alone_suggests_load_from(started_with, tmp_path, state):
     torch.save(state, tmp_path / 'weights.pth')
     with pytest.raises(UsageError, match=r'type instead of --resume: .*load_from=weights\.pth'):
         started_with(resume='weights.pth')
@@ -197,7 +202,7 @@ def test_data_that_does_not_fit(cells, classes, changed, message):
 
 
 def test_a_subset_of_the_classes_is_fine(cells):
-    """The checks pass, so that the run goes on to the (unreachable) weights."""
+    """The checks pass, so that the first error is that of the missing weights."""
     options = {**_options(['red cell']), 'model.backbone.init_cfg.checkpoint': 'no-such-file'}
     with pytest.raises(UsageError, match="No weights 'no-such-file'"):
         train(R50, cfg_options=options)
@@ -218,7 +223,7 @@ def test_annotations_that_are_not_cocos(cells, content):
         {'train_dataloader.dataset.data_root': 's3://bucket/coco/'},
     ],
 )
-def test_data_with_other_rules_is_left_to_its_class(cells, changed):
+def test_data_of_other_formats_is_not_checked(cells, changed):
     cfg = load_config(R50, cfg_options={**_options(['bacterium']), **changed})
     check_data(cfg, ('train',))
     with pytest.raises(UsageError, match='The class list of val_dataloader'):
@@ -246,14 +251,14 @@ def test_work_dir_is_named_after_the_config():
     assert load_config(R50, work_dir='elsewhere').work_dir == 'elsewhere'
 
 
-def test_data_in_the_current_folder_comes_before_the_checkouts(tmp_path):
-    in_checkout = load_config(R50).train_dataloader.dataset.data_root
-    assert in_checkout.startswith('../') and in_checkout.endswith('/data/coco/')
+def test_data_in_the_current_folder_is_preferred_to_the_checkouts(checkout, tmp_path):
+    (checkout / 'data/coco').mkdir(parents=True)
+    assert (checkout / 'data/coco').samefile(load_config(R50).train_dataloader.dataset.data_root)
     (tmp_path / 'data/coco').mkdir(parents=True)
     assert load_config(R50).train_dataloader.dataset.data_root == 'data/coco/'
 
 
-def test_se_on_the_fly_is_the_twin_and_options_change_it():
+def test_se_loads_the_twin_of_the_config_with_its_options():
     options = {'model.backbone.se_cfg.reduction': 8, 'model.backbone.init_cfg': None}
     cfg = load_config('mmdet::retinanet/retinanet_r50_fpn_1x_coco.py', None, options, se=True)
     assert cfg.model.backbone.type == 'SEResNet'

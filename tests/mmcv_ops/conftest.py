@@ -1,4 +1,4 @@
-"""What the tests of the operators share."""
+"""Fixtures for the tests of the operators."""
 
 import sys
 from types import SimpleNamespace
@@ -25,14 +25,14 @@ def device(request):
 
 @pytest.fixture
 def random():
-    """Give reproducible float64 leaves of a shape, uniform from 0 to 1."""
+    """Make float64 leaves with fixed random values, uniform from 0 to 1."""
     draw = torch.Generator().manual_seed(0)
     return lambda *shape: torch.rand(shape, generator=draw, dtype=torch.float64).requires_grad_()
 
 
 @pytest.fixture
 def golden(shared, device):
-    """Give the arrays of a case, as mmcv 2.1.0's compiled CPU operators were seen to have them."""
+    """Read the arrays of a case, recorded from mmcv 2.1.0's compiled CPU operators."""
 
     def load(case):
         with np.load(shared / 'mmcv_ops_golden.npz') as file:
@@ -45,7 +45,7 @@ def golden(shared, device):
 
 @pytest.fixture
 def assert_close():
-    """Assert equality to 1/100,000 of the largest number: float32 sums in some other order."""
+    """Assert equality within 1e-5 of the largest value: float32 sums in another order."""
 
     def check(actual, recorded):
         tolerance = 1e-5 * recorded.abs().max().item()
@@ -69,7 +69,7 @@ def assert_results_and_gradients(assert_close):
 
 @pytest.fixture(scope='session')
 def samples_of_bins():
-    """Give what RoIAlign samples in each bin of a RoI, by plain loops: a list a bin."""
+    """The samples of RoIAlign in each bin of a RoI, from plain loops: one list per bin."""
 
     def interpolate(plane, y, x):
         height, width = plane.shape

@@ -48,7 +48,7 @@ def test_bbox_overlaps_as_recorded(golden, assert_close, mode):
     assert_close(ops.bbox_overlaps(case.a, case.b, mode), case.o)
 
 
-# As plain loops, on small integer boxes: many without area, or at exactly the threshold.
+# Compared with plain loops, on small integer boxes: many have no area or are at the threshold.
 
 SPANS = st.tuples(st.integers(0, 10), st.integers(0, 10)).map(sorted)
 BOXES = st.tuples(SPANS, SPANS).map(lambda xy: [xy[0][0], xy[1][0], xy[0][1], xy[1][1]])

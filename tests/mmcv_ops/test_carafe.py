@@ -72,7 +72,7 @@ def test_carafe_pack_upsamples_and_learns(device, memory_format):
     features.requires_grad_()
     upsampled = layer(features)
     assert upsampled.shape == (2, 6, 14, 10)
-    # A softmax makes the kernels: inside, an output pixel is a mean of what its window holds.
+    # The kernels are from a softmax: inside, an output pixel is a weighted mean of its window.
     assert upsampled.min() > 0
     assert upsampled.max() < 1
     upsampled.square().sum().backward()

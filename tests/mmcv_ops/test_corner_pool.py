@@ -1,4 +1,4 @@
-"""Corner pooling: plain torch in mmcv, which asks no operator of the extension for it."""
+"""Corner pooling: plain torch in mmcv, without an operator of the extension."""
 
 import pytest
 from mmcv import ops

@@ -42,7 +42,7 @@ def test_multi_scale_deformable_attention_gradients_as_of_plain_torch(golden, as
 
 
 def sample(plane, y, x):
-    """A map at a point, 0 outside: plain arithmetic on its four neighbours."""
+    """A feature map interpolated at a point, 0 outside, from its four neighbours."""
     height, width = plane.shape[:2]
     result = 0
     for row in (int(y // 1), int(y // 1) + 1):

@@ -53,7 +53,7 @@ def test_modulated_deform_conv2d_of_uneven_geometry(random, with_bias):
     assert gradcheck(convolve, (x, offset, mask, weight, bias), fast_mode=True)
 
 
-def test_deform_conv2d_takes_a_sample_that_is_nowhere_to_lie_outside(random, device):
+def test_deform_conv2d_treats_nan_offsets_as_outside(random, device):
     x, weight = (leaf.to(device) for leaf in (random(1, 2, 6, 7), random(4, 2, 3, 3)))
     offset = torch.zeros(1, 18, 4, 5, dtype=torch.float64, device=device)
     nowhere, far = offset.clone(), offset.clone()
@@ -69,7 +69,7 @@ def test_deform_conv2d_takes_a_sample_that_is_nowhere_to_lie_outside(random, dev
         torch.testing.assert_close(*grads)
 
 
-def test_modulated_deform_conv2d_reads_a_larger_offset_from_its_beginning(random):
+def test_modulated_deform_conv2d_reads_the_first_values_of_a_larger_offset(random):
     x, weight = random(2, 2, 3, 4), random(2, 2, 3, 3)
     offset, mask = random(2, 18, 6, 8), random(2, 9, 6, 8)
 
@@ -85,7 +85,7 @@ def test_modulated_deform_conv2d_reads_a_larger_offset_from_its_beginning(random
 
 
 @pytest.mark.filterwarnings('ignore:In MMCV v1.4.4:UserWarning')
-def test_dyhead_convolves_levels_of_different_sizes_by_one_offset():
+def test_dyhead_shares_an_offset_between_levels_of_different_sizes():
     neck = DyHead(16, 16, num_blocks=2, zero_init_offset=False)
     levels = [torch.randn(2, 16, size, size, requires_grad=True) for size in (8, 4, 2)]
     outputs = neck(levels)

@@ -1,4 +1,4 @@
-"""Deformable RoI pooling, on the boxes and by the samples of RoIAlign."""
+"""Deformable RoI pooling, compared with the samples of RoIAlign."""
 
 import numpy as np
 import pytest
@@ -51,7 +51,7 @@ def test_deform_roi_pool_gradient(random, device, sampling_ratio):
     assert gradcheck(lambda features: layer(features, rois), features, fast_mode=True)
 
 
-def test_deform_roi_pool_takes_a_bin_that_is_nowhere_to_lie_outside(random):
+def test_deform_roi_pool_treats_nan_offsets_as_outside(random):
     features, rois = random(1, 2, 6, 7), torch.tensor([[0, 1, 1, 5, 5]], dtype=torch.float64)
     offset = torch.zeros(1, 2, 2, 2, dtype=torch.float64)
     offset[0, 0, 0] = torch.tensor([torch.nan, torch.inf])

@@ -33,7 +33,7 @@ def test_sigmoid_focal_loss_gradient_of_certain_predictions():
 @pytest.mark.parametrize('gamma', [0.0, 0.5, 2.0])
 @pytest.mark.parametrize('weight', [None, torch.tensor([0.5, 2, 3], dtype=torch.float64)])
 def test_softmax_focal_loss_and_gradient(random, gamma, weight):
-    logits, target = 8 * random(5, 3) - 4, torch.tensor([0, 2, -1, 1, 2])  # -1 counts for nothing
+    logits, target = 8 * random(5, 3) - 4, torch.tensor([0, 2, -1, 1, 2])  # -1 is ignored
     log_p = logits.log_softmax(1).gather(1, target.clamp(min=0)[:, None])[:, 0]
     alpha = 0.25
     expected = -alpha * (1 - log_p.exp()) ** gamma * log_p * torch.tensor([1, 1, 0, 1, 1])

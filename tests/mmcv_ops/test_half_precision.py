@@ -1,4 +1,4 @@
-"""The operators on the float16 tensors that mixed precision training hands them."""
+"""The operators with float16 tensors, as in mixed precision training."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttnFunction
 
 ROIS = [[0, 0.5, 0.5, 5, 6], [0, 1, 1, 7, 3.0]]
 CLASSES = [0, 1, 2, 2]
-CALLS = {  # the operator, and the shapes of the tensors that it learns by
+CALLS = {  # the operator, and the shapes of its differentiable inputs
     'roi_align': (lambda x: ops.RoIAlign(2)(x, x.new_tensor(ROIS)), (1, 4, 8, 8)),
     'roi_align_max': (
         lambda x: ops.RoIAlign(2, pool_mode='max')(x, x.new_tensor(ROIS)),
@@ -54,7 +54,7 @@ CALLS = {  # the operator, and the shapes of the tensors that it learns by
 
 @pytest.mark.parametrize('autocast', [False, True])
 @pytest.mark.parametrize('name', CALLS)
-def test_half_precision_gives_what_single_precision_does(random, device, name, autocast):
+def test_half_precision_agrees_with_single_precision(random, device, name, autocast):
     call, *shapes = CALLS[name]
     halves = [random(*shape).detach().to(device, torch.float16) for shape in shapes]
     halves = [leaf.requires_grad_() for leaf in halves]

@@ -1,4 +1,4 @@
-"""What is in the place of mmcv's extension, and when."""
+"""When mmcv's extension is replaced, and by what."""
 
 import importlib.util
 import subprocess
@@ -14,7 +14,7 @@ from mmengine.model import revert_sync_batchnorm
 from se_det import mmcv_ops
 
 
-def test_an_operator_that_is_not_covered_raises_when_called():
+def test_a_missing_operator_raises_when_called():
     with pytest.raises(NotImplementedError, match=r'"border_align_forward".*se_det\[full\]'):
         ops.border_align(torch.zeros(1, 4, 2, 2), torch.zeros(1, 4, 4), 10)
 
@@ -23,7 +23,7 @@ def test_mmcv_and_mmengine_find_the_extension():
     assert mmcv._ext is mmcv_ops
     assert mmcv_ops.install()
     assert importlib.util.find_spec('mmcv._ext') is mmcv_ops.__spec__
-    assert not hasattr(mmcv._ext, '__wrapped__')  # as Python asks of any module
+    assert not hasattr(mmcv._ext, '__wrapped__')  # inspect reads it from any module
     assert isinstance(revert_sync_batchnorm(torch.nn.SyncBatchNorm(4)), torch.nn.Module)
 
 
@@ -33,7 +33,7 @@ def run_python(code, *arguments):
     return subprocess.run(command, cwd=repository, capture_output=True, text=True)
 
 
-def test_compiled_operators_are_left_alone(tmp_path):
+def test_compiled_operators_are_not_replaced(tmp_path):
     (tmp_path / '_ext.py').write_text('def __getattr__(name): return f"compiled {name}"')
     process = run_python(
         'import sys, mmcv; mmcv.__path__.append(sys.argv[1])\n'
@@ -44,7 +44,7 @@ def test_compiled_operators_are_left_alone(tmp_path):
     assert 'False compiled nms\n' in process.stdout, process.stderr
 
 
-def test_import_without_mmcv_says_what_to_install():
+def test_the_error_of_an_import_without_mmcv():
     process = run_python('import sys; sys.modules["mmcv"] = None; import se_det')
     assert process.returncode != 0
     assert 'UsageError: se_det needs mmcv' in process.stderr

@@ -25,7 +25,7 @@ def test_roi_align_by_maximum_as_recorded(golden, assert_results_and_gradients):
     assert_results_and_gradients(result, case.y, [case.x], [case.gx])
 
 
-# Of any size and place, some outside the map; sixteenths of a pixel keep the arithmetic exact.
+# Any size and position, some outside the map; sixteenths of a pixel keep the arithmetic exact.
 PLACES = st.integers(-32, 160).map(lambda sixteenths: sixteenths / 16)
 SPANS = st.tuples(PLACES, st.integers(4, 128)).map(lambda span: (span[0], span[0] + span[1] / 16))
 BOXES = st.tuples(SPANS, SPANS).map(lambda xy: [xy[0][0], xy[1][0], xy[0][1], xy[1][1]])
@@ -77,4 +77,4 @@ def test_roi_align_by_maximum_of_many_channels_in_half_precision():
     features = torch.rand(1, 4100, 3, 3, dtype=torch.float16).requires_grad_()
     rois = torch.tensor([[0, 0.5, 0.5, 2.5, 2.5]], dtype=torch.float16)
     ops.RoIAlign(1, sampling_ratio=2, pool_mode='max')(features, rois).sum().backward()
-    assert (features.grad.sum((2, 3)) == 1).all()  # each channel's own: samples at pixel centres
+    assert (features.grad.sum((2, 3)) == 1).all()  # one per channel: samples at pixel centres

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from mmcv import ops
 from torch.autograd import gradcheck
 
-# Some outside the map, some without area: a RoI includes its last pixel, so that it is x2 = x1 - 1.
+# Some outside the map, some without area (x2 = x1 - 1, since a RoI includes its last pixel).
 PLACES = st.integers(-16, 80).map(lambda eighths: eighths / 8)
 SPANS = st.tuples(PLACES, st.integers(-16, 64)).map(lambda span: (span[0], span[0] + span[1] / 8))
 BOXES = st.tuples(SPANS, SPANS).map(lambda xy: [xy[0][0], xy[1][0], xy[0][1], xy[1][1]])

@@ -1,4 +1,4 @@
-"""mmcv's batch normalization over processes, here two threads that take each other's numbers."""
+"""mmcv's SyncBN, here over two threads that exchange their statistics."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +11,7 @@ from mmcv.ops import SyncBatchNorm
 
 @pytest.fixture
 def processes(monkeypatch):
-    """Let a number of threads be each other's processes; give what runs a function in each."""
+    """Run a function in several threads that act as the processes of a group."""
 
     def start(count):
         barrier, given = threading.Barrier(count, timeout=60), {}

@@ -7,7 +7,7 @@ import pytest
 
 CHECKOUT = Path(__file__).parents[2]
 
-# A detector of the configs' kind that a CPU trains in seconds, on small images.
+# A small version of a config's detector, which a CPU trains in seconds on small images.
 QUICK = [
     'model.backbone.init_cfg=None',
     'model.backbone.base_channels=8',
@@ -38,9 +38,11 @@ def quick() -> list[str]:
 
 @pytest.fixture
 def run(tmp_path):
-    """Run a tool in an empty folder and return the finished process."""
+    """Run a tool in ``tmp_path``, with its data there, and return the finished process."""
 
     def run_tool(tool: str, *arguments: str, options: list[str] = (), **environment: str):
+        for name in ('coco', 'shapes'):  # where they exist, the tools do not look in the checkout
+            (tmp_path / 'data' / name).mkdir(parents=True, exist_ok=True)
         command = [str(CHECKOUT / 'tools' / tool), *arguments]
         if tool.endswith('.py'):
             command.insert(0, sys.executable)

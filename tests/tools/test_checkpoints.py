@@ -1,4 +1,4 @@
-"""The tools read checkpoints without running code in them, convert them, and tell what they are."""
+"""The tools convert and inspect checkpoints and run no code in them."""
 
 import os
 
@@ -8,11 +8,9 @@ import torchvision
 
 SHAPES = 'configs/faster_rcnn_se_r50_shapes.py'
 TINY = [
-    'data_root=shapes/',
-    *(f'{split}_dataloader.dataset.data_root=shapes/' for split in ('train', 'val')),
-    'val_evaluator.ann_file=shapes/annotations/instances_val.json',
     'train_dataloader.dataset.num_images=2',
     'val_dataloader.dataset.num_images=1',
+    'test_dataloader.dataset.num_images=1',
     'train_dataloader.batch_size=2',
 ]
 
@@ -37,7 +35,7 @@ class RunsCommand:
     ],
     ids=['resume', 'resume latest', 'load_from', 'test', 'convert', 'inspect'],
 )
-def test_a_command_in_a_checkpoint_leaves_no_trace(run, quick, tmp_path, tool, arguments, options):
+def test_a_command_in_a_checkpoint_does_not_run(run, quick, tmp_path, tool, arguments, options):
     trace = tmp_path / 'trace'
     checkpoint = dict(state_dict={'backbone.conv1.weight': RunsCommand(trace)})
     torch.save(checkpoint, tmp_path / 'evil.pth')
@@ -51,7 +49,7 @@ def test_a_command_in_a_checkpoint_leaves_no_trace(run, quick, tmp_path, tool, a
     assert not (tmp_path / 'ours.pth').exists()
 
 
-def test_weights_that_do_not_fit_are_not_tested(run, quick, tmp_path):
+def test_test_refuses_weights_that_do_not_fit(run, quick, tmp_path):
     weights = {'backbone.conv1.weight': torch.zeros(8, 3, 7, 7)}
     torch.save(dict(state_dict=weights), tmp_path / 'plain.pth')
     finished = run('test.py', SHAPES, 'plain.pth', options=[*quick, *TINY])
@@ -69,8 +67,8 @@ def test_convert_inspect_and_graft(run, tmp_path):
     torch.save(torchvision.models.resnet18().state_dict(), tmp_path / 'resnet18.pth')
     grafted = run('convert_weights.py', 'resnet18.pth', 'se.pth', '--graft')
     assert grafted.returncode == 0, grafted.stderr
-    told = "for dict(type='SEResNet', depth=18); left out: fc.weight, fc.bias"
-    assert grafted.stdout.strip().endswith(told)
+    summary = "for dict(type='SEResNet', depth=18); left out: fc.weight, fc.bias"
+    assert grafted.stdout.strip().endswith(summary)
     inspected = run('convert_weights.py', 'se.pth', '--inspect')
     assert "dict(type='SEResNet', depth=18)" in inspected.stdout
     assert 'SE:           yes' in inspected.stdout

@@ -1,4 +1,4 @@
-"""The user's own path, on real COCO images: train, evaluate, evaluate the checkpoint again."""
+"""Train on COCO images, evaluate, and evaluate the checkpoint again."""
 
 import pickle
 import re
@@ -12,7 +12,7 @@ SMALL_IMAGES = [
 FEW_STEPS = [
     'train_cfg.max_epochs=1',
     'train_dataloader.dataset.indices=8',
-    'model.test_cfg.rcnn.score_thr=0.0',  # an untrained detector is sure of nothing
+    'model.test_cfg.rcnn.score_thr=0.0',  # an untrained detector has low scores
 ]
 
 

@@ -1,4 +1,4 @@
-"""The README's config for data with classes of its own, on real blood cells and steel."""
+"""The README's config for other data, with images of blood cells and of steel."""
 
 import re
 from pathlib import Path

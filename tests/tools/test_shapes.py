@@ -1,4 +1,4 @@
-"""The embedded default: shapes, drawn, trained on, reported, resumed, and trained on by two."""
+"""The shapes: drawn, trained on, resumed, and trained on by two processes."""
 
 import re
 
@@ -7,12 +7,6 @@ import pytest
 SHAPES = 'configs/faster_rcnn_se_r50_shapes.py'
 WORK_DIR = 'work_dirs/faster_rcnn_se_r50_shapes'
 FEW = [
-    'data_root=shapes/',
-    *(f'{split}_dataloader.dataset.data_root=shapes/' for split in ('train', 'val', 'test')),
-    *(
-        f'{split}_evaluator.ann_file=shapes/annotations/instances_val.json'
-        for split in ('val', 'test')
-    ),
     'train_dataloader.dataset.num_images=8',
     'val_dataloader.dataset.num_images=4',
     'test_dataloader.dataset.num_images=4',
@@ -62,7 +56,7 @@ def test_two_processes_with_gloo(run, quick, backbone, tmp_path):
     )
     assert finished.returncode == 0, finished.stderr
     steps = re.findall(r'Epoch\(train\)\s+\[1\]\[(\d)/2\]', finished.stdout)
-    assert steps == ['1', '2']  # 8 images, 2 a process and step
+    assert steps == ['1', '2']  # 8 images, 2 per process and step
     assert 'Average Precision' in finished.stdout
 
     tested = run(
@@ -81,7 +75,7 @@ def test_two_processes_with_gloo(run, quick, backbone, tmp_path):
 
 @pytest.mark.long
 def test_the_default_learns(run, tmp_path):
-    """What ``make train`` does, as its user does it: about six minutes on two cores."""
+    """The command of ``make train``: about six minutes on two cores."""
     finished = run('train.py', SHAPES, OMP_NUM_THREADS='2')
     assert finished.returncode == 0, finished.stderr
     assert float(re.findall(r'bbox_mAP: ([\d.]+)', finished.stdout)[-1]) >= 0.5

@@ -1,15 +1,14 @@
+"""Which backbone a file of weights was trained in, and a backbone with other arguments."""
+
 import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
-from mmengine.logging import MessageHub
 
-from se_det.checkpoints import ZOO, SEPretrained, convert_weights
-from se_det.checkpoints.agreement import check_preprocessing
+from se_det.checkpoints import ZOO, SEPretrained
 from se_det.checkpoints.architecture import describe_backbone
 from se_det.checkpoints.layouts import find_backbone
 from se_det.checkpoints.zoo import public_weights
-from se_det.engine.launch import load_config, train
 from se_det.errors import UsageError
 
 BACKBONE = dict(type='SEResNet', depth=50, base_channels=8)
@@ -51,7 +50,7 @@ LEGACY = 'se_resnet50-ce0d4300.pth'
         ),
     ],
 )
-def test_the_backbone_follows_its_weights(trained, save, cfg, name, message):
+def test_a_backbone_with_other_arguments_than_its_weights(trained, save, cfg, name, message):
     load = SEPretrained(save(trained.state_dict(), name)['checkpoint'])
     backbone = MODELS.build(cfg)
     if message is None:
@@ -61,7 +60,7 @@ def test_the_backbone_follows_its_weights(trained, save, cfg, name, message):
             load(backbone)
 
 
-def test_the_legacy_layout_tells_style_and_pool_without_a_name(trained, save):
+def test_the_legacy_layout_implies_style_and_pool(trained, save):
     legacy = {key.replace('.se.', '.se_module.'): w for key, w in trained.state_dict().items()}
     load = SEPretrained(save(legacy)['checkpoint'])
     with pytest.raises(UsageError, match=r"has style='pytorch', stem_pool='padded'\. Set"):
@@ -83,9 +82,7 @@ model = dict(
 
 
 @pytest.mark.parametrize('key', ['cfg', 'config'])
-def test_a_training_checkpoint_tells_the_style_and_its_config_is_not_run(
-    trained, save, tmp_path, key
-):
+def test_the_style_in_a_training_checkpoints_config_which_is_not_run(trained, save, tmp_path, key):
     plain = {k: w for k, w in trained.state_dict().items() if '.se.' not in k}
     text = TRAINED_IN.replace('TRACE', repr(str(tmp_path / 'trace')))
     load = SEPretrained(**_without_type(save(dict(state_dict=plain, meta={key: text}), graft=True)))
@@ -95,7 +92,7 @@ def test_a_training_checkpoint_tells_the_style_and_its_config_is_not_run(
     assert not (tmp_path / 'trace').exists()
 
 
-def test_our_own_training_checkpoints_tell_all(trained, save):
+def test_our_training_checkpoints_have_all_arguments(trained, save):
     backbone = dict(CAFFE, stem_pool='ceil', se_cfg=dict(relu_before_se=True))
     meta = dict(cfg=Config(dict(model=dict(backbone=backbone))).pretty_text)
     load = SEPretrained(save(dict(state_dict=trained.state_dict(), meta=meta))['checkpoint'])
@@ -106,7 +103,7 @@ def test_our_own_training_checkpoints_tell_all(trained, save):
 
 
 @pytest.mark.parametrize('text', ['model = dict(', 3, 'x = 1', 'model = dict(backbone=backbone)'])
-def test_a_config_that_tells_nothing_asks_for_nothing(trained, save, text):
+def test_a_config_without_a_backbone_is_ignored(trained, save, text):
     meta = dict(cfg=text)
     load = SEPretrained(save(dict(state_dict=trained.state_dict(), meta=meta))['checkpoint'])
     load(MODELS.build(BACKBONE))
@@ -134,101 +131,15 @@ def _without_type(init_cfg):
     return {key: value for key, value in init_cfg.items() if key != 'type'}
 
 
-def _config(**data_preprocessor):
-    cfg = load_config('configs/faster_rcnn_se_r50.py')
-    cfg.model.data_preprocessor.update(data_preprocessor)
-    return cfg
-
-
-WRONG = [
-    (dict(bgr_to_rgb=False), ''),
-    (dict(mean=[103.530, 116.280, 123.675]), ''),
-    (dict(std=[1.0, 1.0, 1.0]), ''),
-    (dict(rgb_to_bgr=True), ', rgb_to_bgr=False'),
-    (dict(std=None), ''),
-    (dict(mean=None, std=None), ''),
-]
-
-
-@pytest.mark.parametrize(('change', 'added'), WRONG)
-def test_preprocessing_that_disagrees(change, added):
-    with pytest.raises(UsageError) as error:
-        check_preprocessing(_config(**change))
-    assert 'mmpretrain/se_resnet50 was trained on RGB images' in str(error.value)
-    lines = str(error.value).partition('Set\n')[2]
-    assert lines.endswith(
-        'model = dict(data_preprocessor=dict(mean=[123.675, 116.28, 103.53], '
-        f'std=[58.395, 57.12, 57.375], bgr_to_rgb=True{added}))'
-    )
-    cfg = _config(**change)
-    cfg.merge_from_dict(Config.fromstring(lines, '.py').to_dict())
-    check_preprocessing(cfg)
-
-
-def test_preprocessing_in_a_wrapper_and_of_weights_unknown():
-    cfg = _config(bgr_to_rgb=False)
-    cfg.model = dict(
-        type='SoftTeacher',
-        detector=cfg.model,
-        data_preprocessor=dict(
-            type='MultiBranchDataPreprocessor', data_preprocessor=cfg.model.data_preprocessor
-        ),
-    )
-    with pytest.raises(UsageError, match='was trained on RGB images'):
-        check_preprocessing(cfg)
-    cfg.model.detector.backbone.init_cfg.checkpoint = 'mine.pth'
-    check_preprocessing(cfg)
-
-
-def test_preprocessing_beside_the_model_or_nowhere():
-    cfg = _config()
-    cfg.data_preprocessor = cfg.model.pop('data_preprocessor')
-    check_preprocessing(cfg)
-    cfg.data_preprocessor.bgr_to_rgb = False
-    with pytest.raises(UsageError, match='was trained on RGB images'):
-        check_preprocessing(cfg)
-    cfg.pop('data_preprocessor')
-    with pytest.raises(UsageError, match='was trained on RGB images'):
-        check_preprocessing(cfg)
-    cfg.train_dataloader.dataset.pipeline.append(dict(type='Normalize', mean=[0] * 3, std=[1] * 3))
-    check_preprocessing(cfg)
-
-
-def test_train_tells_before_it_looks_for_data():
-    with pytest.raises(UsageError, match='was trained on RGB images'):
-        train(
-            'configs/faster_rcnn_se_r50.py',
-            cfg_options={'model.data_preprocessor.bgr_to_rgb': False},
-        )
-
-
-def test_other_tools_are_told_too(trained, save, tmp_path):
-    """mmengine's Runner puts the config where we find it, whoever started it."""
-    hub = MessageHub.get_current_instance()
-    public = save(trained.state_dict(), 'se_resnet50-ce0d4300.pth')['checkpoint']
-    converted = [str(tmp_path / name) for name in ('once.pth', 'twice.pth')]
-    for source, destination in zip([public, converted[0]], converted, strict=True):
-        convert_weights(source, destination)
-    backbone = MODELS.build(dict(BACKBONE, style='caffe', stem_pool='ceil'))
-    hub.update_info('cfg', _config(bgr_to_rgb=False).pretty_text)
-    try:
-        for checkpoint in [public, *converted]:
-            with pytest.raises(UsageError, match=r'legacy_seresnet50\.in1k was trained on RGB'):
-                SEPretrained(checkpoint)(backbone)
-    finally:
-        hub.runtime_info.pop('cfg')
-    SEPretrained(public)(backbone)
-
-
-def test_a_public_file_is_known_by_its_repository_too():
+def test_a_public_file_is_recognised_by_its_repository():
     name = 'timm/seresnet50.ra2_in1k'
     url = f'https://huggingface.co/{name}/resolve/main/model.safetensors'
     assert public_weights(url) is ZOO[name]
-    assert public_weights(f'{name}/model.safetensors') is None  # a file, of anyone's
+    assert public_weights(f'{name}/model.safetensors') is None  # a path to any file
 
 
 @pytest.mark.parametrize('name', ZOO)
-def test_the_backbone_of_a_public_file_agrees_with_it(name):
+def test_backbones_of_the_zoo_build(name):
     with torch.device('meta'):
         backbone = MODELS.build(ZOO[name].backbone)
     assert backbone.depth == ZOO[name].depth

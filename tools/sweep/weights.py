@@ -1,4 +1,4 @@
-"""Stand-ins for the files of weights that the twins of MMDetection's configs start from."""
+"""Files of random weights in the place of those that SE twins start from."""
 
 import re
 from collections.abc import Iterator
@@ -15,9 +15,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from se_det.checkpoints.layouts import LAYOUTS
 from se_det.checkpoints.zoo import PublicWeights, public_weights
 
-# Arguments of a ResNet that tell which weights it has; public files have none of its options'.
+# Arguments of a ResNet on which its state dict depends, without options that no file has.
 SIZES = ('type', 'depth', 'groups', 'base_width', 'deep_stem', 'avg_down', 'norm_cfg', 'conv_cfg')
-# Our keys -> those of a layout in which public SE weights are.
+# Our keys -> the keys of the layouts of public SE weights.
 RENAMED = dict(
     timm=(),
     legacy=((r'^(conv1|bn1)\.', r'layer0.\1.'), (r'\.se\.', '.se_module.')),
@@ -26,16 +26,15 @@ RENAMED = dict(
 
 
 def with_stand_ins(plain: Config, twin: Config, folder: Path) -> Config:
-    """Let a twin start from files of random weights in the place of published ones.
+    """Write files of random weights and name them in a copy of a twin's config.
 
-    A stand-in has the name of the published file, by which that is recognised, its keys and their
-    shapes, so that all is checked that ``SEPretrained`` checks. The values are such that neither
-    the size of the features nor a gradient vanishes.
+    Each has the file name, keys and shapes of the published file, so that ``SEPretrained`` checks
+    it in the same way. The values are scaled so that features and gradients do not vanish.
 
     Args:
-        plain: the config that the twin was made of, which grafted weights are of.
+        plain: the config that the twin was made of; grafted weights are those of its model.
         twin: its twin; it is not changed.
-        folder: where to write the files.
+        folder: folder for the files.
     """
     init_default_scope(plain.get('default_scope') or 'mmdet')
     twin = deepcopy(twin)
@@ -51,7 +50,7 @@ def with_stand_ins(plain: Config, twin: Config, folder: Path) -> Config:
 
 
 def _starts(twin: dict, plain: dict) -> Iterator[tuple[dict, dict]]:
-    """Each ``SEPretrained`` of a twin's model, and the plain part that the twin has it in."""
+    """Each ``SEPretrained`` in a twin's model, and the plain module's config at its place."""
     for key, value in twin.items():
         if key == 'init_cfg':
             for init_cfg in value if isinstance(value, list) else [value]:
@@ -73,7 +72,7 @@ def _public(row: PublicWeights) -> dict[str, Tensor]:
 
 
 def _plain(part: dict, name: str) -> dict[str, Tensor]:
-    """Weights of a plain backbone, or of a whole detector."""
+    """Random weights of a plain backbone, or of a whole detector."""
     if 'backbone' in part:
         detector = MODELS.build({**deepcopy(part), 'init_cfg': None})
         _randomise(detector.backbone)
@@ -83,7 +82,7 @@ def _plain(part: dict, name: str) -> dict[str, Tensor]:
     weights = backbone.state_dict()
     if 'detectron' not in name:
         return {**weights, 'fc.weight': torch.zeros(1000, 8), 'fc.bias': torch.zeros(1000)}
-    # As MMDetection converted them from Caffe2; where batch norm was folded, conv1 has a bias.
+    # MMDetection converted these from Caffe2. conv1 has a bias if batch norm was folded.
     weights = {k: tensor for k, tensor in weights.items() if 'num_batches_tracked' not in k}
     return weights if name.endswith('_gn') else {**weights, 'conv1.bias': torch.zeros(64)}
 

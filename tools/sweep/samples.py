@@ -1,4 +1,4 @@
-"""Samples of COCO as each of MMDetection's algorithms wants them, to try its model on."""
+"""Batches of COCO images in the form that each MMDetection algorithm needs."""
 
 from contextlib import redirect_stdout
 from copy import deepcopy
@@ -22,10 +22,10 @@ SIZE = 256
 
 @cache
 def load_samples(coco: Path, number: int = 2) -> list[dict[str, Any]]:
-    """Load images with boxes and masks, made square.
+    """Load images with boxes and masks, resized to a square.
 
     Raises:
-        UsageError: they are not there.
+        UsageError: the annotations are missing, or have too few large objects.
     """
     init_default_scope('mmdet')
     annotations = coco / 'annotations' / 'instances_train2017.json'
@@ -45,7 +45,7 @@ def load_samples(coco: Path, number: int = 2) -> list[dict[str, Any]]:
         ],
     )
     samples = []
-    with redirect_stdout(StringIO()):  # pycocotools tells that it reads
+    with redirect_stdout(StringIO()):  # pycocotools prints its progress
         dataset.full_init()
     for sample in dataset:
         if sample is not None and len(sample['data_samples'].gt_instances) > 1:
@@ -56,11 +56,11 @@ def load_samples(coco: Path, number: int = 2) -> list[dict[str, Any]]:
 
 
 def training_batch(samples: list[dict[str, Any]], kind: str) -> dict[str, Any]:
-    """A batch as the data loaders of detectors, trackers and semi-supervised detectors make it.
+    """A batch as from the data loader of a detector, a tracker or a semi-supervised detector.
 
     Args:
-        samples: two of `with_all_labels`.
-        kind: of the model's ``data_preprocessor``.
+        samples: two from `with_all_labels`.
+        kind: type of the model's ``data_preprocessor``.
     """
     if 'Track' in kind:
         return _collate([_as_video(sample, frames=2) for sample in samples])
@@ -83,7 +83,7 @@ def _collate(samples: list[dict[str, Any]]) -> dict[str, list]:
 
 
 def _as_video(sample: dict[str, Any], frames: int) -> dict[str, Any]:
-    """A video that stands still."""
+    """A video that repeats one image."""
     track = TrackDataSample()
     track.video_data_samples = [deepcopy(sample['data_samples']) for _ in range(frames)]
     for index, frame in enumerate(track.video_data_samples):
@@ -93,10 +93,10 @@ def _as_video(sample: dict[str, Any], frames: int) -> dict[str, Any]:
 
 
 def with_all_labels(sample: dict[str, Any], cfg: Config) -> dict[str, Any]:
-    """Add what some algorithms want: semantic labels, identities, proposals, and so on.
+    """Add the labels that some algorithms need: semantic labels, identities, proposals and others.
 
     Args:
-        sample: one of `load_samples`; it is not changed.
+        sample: one from `load_samples`; it is not changed.
         cfg: the config of the algorithm.
     """
     sample = deepcopy(sample)
@@ -114,7 +114,7 @@ def with_all_labels(sample: dict[str, Any], cfg: Config) -> dict[str, Any]:
     stride = 8 if 'SegRescale' in steps else 1
     data.gt_sem_seg = PixelData(sem_seg=torch.from_numpy(semantic[None, ::stride, ::stride].copy()))
     for found in (objects, data.ignored_instances):
-        found.bboxes = found.bboxes.tensor  # as trackers' pipelines have them, and all take them
+        found.bboxes = found.bboxes.tensor  # a plain tensor, which all algorithms accept
     if 'roi_head' in cfg.model and 'rpn_head' not in cfg.model:
         scores = torch.ones(len(objects))
         data.proposals = InstanceData(bboxes=objects.bboxes.clone(), scores=scores)
@@ -126,7 +126,7 @@ def with_all_labels(sample: dict[str, Any], cfg: Config) -> dict[str, Any]:
 
 
 def _values(cfg: Any, key: str) -> list:
-    """All that is under a key, anywhere in a config."""
+    """All values of a key anywhere in a config."""
     if isinstance(cfg, list | tuple):
         return [value for inner in cfg for value in _values(inner, key)]
     if not isinstance(cfg, dict):

@@ -1,4 +1,4 @@
-"""Any MMDetection config becomes its SE twin: the same detector, with SE in its backbone."""
+"""The SE twin of an MMDetection config: the same detector, with SE in its backbone."""
 
 import inspect
 import os
@@ -16,12 +16,12 @@ from mmengine.logging import print_log
 
 from se_det.backbones import SEResNet, SEResNeXt
 from se_det.backbones.arguments import reduction_by_stage
-from se_det.checkpoints.placement import place_weights
 from se_det.config_files import locate_teacher, read_config
 from se_det.errors import UsageError
 from se_det.layers import SqueezeExcitation
+from se_det.swap.placement import place_weights
 
-# mmdet's class -> ours, and the arguments that mmdet's stands for.
+# mmdet's class -> ours, and the arguments that are implied by mmdet's class.
 TWINS = {
     ResNet: (SEResNet, {}),
     ResNeXt: (SEResNeXt, {}),
@@ -31,7 +31,7 @@ CLASSES = {f'mmdet.{cls.__name__}': cls for cls in (*TWINS, SEResNet, SEResNeXt)
 
 
 class NothingToSwap(UsageError):
-    """A config without a backbone that has an SE twin."""
+    """The config has no backbone that can be swapped for an SE one."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class Backbone:
     """A backbone in a config.
 
     Attributes:
-        path: where it is, such as ``'model.detector.backbone'``.
+        path: where it is in the config, such as ``'model.detector.backbone'``.
         cfg: its config.
-        owner: the config of the model that it is in.
-        cls: its class, if that is one of mmdet's that have a twin, or a twin.
+        owner: the config of the model that contains it.
+        cls: its class, if that can be swapped or is an SE one already; else None.
     """
 
     path: str
@@ -52,7 +52,7 @@ class Backbone:
 
     @property
     def is_frozen(self) -> bool:
-        """Whether it is a frozen teacher's, which mmdet's distillers call ``teacher_...``."""
+        """Whether it is part of a frozen teacher: mmdet's distillers name those ``teacher_...``."""
         return any(part.startswith('teacher') for part in self.path.split('.'))
 
     def __str__(self) -> str:
@@ -70,28 +70,27 @@ def swap_backbone(
 ) -> Config:
     """Make the SE twin of a config.
 
-    Every ResNet, ResNeXt and ResNetV1d in its model, wherever it is, becomes an SEResNet or
-    SEResNeXt with the same arguments. Where the config names weights of ImageNet, the twin names
-    public SE weights of the same size, and gets the style, the stem's pool and the preprocessing
-    of images that those want. Where there are none, where the config names others, or where other
-    parts of the model go with them, SE is grafted to these. What was changed, and what was left
-    and why, is logged.
+    Every ResNet, ResNeXt and ResNetV1d anywhere in the model becomes an SEResNet or SEResNeXt with
+    the same arguments. If the config names ImageNet weights, the twin starts from public SE weights
+    of the same size, with the style, stem pool and preprocessing that they were trained with. If
+    none fit, or other parts of the model depend on the config's weights, or these are not of
+    ImageNet, SE is grafted to them. The log lists what was changed, what was not, and why.
 
     Args:
         cfg: a config, or its file as for `se_det.config_files.find_config`. It is not changed.
-        checkpoint: weights for the place of those that the config names: a name in `ZOO`, a URL,
+        checkpoint: weights to use instead of those that the config names: a name in `ZOO`, a URL,
             or a file.
         graft: graft SE to plain weights: to ``checkpoint`` or, without one, to those that the
             config names.
-        teachers: swap frozen teachers too; their ``teacher_ckpt`` has to be of an SE detector.
+        teachers: swap frozen teachers too; their ``teacher_ckpt`` must then be of an SE detector.
         **se_cfg: ``reduction``, ``stages``, ``relu_before_se`` and ``fused``, as in SEResNet.
 
     Returns:
-        The twin; of a config that is SE already, a copy.
+        The twin; a copy of ``cfg`` if its backbones have SE already.
 
     Raises:
         NothingToSwap: the model has no such backbone.
-        UsageError: what is asked for does not fit it.
+        UsageError: ``checkpoint``, ``graft`` or ``se_cfg`` does not fit the backbone.
     """
     twin = deepcopy(cfg) if isinstance(cfg, Config) else read_config(cfg)
     if not isinstance(twin.get('model'), dict):
@@ -115,25 +114,25 @@ def swap_backbone(
         if backbone.is_frozen:
             for weights in ('pretrained', 'init_cfg'):
                 backbone.cfg.pop(weights, None)
-            log.append('its weights, teacher_ckpt, have to be of an SE detector now')
+            log.append('teacher_ckpt must be of an SE detector now')
             continue
         log += place_weights(twin, backbone.cfg, backbone.owner, others, checkpoint, graft)
     if swapped:
         _import_se_det(twin)
         if twin.get('load_from'):
             log.append(
-                f'load_from: {twin.load_from}, left: it has to be of an SE detector now; from one '
-                f'without, make it with tools/convert_weights.py {twin.load_from} out.pth --graft'
+                f'load_from: {twin.load_from}, not changed: it must be of an SE detector now. To '
+                f'convert a plain one: tools/convert_weights.py {twin.load_from} out.pth --graft'
             )
-    log += [f'{backbone}, left: {_why_left(backbone)}' for backbone in left]
+    log += [f'{backbone}, not changed: {_why_not(backbone)}' for backbone in left]
     if 'model.teacher_config' in others:
-        log.append(f'model.teacher_config: {teacher}, left: {FROZEN}')
+        log.append(f'model.teacher_config: {teacher}, not changed: {FROZEN}')
     print_log('\n  '.join(log), logger='current')
     return twin
 
 
 def _backbones(cfg: dict, path: str, scope: str) -> Iterator[Backbone]:
-    """All that are of a class to swap or swapped, and what else is called a backbone."""
+    """Every module that can be swapped or has SE, and every other one named ``...backbone``."""
     scope = cfg.get('_scope_', scope)
     for key, value in cfg.items():
         for place, inner in _dicts(f'{path}.{key}', value):
@@ -155,7 +154,7 @@ def _dicts(path: str, value: Any) -> Iterator[tuple[str, dict]]:
 
 
 def _class(cfg: dict, scope: str) -> type | None:
-    """The class that ``type`` stands for, a name with or without scope or a class itself."""
+    """The class of ``type``, which is a name with or without scope, or the class itself."""
     kind = cfg.get('type')
     if isinstance(kind, str):
         return CLASSES.get(kind if '.' in kind else f'{cfg.get("_scope_", scope)}.{kind}')
@@ -173,7 +172,7 @@ def _is_se(backbone: Backbone) -> bool:
 FROZEN = 'a frozen teacher (teachers=True swaps it too)'
 
 
-def _why_left(backbone: Backbone) -> str:
+def _why_not(backbone: Backbone) -> str:
     if _is_se(backbone):
         return 'it has SE already'
     return FROZEN if backbone.cls else "not mmdet's ResNet, ResNeXt or ResNetV1d"
@@ -182,18 +181,18 @@ def _why_left(backbone: Backbone) -> str:
 def _nothing_to_swap(left: list[Backbone]) -> NothingToSwap:
     found = '; '.join(map(str, left)) or 'none'
     hint = (
-        'To swap frozen teachers, give teachers=True.'
+        'To swap frozen teachers too, set teachers=True (--teachers).'
         if any(backbone.cls for backbone in left)
         else 'Choose a config with one of these.'
     )
     return NothingToSwap(
-        "mmdet's ResNet, ResNeXt and ResNetV1d can be swapped for their SE twins, and no others. "
+        "Only mmdet's ResNet, ResNeXt and ResNetV1d can be swapped for SE backbones. "
         f"The config's backbones: {found}. {hint}"
     )
 
 
 def _swap(backbone: Backbone, se_cfg: dict[str, Any]) -> str:
-    """Make it an SE one of the same arguments; return the name of its class."""
+    """Change a backbone's config to an SE one with the same arguments; return its class name."""
     _check_reduction(backbone.cfg, se_cfg)
     cls, implied = TWINS[backbone.cls]
     kind = backbone.cfg['type']
@@ -209,10 +208,10 @@ def _swap(backbone: Backbone, se_cfg: dict[str, Any]) -> str:
 
 
 def _check_reduction(backbone: dict, se_cfg: dict[str, Any]) -> None:
-    """Try what only the built model would say."""
+    """Raise here what building the model would raise for a wrong ``se_cfg``."""
     reductions = reduction_by_stage(se_cfg, backbone.get('num_stages', 4))
     if (depth := backbone.get('depth')) not in SEResNet.arch_settings:
-        return  # the built model says which there are
+        return  # building the model raises for an unknown depth
     block, _ = SEResNet.arch_settings[depth]
     channels = backbone.get('base_channels', 64) * block.expansion
     with torch.device('meta'):

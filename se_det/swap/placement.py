@@ -1,4 +1,4 @@
-"""Where a config names weights: those that its SE twin starts from, and what has to follow them."""
+"""Write the chosen weights into a config, and the arguments and preprocessing that fit them."""
 
 import inspect
 from collections.abc import Iterator
@@ -8,12 +8,12 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.model import BaseModule, PretrainedInit
 
-from se_det.checkpoints.agreement import preprocessing_changes, preprocessors
 from se_det.checkpoints.architecture import as_text
-from se_det.checkpoints.choice import Choice, choose_weights
 from se_det.checkpoints.zoo import PublicWeights
+from se_det.swap.choice import Choice, choose_weights
+from se_det.swap.preprocessing import preprocessing_changes, preprocessors
 
-EPS = 1e-5  # of batch norm, where public weights were trained
+EPS = 1e-5  # of batch norm, in the training of the public weights
 
 
 def place_weights(
@@ -24,39 +24,40 @@ def place_weights(
     checkpoint: str | None = None,
     graft: bool = False,
 ) -> list[str]:
-    """Write the weights that a backbone starts from into its config, and what they want.
+    """Choose the weights that an SE backbone starts from, and change its config to suit them.
 
     Args:
-        twin: a config, to be changed in place.
-        backbone: the part of it that was made an SE backbone, with the plain one's weights yet.
-        owner: the part that is the detector around the backbone.
-        others: other parts that get the same images, by name.
+        twin: a whole config, changed in place.
+        backbone: its SE backbone, which still names the weights of the plain one.
+        owner: its detector that contains the backbone.
+        others: paths of other networks in it that see the same images.
         checkpoint: as in `choose_weights`.
         graft: as in `choose_weights`.
 
     Returns:
-        What was done, in lines for the log.
+        The changes, as lines for the log.
 
     Raises:
-        UsageError: as `choose_weights` does.
+        UsageError: as `choose_weights`.
     """
     named = _whole_detector(twin, owner) or _pretrained(backbone) or backbone.get('pretrained')
-    choice = choose_weights(backbone, named, _bound_to(twin, owner, others), checkpoint, graft)
+    choice = choose_weights(backbone, named, _must_keep(twin, owner, others), checkpoint, graft)
     if choice.checkpoint:
         _start_from(choice, twin, backbone, owner)
     return [choice.reason, *(_follow(choice.public, twin, backbone) if choice.public else ())]
 
 
 def _whole_detector(twin: Config, owner: dict) -> str | None:
-    """The weights of a whole detector, in whose place ``SEPretrained`` can load others."""
+    """The weights of a whole detector that the config names and ``SEPretrained`` can replace."""
     starts_it = owner is twin.model and _takes_weights(owner.get('type'))
     return (twin.get('load_from') if starts_it else None) or _pretrained(owner)
 
 
 def _takes_weights(kind: Any) -> bool:
-    """Whether a detector loads what its ``init_cfg`` names, and keeps it.
+    """Whether a detector keeps the weights that its ``init_cfg`` names.
 
-    MMDetection's distillers take no ``init_cfg``; DETR and its kin are initialised once more after.
+    MMDetection's distillers have no ``init_cfg``. DETR and its variants override ``init_weights``
+    and initialise again after ``init_cfg``.
     """
     detector = kind if inspect.isclass(kind) else MODELS.get(str(kind))
     if getattr(detector, 'init_weights', None) is not BaseModule.init_weights:
@@ -68,15 +69,15 @@ def _takes_weights(kind: Any) -> bool:
     return 'init_cfg' in parameters
 
 
-def _bound_to(twin: Config, owner: dict, others: list[str]) -> str | None:
-    """Why a backbone has to start from the weights that the config names."""
+def _must_keep(twin: Config, owner: dict, others: list[str]) -> str | None:
+    """The reason why a backbone must start from the weights that the config names."""
     if twin.get('load_from') or _pretrained(owner):
         return 'the config starts from a whole detector'
     if others and any(map(preprocessing_changes, _images(twin))):
-        return f'{others[0]} has to get the images that it gets now'
+        return f'the preprocessing must stay as it is for {others[0]}'
     shared_head = (owner.get('roi_head') or {}).get('shared_head')
     if shared_head and _pretrained(shared_head):
-        return 'roi_head.shared_head goes on with layers of the same file'
+        return 'roi_head.shared_head loads layers of the same file'
     return None
 
 
@@ -95,7 +96,10 @@ def _as_list(value: Any) -> list:
 
 
 def _start_from(choice: Choice, twin: Config, backbone: dict, owner: dict) -> None:
-    """Write ``SEPretrained`` where the config names weights; a whole detector's are its own."""
+    """Write ``SEPretrained`` into the detector if the config starts from a whole one.
+
+    Otherwise, write it into the backbone.
+    """
     init_cfg = dict(type='SEPretrained', checkpoint=choice.checkpoint)
     if choice.graft:
         init_cfg['graft'] = True
@@ -112,7 +116,7 @@ def _start_from(choice: Choice, twin: Config, backbone: dict, owner: dict) -> No
 
 
 def _replace_pretrained(cfg: dict, init_cfg: dict | None) -> None:
-    """Other initialisations stay, before it, as mmengine has them."""
+    """Replace ``Pretrained`` in ``init_cfg``; other initialisations stay, and come before it."""
     others = [init for init in _as_list(cfg.get('init_cfg')) if not _is_pretrained(init)]
     if others:
         cfg['init_cfg'] = [*others, init_cfg] if init_cfg else others
@@ -121,7 +125,7 @@ def _replace_pretrained(cfg: dict, init_cfg: dict | None) -> None:
 
 
 def _follow(public: PublicWeights, twin: Config, backbone: dict) -> list[str]:
-    """Give backbone and images what public weights want; say what was changed."""
+    """Set the backbone's arguments and the preprocessing to those that public weights need."""
     log = []
     wanted = public.backbone
     for argument, default in (('style', 'pytorch'), ('stem_pool', 'padded')):
@@ -130,7 +134,7 @@ def _follow(public: PublicWeights, twin: Config, backbone: dict) -> list[str]:
             backbone[argument] = wanted[argument]
             log.append(f'{argument}: {found} -> {wanted[argument]}')
     norm_cfg = backbone.get('norm_cfg') or {}
-    if (eps := norm_cfg.get('eps', EPS)) != EPS:  # 0 suits statistics that are folded to 0 and 1
+    if (eps := norm_cfg.get('eps', EPS)) != EPS:  # 0 suits Caffe's folded statistics
         backbone['norm_cfg'] = {**norm_cfg, 'eps': EPS}
         log.append(f'norm_cfg: eps={eps} -> {EPS}')
     if 'se_cfg' in wanted:
@@ -142,12 +146,12 @@ def _follow(public: PublicWeights, twin: Config, backbone: dict) -> list[str]:
     if any(changes for _, changes in images):
         log.append(f'data_preprocessor: {as_text(public.data_preprocessor)}')
         steps = {key: value for key, value in twin.items() if key != 'model'}
-        log += [f'{step} keeps its mean; is it right?' for step in sorted(set(_with_mean(steps)))]
+        log += [f'{step} keeps its own mean; check it' for step in sorted(set(_with_mean(steps)))]
     return log
 
 
 def _with_mean(value: Any) -> Iterator[str]:
-    """Steps of pipelines that have a mean of their own, such as RandomCenterCropPad."""
+    """Types of pipeline steps with a ``mean``, such as RandomCenterCropPad."""
     if isinstance(value, list | tuple):
         for inner in value:
             yield from _with_mean(inner)
@@ -159,5 +163,5 @@ def _with_mean(value: Any) -> Iterator[str]:
 
 
 def _images(twin: Config) -> list[dict]:
-    """What normalises images: the model's, and the variable that some configs take it from."""
+    """The ``data_preprocessor`` of the model, and the variable of that name in some configs."""
     return list(preprocessors({key: twin.get(key) for key in ('model', 'data_preprocessor')}))

@@ -1,4 +1,4 @@
-"""One config of each algorithm, plain and as SE twin: a step of training, then a prediction."""
+"""Train one config of each algorithm and its SE twin for a step, and predict."""
 
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -16,8 +16,11 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from mmengine.structures import BaseDataElement
 
-from se_det.analysis.zoo_samples import load_samples, test_batch, training_batch, with_all_labels
-from se_det.analysis.zoo_sweep import (
+from se_det.config_files import read_config
+from se_det.swap import swap_backbone
+from se_det.swap.preprocessing import check_preprocessing
+
+from .building import (
     OK,
     Outcome,
     algorithm,
@@ -25,23 +28,22 @@ from se_det.analysis.zoo_sweep import (
     first_line,
     without_teachers_weights,
 )
-from se_det.analysis.zoo_weights import with_stand_ins
-from se_det.config_files import read_config
-from se_det.swap import swap_backbone
+from .samples import load_samples, test_batch, training_batch, with_all_labels
+from .weights import with_stand_ins
 
 
 @dataclass(frozen=True)
 class Training:
-    """What became of one config; for each step ``'ok'`` or why not.
+    """The result of one config: per step, ``'ok'`` or the error.
 
     Attributes:
         config: its name.
-        starts_plain: its model builds and is initialised, from scratch.
-        starts: the twin's is, from what its config names, or stand-ins for that (`with_stand_ins`).
-        trains_plain: its model computes finite losses, and their gradients.
-        trains: the twin's does, and gradients reach the SE blocks.
-        predicts_plain: its model predicts finite numbers.
-        predicts: the twin's does.
+        starts_plain: its model builds and is initialised from scratch.
+        starts: its twin is initialised from stand-ins for its weights (see `with_stand_ins`).
+        trains_plain: its model has a finite loss and finishes backward.
+        trains: its twin does, and gradients reach the SE blocks.
+        predicts_plain: its model's predictions are finite.
+        predicts: its twin's are.
     """
 
     config: str
@@ -54,7 +56,7 @@ class Training:
 
 
 def one_of_each(outcomes: list[Outcome]) -> list[str]:
-    """A config of each algorithm: one that builds, with a ResNet-50, and the shortest name."""
+    """One config of each algorithm: one that builds, with a ResNet-50, and a short name."""
     chosen: dict[str, Outcome] = {}
     for outcome in sorted(
         (outcome for outcome in outcomes if outcome.swaps == OK),
@@ -65,11 +67,11 @@ def one_of_each(outcomes: list[Outcome]) -> list[str]:
 
 
 def check_training(config: str, coco: Path) -> Training:
-    """Train and test the model of a config and its twin, on two images.
+    """Train and test the model of a config and that of its twin on two images.
 
     Args:
         config: its name.
-        coco: the root of COCO's data, or of some of its images.
+        coco: folder of COCO, or of a part of it.
 
     Raises:
         UsageError: there are no images.
@@ -86,11 +88,11 @@ def check_training(config: str, coco: Path) -> Training:
 
 
 def by_algorithm(built: list[Outcome], trained: list[Training]) -> list[str]:
-    """A table of the algorithms with a backbone to swap: twins built, and what the tried one does.
+    """A table of algorithms: how many twins build, and the steps of the config that was trained.
 
     Args:
-        built: what became of all configs.
-        trained: what became of those that `one_of_each` chose.
+        built: the outcomes of all configs.
+        trained: the outcomes of those that `one_of_each` chose.
     """
     tried = {algorithm(training.config): training for training in trained}
     counts: dict[str, list[bool]] = {}
@@ -119,11 +121,11 @@ def by_algorithm(built: list[Outcome], trained: list[Training]) -> list[str]:
 def _run(
     prepare: Callable[[], Config], samples: list[dict[str, Any]], has_se: bool
 ) -> tuple[str, str, str]:
-    """What became of starting, of training, and of prediction."""
+    """The results of the initialisation, of a training step and of a prediction."""
     try:
         cfg = prepare()
         model = _start(cfg)
-    except Exception as error:  # whatever the config's classes raise
+    except Exception as error:  # a config's classes may raise anything
         return (first_line(error),) * 3
     kind = cfg.model.get('data_preprocessor', {}).get('type', '')
     samples = [with_all_labels(sample, cfg) for sample in samples]
@@ -140,22 +142,22 @@ def _start(cfg: Config) -> torch.nn.Module:
     torch.manual_seed(0)
     np.random.seed(0)
     hub = MessageHub.get_current_instance()
-    for counter in ('epoch', 'iter'):  # some heads ask how far the Runner is
+    for counter in ('epoch', 'iter'):  # some heads read the Runner's progress
         hub.update_info(counter, 0)
-    hub.update_info('cfg', cfg.pretty_text)  # SEPretrained compares preprocessing with it
+    check_preprocessing(cfg)
     model = MODELS.build(_without_downloads(without_teachers_weights(cfg.model)))
-    model = revert_sync_batchnorm(model)  # torch's computes on GPUs alone
+    model = revert_sync_batchnorm(model)  # torch's SyncBatchNorm needs a GPU
     model.init_weights()
     for name, weight in model.named_parameters():
-        if 'fc_reg' in name:  # trained ones predict small steps; random ones leave the image
+        if 'fc_reg' in name:  # small, so that random boxes stay in the image
             weight.data.mul_(0.1)
         elif weight.ndim == 1 and name.endswith('weight') and not weight.any():
-            weight.data.fill_(0.1)  # zero_init_residual: SE gets no gradient in the first step
+            weight.data.fill_(0.1)  # zero_init_residual: no gradient reaches SE in the first step
     return model
 
 
 def _without_downloads(model: dict) -> dict:
-    """A model that names no plain weights."""
+    """Remove ``Pretrained`` from a model's config."""
     for key, value in model.items():
         if not isinstance(value, dict):
             continue
@@ -185,7 +187,7 @@ def _predict(model: torch.nn.Module, batch: dict[str, Any]) -> None:
 
 
 def _tensors(value: Any) -> Iterator[torch.Tensor]:
-    """All tensors in the samples that a model returns."""
+    """All tensors in a model's predictions."""
     if isinstance(value, torch.Tensor):
         yield value
     elif isinstance(value, dict | BaseDataElement):

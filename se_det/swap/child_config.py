@@ -1,4 +1,4 @@
-"""A config written as a child of another: ``_base_`` and, in a few lines, what differs from it."""
+"""Write a config as a child of another: ``_base_``, and the values that differ."""
 
 import math
 import os
@@ -10,7 +10,7 @@ from mmengine.config import Config
 
 from se_det.config_files import find_config, inherited_name, read_config
 from se_det.errors import UsageError
-from se_det.swap import swap_backbone
+from se_det.swap.twin import swap_backbone
 
 LINE = 100
 
@@ -21,13 +21,13 @@ def write_twin(config: str, out: str, **options: Any) -> str:
     Args:
         config: as for `se_det.config_files.find_config`.
         out: a new ``.py`` file.
-        **options: as for `se_det.swap.swap_backbone`.
+        **options: as for `se_det.swap_backbone`.
 
     Returns:
         The text that was written.
 
     Raises:
-        UsageError: the config has no twin, ``out`` exists, is not a ``.py`` file or cannot be
+        UsageError: the config has no twin, or ``out`` exists, is not a ``.py`` file or cannot be
             written.
     """
     path = Path(out)
@@ -47,7 +47,7 @@ def write_twin(config: str, out: str, **options: Any) -> str:
 
 
 def base_name(config: str, folder: Path) -> str:
-    """What a config in ``folder`` calls another as its ``_base_``."""
+    """The ``_base_`` by which a config in ``folder`` inherits from another."""
     if '::' in config:
         return inherited_name(config)
     return Path(os.path.relpath(find_config(config).resolve(), folder.resolve())).as_posix()
@@ -58,27 +58,28 @@ def child_config(base: Config, twin: Config, name: str) -> str:
 
     Args:
         base: the config to inherit from.
-        twin: what the child has to load as. It lacks no variable of ``base``.
-        name: what to call ``base``.
+        twin: the config that the child loads as. It has all variables of ``base``.
+        name: ``_base_`` of the child.
 
     Returns:
         The child's text.
 
     Raises:
-        UsageError: a value of the twin cannot be written, such as the class objects of configs
-            that ``read_base``.
+        UsageError: the twin has a value that is not plain Python, such as a class in a config
+            with ``read_base``.
     """
     changed = _difference(base, twin)
     lines = [f'_base_ = {name!r}']
-    for key in sorted(changed, key=lambda key: key in base):  # what is new comes first
+    for key in sorted(changed, key=lambda key: key in base):  # new variables first
         lines.append(_text(f'{key} = ', changed[key], 0))
     return '\n'.join([*lines, ''])
 
 
 def _difference(base: Config | dict, twin: Config | dict) -> dict[str, Any]:
-    """What mmengine has to merge into ``base`` to get ``twin``.
+    """The values that mmengine merges into ``base`` to make ``twin``.
 
-    It merges dicts into dicts, and sets all else; ``_delete_`` makes it set a dict, too.
+    mmengine merges a dict into a dict and replaces every other value. A dict with ``_delete_``
+    replaces, too.
     """
     changed = {}
     for key, value in twin.items():
@@ -95,7 +96,7 @@ def _difference(base: Config | dict, twin: Config | dict) -> dict[str, Any]:
 
 
 def _text(prefix: str, value: Any, indent: int) -> str:
-    """Type ``prefix`` and a value as `ruff format` would: on one line where it fits."""
+    """Format ``prefix`` and a value as ``ruff format`` does: on one line if it fits."""
     on_one_line = prefix + _on_one_line(value)
     if indent + len(on_one_line) < LINE or not isinstance(value, dict | list | tuple) or not value:
         return on_one_line
@@ -123,13 +124,13 @@ def _on_one_line(value: Any) -> str:
     if value is None or isinstance(value, str | int | float):
         return repr(value)
     raise UsageError(
-        f'{value!r} cannot be written in a config that inherits by _base_, as in configs that '
-        'inherit by read_base. Run the twin without a file: tools/train.py CONFIG --se.'
+        f'{value!r} cannot be written in a config with _base_; configs with read_base have such '
+        'values. Train the twin without a file: tools/train.py CONFIG --se.'
     )
 
 
 def _parts(value: dict | list | tuple) -> tuple[str, list[tuple[str, Any]], str]:
-    """Brackets of a container, and what is in it, each behind the text that names it."""
+    """Opening bracket, items with the text before each (such as ``key=``), closing bracket."""
     if isinstance(value, list):
         return '[', [('', part) for part in value], ']'
     if isinstance(value, tuple):

@@ -1,4 +1,4 @@
-"""A child config is short, and loads as the twin that it was written for."""
+"""A child config is short and loads as the twin."""
 
 from pathlib import Path
 
@@ -7,10 +7,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from mmengine.config import Config
 
-from se_det.child_config import base_name, child_config, write_twin
 from se_det.config_files import find_config, read_config
 from se_det.errors import UsageError
 from se_det.swap import swap_backbone
+from se_det.swap.child_config import base_name, child_config, write_twin
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from se_det.swap import swap_backbone
         'soft_teacher/soft-teacher_faster-rcnn_r50-caffe_fpn_180k_semi-0.1-coco',
     ],
 )
-def test_the_written_twin_loads_as_the_one_in_memory(name, tmp_path):
+def test_the_written_twin_loads_as_the_twin(name, tmp_path):
     base = read_config(f'mmdet::{name}.py')
     twin = swap_backbone(base)
     text = child_config(base, twin, base_name(f'mmdet::{name}.py', tmp_path))
@@ -37,7 +37,7 @@ def test_the_written_twin_loads_as_the_one_in_memory(name, tmp_path):
     assert all(len(line) <= 100 or 'https://' in line for line in lines)
 
 
-def test_it_reads_as_if_typed(tmp_path):
+def test_the_text_of_a_child_config(tmp_path):
     assert write_twin('mmdet::ld/ld_r18-gflv1-r101_fpn_1x_coco.py', str(tmp_path / 'a/ld.py')) == (
         "_base_ = 'mmdet::ld/ld_r18-gflv1-r101_fpn_1x_coco.py'\n"
         "custom_imports = dict(imports=['se_det'])\n"
@@ -52,7 +52,7 @@ def test_it_reads_as_if_typed(tmp_path):
     )
 
 
-def test_a_teacher_is_written_whole(tmp_path):
+def test_a_swapped_teacher_is_written(tmp_path):
     ld = 'mmdet::ld/ld_r18-gflv1-r101_fpn_1x_coco.py'
     write_twin(ld, str(tmp_path / 'ld.py'), teachers=True)
     written = Config.fromfile(tmp_path / 'ld.py')
@@ -95,7 +95,7 @@ def test_any_difference_can_be_written(base, changes, tmp_path_factory):
     assert Config.fromfile(folder / 'child.py').to_dict() == Config(twin).to_dict()
 
 
-def test_a_child_of_a_file_names_it_from_where_it_is(tmp_path, monkeypatch):
+def test_the_base_of_a_child_is_relative_to_the_child(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path('mine').mkdir()
     Path('mine/r50.py').write_text("_base_ = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'\n")
@@ -123,7 +123,7 @@ def test_files_are_not_overwritten(tmp_path):
     assert list(tmp_path.iterdir()) == [out]
 
 
-def test_classes_cannot_be_written(tmp_path):
+def test_class_objects_cannot_be_written(tmp_path):
     (tmp_path / 'new_style.py').write_text(
         'from mmengine.config import read_base\n'
         'from mmdet.models import ResNet\n'
@@ -133,7 +133,7 @@ def test_classes_cannot_be_written(tmp_path):
     )
     (tmp_path / 'part.py').write_text('max_epochs = 12\n')
     with pytest.raises(
-        UsageError, match=r'read_base\. Run the twin .* tools/train\.py CONFIG --se'
+        UsageError, match=r'read_base.* Train the twin .* tools/train\.py CONFIG --se'
     ):
         write_twin(str(tmp_path / 'new_style.py'), str(tmp_path / 'twin.py'))
     assert not (tmp_path / 'twin.py').exists()

@@ -1,4 +1,4 @@
-"""Public SE weights where they fit; SE grafted to the config's own where they do not."""
+"""A twin starts from public SE weights if some fit; otherwise SE is grafted to the config's."""
 
 from copy import deepcopy
 from pathlib import Path
@@ -37,7 +37,7 @@ RSB = (
         (dict(dcn=dict(type='DCN', deform_groups=1)), 'mmpretrain/se_resnet50', {}),
     ],
 )
-def test_weights_are_public_ones(backbone, chosen, arguments, config):
+def test_public_weights_where_they_fit(backbone, chosen, arguments, config):
     twin = swap_backbone(config(**backbone)).model
     assert twin.backbone.init_cfg == dict(type='SEPretrained', checkpoint=chosen)
     for name in ('style', 'stem_pool'):
@@ -61,7 +61,7 @@ def test_weights_are_public_ones(backbone, chosen, arguments, config):
         (dict(depth=18), dict(relu_before_se=False), 'relu_before_se=True'),
     ],
 )
-def test_weights_are_grafted_where_none_fit(backbone, se_cfg, reason, log, config, caffe):
+def test_grafting_where_no_public_weights_fit(backbone, se_cfg, reason, log, config, caffe):
     base = config(**backbone, style='caffe', data_preprocessor=caffe)
     twin = swap_backbone(base, **se_cfg)
     assert twin.model.backbone.init_cfg == dict(
@@ -72,7 +72,7 @@ def test_weights_are_grafted_where_none_fit(backbone, se_cfg, reason, log, confi
     assert reason in log[-1]
 
 
-def test_weights_say_how_images_are_made(log, config, rgb, caffe):
+def test_preprocessing_follows_the_weights(log, config, rgb, caffe):
     base = config(style='caffe', data_preprocessor=caffe)
     base.data_preprocessor = deepcopy(base.model.data_preprocessor)
     twin = swap_backbone(base)
@@ -81,7 +81,7 @@ def test_weights_say_how_images_are_made(log, config, rgb, caffe):
     assert twin.model.backbone.style == 'pytorch'
     base.train_pipeline = [dict(type='RandomCenterCropPad', mean=[1.0, 2.0, 3.0])]
     swap_backbone(base)
-    assert 'RandomCenterCropPad keeps its mean' in log[-1]
+    assert 'RandomCenterCropPad keeps its own mean' in log[-1]
     for word in ('style: caffe -> pytorch', 'bgr_to_rgb=True', 'instead of torchvision://'):
         assert word in log[-1]
 
@@ -104,24 +104,24 @@ def test_weights_say_how_images_are_made(log, config, rgb, caffe):
         ),
     ],
 )
-def test_weights_have_the_recipe_of_those_they_replace(named, depth, chosen, config):
+def test_the_recipe_is_that_of_the_replaced_weights(named, depth, chosen, config):
     plain = dict(type='Pretrained', prefix='backbone.', checkpoint=named)
     backbone = swap_backbone(config(depth=depth, init_cfg=plain)).model.backbone
     assert backbone.init_cfg == dict(type='SEPretrained', checkpoint=chosen)
 
 
 @pytest.mark.parametrize('named', ['./swav.pth.tar', '/mine.pth', 'https://my.org/moco.pth'])
-def test_weights_do_not_replace_what_need_not_be_imagenet_s(named, log, config, caffe):
+def test_grafting_to_weights_that_may_not_be_of_imagenet(named, log, config, caffe):
     plain = dict(type='Pretrained', checkpoint=named)
     base = config(init_cfg=plain, style='caffe', data_preprocessor=caffe)
     twin = swap_backbone(base)
     assert twin.model.backbone.init_cfg == dict(type='SEPretrained', checkpoint=named, graft=True)
     assert twin.model.data_preprocessor == base.model.data_preprocessor
-    assert f'grafted to {named}: these need not be of a classifier on ImageNet' in log[-1]
+    assert f'grafted to {named}: they may be of other data than ImageNet' in log[-1]
 
 
-def test_weights_say_which_eps_batch_norm_has(log):
-    """Caffe's statistics may be folded into its weights, and want none."""
+def test_eps_of_batch_norm_follows_the_weights(log):
+    """Configs for Caffe's weights have eps=0 if their statistics are folded."""
     nas_fcos = 'mmdet::nas_fcos/nas-fcos_r50-caffe_fpn_fcoshead-gn-head_4xb4-1x_coco.py'
     frozen = dict(type='BN', requires_grad=False)
     backbone = swap_backbone(nas_fcos).model.backbone
@@ -133,11 +133,11 @@ def test_weights_say_which_eps_batch_norm_has(log):
 
 
 @pytest.mark.parametrize('init_cfg', [None, dict(type='Kaiming', layer='Conv2d')])
-def test_weights_are_none_where_there_were_none(init_cfg, config):
+def test_no_weights_where_the_config_has_none(init_cfg, config):
     assert swap_backbone(config(init_cfg=init_cfg)).model.backbone.init_cfg == init_cfg
 
 
-def test_weights_other_initialisations_stay(config):
+def test_other_initialisations_stay(config):
     constant = dict(type='Constant', val=0, override=dict(name='conv1'))
     init_cfg = swap_backbone(config(init_cfg=[TORCHVISION, constant])).model.backbone.init_cfg
     assert init_cfg[0] == constant
@@ -145,14 +145,14 @@ def test_weights_other_initialisations_stay(config):
     assert len(init_cfg) == 2
 
 
-def test_weights_by_their_old_name(config):
+def test_weights_named_by_pretrained(config):
     base = config(init_cfg=None, pretrained='torchvision://resnet50')
     backbone = swap_backbone(base).model.backbone
     assert 'pretrained' not in backbone
     assert backbone.init_cfg.checkpoint == 'mmpretrain/se_resnet50'
 
 
-def test_weights_that_are_asked_for(config):
+def test_checkpoint_and_graft(config):
     ra2 = 'timm/seresnet50.ra2_in1k'
     init_cfg = swap_backbone(config(), checkpoint=ra2).model.backbone.init_cfg
     assert init_cfg == dict(type='SEPretrained', checkpoint=ra2)
@@ -179,17 +179,17 @@ def test_weights_that_are_asked_for(config):
         ),
         ({}, dict(checkpoint='mmpretrain/se_resnet50', reduction=8), 'reduction=16, not 8'),
         (dict(init_cfg=None), dict(graft=True), 'no pretrained weights to graft SE to'),
-        ({}, dict(graft=True, relu_before_se=True), 'cannot be grafted behind a ReLU'),
+        ({}, dict(graft=True, relu_before_se=True), 'cannot be grafted after a ReLU'),
         ({}, dict(relu_before_se=True), r'relu_before_se=False\. SE cannot .*checkpoint'),
     ],
 )
-def test_weights_that_do_not_fit(base, options, message, config):
+def test_checkpoints_and_arguments_that_do_not_fit(base, options, message, config):
     with pytest.raises(UsageError, match=message):
         swap_backbone(config(**base), **options)
 
 
-def test_weights_a_whole_detector_is_grafted(log, config, caffe):
-    """Its plain weights would leave the gates to chance."""
+def test_grafting_to_a_whole_detector(log, config, caffe):
+    """Loading its plain weights would leave SE randomly initialised."""
     expected = dict(type='SEPretrained', checkpoint='mot.pth', graft=True)
     owner = dict(init_cfg=dict(type='Pretrained', checkpoint='mot.pth'))
     model = swap_backbone(config(owner=owner)).model
@@ -203,7 +203,7 @@ def test_weights_a_whole_detector_is_grafted(log, config, caffe):
 
 
 @pytest.mark.parametrize('kind', ['RetinaNet', 'mmdet.HybridTaskCascade', 'Mask2Former', RetinaNet])
-def test_weights_of_detectors_that_load_a_whole_one(kind, config):
+def test_load_from_becomes_init_cfg(kind, config):
     base = config(owner=dict(type=kind))
     base.load_from = 'plain.pth'
     twin = swap_backbone(base)
@@ -216,7 +216,7 @@ def test_weights_of_detectors_that_load_a_whole_one(kind, config):
     [
         'KnowledgeDistillationSingleStageDetector',  # they take no init_cfg
         'mmdet.LAD',
-        'DETR',  # they are initialised once more after it
+        'DETR',  # they initialise again after it
         'ConditionalDETR',
         'DABDETR',
         'DeformableDETR',
@@ -226,19 +226,19 @@ def test_weights_of_detectors_that_load_a_whole_one(kind, config):
         'Unheard',
     ],
 )
-def test_weights_of_detectors_that_cannot_load_a_whole_one(kind, log, config, caffe):
+def test_load_from_stays_where_init_cfg_is_not_kept(kind, log, config, caffe):
     base = config(owner=dict(type=kind), style='caffe', data_preprocessor=caffe)
     base.load_from = 'plain.pth'
     twin = swap_backbone(base)
     assert twin.load_from == 'plain.pth'
     assert 'init_cfg' not in twin.model
-    assert twin.model.backbone.init_cfg.graft  # for the images that load_from wants
+    assert twin.model.backbone.init_cfg.graft  # it keeps the preprocessing of load_from
     assert twin.model.data_preprocessor == base.model.data_preprocessor
-    assert 'load_from: plain.pth, left: it has to be of an SE detector now' in log[-1]
+    assert 'load_from: plain.pth, not changed: it must be of an SE detector now' in log[-1]
     assert 'tools/convert_weights.py plain.pth out.pth --graft' in log[-1]
 
 
-def test_weights_a_shared_head_keeps_its_backbones_weights():
+def test_a_shared_head_keeps_the_weights_of_its_backbone():
     twin = swap_backbone('mmdet::faster_rcnn/faster-rcnn_r50-caffe_c4-1x_coco.py')
     assert twin.model.backbone.init_cfg == dict(
         type='SEPretrained', checkpoint='open-mmlab://detectron2/resnet50_caffe', graft=True

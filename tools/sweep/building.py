@@ -1,4 +1,4 @@
-"""All of MMDetection's configs, plain and as SE twins: do they load, build and write alike?"""
+"""Load and build each MMDetection config and its SE twin, and write the twin as a child config."""
 
 import json
 from collections import Counter
@@ -16,9 +16,9 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from se_det.child_config import child_config
 from se_det.config_files import inherited_name, locate_teacher, package_configs, read_config
 from se_det.swap import NothingToSwap, swap_backbone
+from se_det.swap.child_config import child_config
 
 OK = 'ok'
 T = TypeVar('T')
@@ -26,15 +26,15 @@ T = TypeVar('T')
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one config: for each step, ``'ok'``, why not, or None if it was not reached.
+    """The result of one config: per step, ``'ok'``, the error, or None if it was not reached.
 
     Attributes:
         config: its name, such as ``'mmdet::atss/atss_r50_fpn_1x_coco.py'``.
         loads: mmengine reads it.
         swaps: it has a backbone to swap.
         inherits: the child that `child_config` writes loads as the twin.
-        builds_plain: the model of the config builds here.
-        builds: the twin's does.
+        builds_plain: its model builds.
+        builds: the model of its twin builds.
     """
 
     config: str
@@ -60,17 +60,17 @@ def zoo_configs() -> list[str]:
 def sweep(
     configs: Iterable[str], results: Path, check: Callable[[str], T], kind: type[T]
 ) -> Iterator[T]:
-    """Check configs, except those that an earlier sweep has checked.
+    """Check configs, except those that an earlier sweep checked.
 
     Args:
-        configs: names, as `zoo_configs` gives them.
-        results: a file of JSON lines, one for each outcome, to go on with. Half a line at its end,
-            of a sweep that was killed, is dropped.
-        check: what makes the outcome of a config.
-        kind: a dataclass, of which the outcomes are.
+        configs: names, as `zoo_configs` returns them.
+        results: a file of JSON lines, one per outcome, to read and append to. An incomplete last
+            line, of a sweep that was killed, is dropped.
+        check: returns the outcome of a config.
+        kind: the dataclass of the outcomes.
 
     Yields:
-        The outcome of each config, earlier ones too.
+        The outcome of each config, earlier ones included.
     """
     results.parent.mkdir(parents=True, exist_ok=True)
     text = results.read_text() if results.exists() else ''
@@ -108,16 +108,16 @@ def check_building(config: str) -> Outcome:
 
 
 def attempt(step: Callable[[], Any]) -> str:
-    """Take a step; return ``'ok'``, or why it failed."""
+    """Run a step; return ``'ok'`` or the error."""
     try:
         step()
-    except Exception as error:  # whatever a config's classes raise
+    except Exception as error:  # a config's classes may raise anything
         return first_line(error)
     return OK
 
 
 def as_markdown(outcomes: list[Outcome]) -> str:
-    """Sum up: counts, then why configs do not do all, and how many."""
+    """Summarise outcomes: counts per step, then the errors with their counts."""
     swapped = [outcome for outcome in outcomes if outcome.swaps == OK]
     lines = [
         f'{len(outcomes)} configs, {len(swapped)} with a backbone to swap, in '
@@ -139,7 +139,7 @@ def as_markdown(outcomes: list[Outcome]) -> str:
 
 
 def count_steps(outcomes: list[T]) -> list[str]:
-    """Tables of how many are ok in each step, and of the reasons for the others."""
+    """Two tables: how many configs are ok in each step, and the errors of the others."""
     steps = [field.name for field in fields(outcomes[0]) if field.name != 'config']
     lines = ['| step | ok |', '|---|---|']
     reasons = Counter()
@@ -158,7 +158,7 @@ def count_steps(outcomes: list[T]) -> list[str]:
 
 
 def _inherit(config: str, plain: Config, twin: Config) -> None:
-    """Write the twin as a child, and read it."""
+    """Write the twin as a child config and read it."""
     with TemporaryDirectory() as folder:
         child = Path(folder, 'child.py')
         child.write_text(child_config(plain, twin, inherited_name(config)))
@@ -178,9 +178,9 @@ def _build(cfg: Config) -> None:
 
 
 def without_teachers_weights(model: dict) -> dict:
-    """A model whose frozen teacher is found, but not downloaded.
+    """A copy of a model's config that builds without its frozen teacher's weights.
 
-    MMDetection's distillers read the teacher's weights from the network when they are built.
+    MMDetection's distillers download the teacher's weights when they are built.
     """
     model = deepcopy(model)
     if 'teacher_ckpt' in model:
@@ -191,7 +191,7 @@ def without_teachers_weights(model: dict) -> dict:
 
 @contextmanager
 def _process_group_of_one() -> Iterator[None]:
-    """Some layers, such as mmcv's SyncBatchNorm, ask for it when they are built."""
+    """Some layers, such as mmcv's SyncBatchNorm, need a process group when they are built."""
     torch.distributed.init_process_group(
         'gloo', store=torch.distributed.HashStore(), rank=0, world_size=1
     )

@@ -1,4 +1,4 @@
-"""The twin is the config with SE in its backbone, and what that needs, and nothing else."""
+"""The twin differs from the config only by SE in its backbone and what SE requires."""
 
 from copy import deepcopy
 
@@ -13,7 +13,6 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 
 from se_det import swap_backbone
-from se_det.analysis.zoo_sweep import without_teachers_weights
 from se_det.backbones import SEResNet, SEResNeXt
 from se_det.config_files import package_configs, read_config
 from se_det.engine.launch import load_config
@@ -90,11 +89,11 @@ def test_every_argument_is_kept(arguments, kind, depth, config):
         (ResNetV1d, SEResNet),
     ],
 )
-def test_types_are_named_as_before(kind, swapped, config):
+def test_a_type_stays_a_name_or_a_class(kind, swapped, config):
     assert swap_backbone(config(type=kind)).model.backbone.type == swapped
 
 
-def test_v1d_is_a_deep_stem_and_average_pools(config):
+def test_v1d_becomes_deep_stem_and_avg_down(config):
     v1d = dict(type='Pretrained', checkpoint='open-mmlab://resnet50_v1d')
     backbone = swap_backbone(config(type='ResNetV1d', init_cfg=v1d)).model.backbone
     assert backbone == dict(
@@ -128,7 +127,7 @@ def test_se_cfg_is_given_to_the_backbone(config):
 
 
 class TestPlaces:
-    """Backbones are found wherever they are."""
+    """Backbones are found anywhere in a model."""
 
     def test_teacher_and_student_of_one_detector(self, rgb):
         twin = swap_backbone(
@@ -141,13 +140,13 @@ class TestPlaces:
         ):
             assert images.bgr_to_rgb and images.mean == rgb['mean']
 
-    def test_a_checkpoint_of_more_than_the_detector(self, log):
+    def test_load_from_of_a_semi_supervised_detector_stays(self, log):
         base = read_config(
             'mmdet::soft_teacher/soft-teacher_faster-rcnn_r50-caffe_fpn_180k_semi-0.1-coco.py'
         )
         base.load_from = 'mine.pth'
         assert swap_backbone(base).load_from == 'mine.pth'
-        assert 'load_from: mine.pth, left: it has to be of an SE detector' in log[-1]
+        assert 'load_from: mine.pth, not changed: it must be of an SE detector' in log[-1]
 
     def test_a_tracker(self, log):
         twin = swap_backbone(
@@ -155,34 +154,34 @@ class TestPlaces:
         )
         assert twin.model.detector.backbone.type == 'SEResNet'
         assert twin.model.reid.backbone.type == 'mmpretrain.ResNet'
-        assert 'model.reid.backbone: mmpretrain.ResNet-50, left: not mmdet' in log[-1]
+        assert 'model.reid.backbone: mmpretrain.ResNet-50, not changed: not mmdet' in log[-1]
 
     def test_a_frozen_teacher_stays(self, log):
         lad = 'mmdet::lad/lad_r50-paa-r101_fpn_2xb8_coco_1x.py'
         twin = swap_backbone(lad)
         assert twin.model.backbone.type == 'SEResNet'
         assert twin.model.teacher_backbone.type == 'ResNet'
-        assert 'model.teacher_backbone: ResNet-101, left: a frozen teacher' in log[-1]
-        asked = swap_backbone(lad, checkpoint='mine.pth', teachers=True)
-        assert asked.model.teacher_backbone.type == 'SEResNet'
-        assert 'init_cfg' not in asked.model.teacher_backbone
+        assert 'model.teacher_backbone: ResNet-101, not changed: a frozen teacher' in log[-1]
+        swapped = swap_backbone(lad, checkpoint='mine.pth', teachers=True)
+        assert swapped.model.teacher_backbone.type == 'SEResNet'
+        assert 'init_cfg' not in swapped.model.teacher_backbone
 
-    def test_a_frozen_teacher_in_a_file_of_its_own(self, log, config):
+    def test_a_frozen_teacher_in_another_config_file(self, log, config):
         base = config()
         base.model.teacher_config = FASTER_RCNN
         twin = swap_backbone(base)
         assert twin.model.teacher_config == FASTER_RCNN
-        assert f'model.teacher_config: {FASTER_RCNN}, left: a frozen' in log[-1]
-        asked = swap_backbone(base, teachers=True)
-        assert asked.model.teacher_config.model.backbone.type == 'SEResNet'
+        assert f'model.teacher_config: {FASTER_RCNN}, not changed: a frozen' in log[-1]
+        swapped = swap_backbone(base, teachers=True)
+        assert swapped.model.teacher_config.model.backbone.type == 'SEResNet'
 
     @pytest.mark.parametrize('name', sorted((package_configs('mmdet') / 'ld').glob('*.py')))
-    def test_a_frozen_teacher_that_is_named_by_its_place_in_a_checkout(self, name):
+    def test_a_frozen_teacher_named_by_a_path_in_mmdetections_checkout(self, name):
         base = load_config(name)
         base.load_from = 'plain.pth'
         twin = swap_backbone(base, teachers=True)
         with torch.device('meta'):
-            detector = MODELS.build(without_teachers_weights(twin.model))
+            detector = MODELS.build({**twin.model, 'teacher_ckpt': None})
         assert isinstance(detector.backbone, SEResNet)
         assert isinstance(detector.teacher_model.backbone, SEResNet)
 
@@ -219,7 +218,7 @@ class TestPlaces:
 
 
 class TestNothingToSwap:
-    """The message says which backbones there are, and which can be swapped."""
+    """The message lists the config's backbones and those that can be swapped."""
 
     @pytest.mark.parametrize(
         ('name', 'backbone'),
@@ -239,12 +238,12 @@ class TestNothingToSwap:
     def test_se_already(self, log):
         twin = swap_backbone(FASTER_RCNN)
         assert swap_backbone(twin, reduction=8).to_dict() == twin.to_dict()
-        assert 'model.backbone: SEResNet-50, left: it has SE already' in log[-1]
+        assert 'model.backbone: SEResNet-50, not changed: it has SE already' in log[-1]
 
     def test_only_a_frozen_teacher(self, config):
         base = config(type='Darknet')
         base.model.teacher_backbone = dict(type='ResNet', depth=50)
-        with pytest.raises(UsageError, match=r'Darknet.*give teachers=True'):
+        with pytest.raises(UsageError, match=r'Darknet.*set teachers=True'):
             swap_backbone(base)
 
     def test_no_model(self):

@@ -1,4 +1,4 @@
-"""Which weights a backbone starts from when SE is added to it, and why."""
+"""Choose the weights that a backbone starts from when SE is added to it."""
 
 import inspect
 import re
@@ -14,12 +14,12 @@ from se_det.checkpoints.zoo import ZOO, PublicWeights, public_weights
 from se_det.errors import UsageError
 from se_det.layers import DEFAULT_REDUCTION
 
-# What names ImageNet's weights; other URLs, and files, may be of any data.
+# Names and URLs of ImageNet weights. Other URLs and files may be of any data.
 IMAGENET = re.compile(
     r'(torchvision|modelzoo|open-mmlab|openmmlab|mmcls)://'
     r'|https?://download\.(pytorch\.org/models|openmmlab\.com/mmclassification)/'
 )
-# Plain weights of strong recipes: those of arXiv 2110.00476, and torchvision's second ResNet-50.
+# Plain weights of strong recipes: ResNet strikes back (arXiv 2110.00476), torchvision's V2.
 STRONG = re.compile('-rsb-|resnet50-11ad3fa6')
 
 
@@ -28,10 +28,10 @@ class Choice:
     """Weights to start from.
 
     Attributes:
-        reason: why these, for the log.
-        checkpoint: what `SEPretrained` takes; None to leave the initialisation as it is.
-        graft: the weights are plain, to graft SE to.
-        public: the row in the zoo that the backbone has to follow, if they have one.
+        reason: which weights and why, for the log.
+        checkpoint: argument of `SEPretrained`; None to leave the initialisation as it is.
+        graft: the weights are plain: graft SE to them.
+        public: the row of public weights in the zoo; None for others.
     """
 
     reason: str
@@ -43,25 +43,27 @@ class Choice:
 def choose_weights(
     backbone: Mapping[str, Any],
     named: str | None,
-    bound_to: str | None = None,
+    must_keep: str | None = None,
     checkpoint: str | None = None,
     graft: bool = False,
 ) -> Choice:
     """Choose the weights of an SE backbone whose config was made from a plain one's.
 
-    What is asked for comes first. Else weights take the place of weights only: a backbone trained
-    from scratch stays so. Public SE weights come before grafting, where they fit, the plain ones
-    are ImageNet's, and nothing else in the model depends on these.
+    ``checkpoint`` and ``graft`` come first. Without them, a backbone that was trained from scratch
+    still is. One that started from ImageNet weights starts from public SE weights, if some fit it
+    and nothing else in the model depends on the plain ones. In all other cases, SE is grafted to
+    the weights that the config names.
 
     Args:
         backbone: the config of an SEResNet or SEResNeXt.
         named: the plain weights that the config names.
-        bound_to: why the backbone has to start from those, as the end of a sentence.
-        checkpoint: the weights asked for.
-        graft: whether grafting is asked for.
+        must_keep: the reason why the backbone must start from ``named``, as the end of a sentence;
+            None if it need not.
+        checkpoint: weights that the caller chose.
+        graft: graft SE to ``checkpoint``, or to ``named``.
 
     Raises:
-        UsageError: what is asked for does not fit the backbone, or nothing does.
+        UsageError: ``checkpoint`` or ``graft`` does not fit the backbone, or no weights do.
     """
     if named in ZOO and not graft:
         checkpoint = checkpoint or named
@@ -74,33 +76,33 @@ def choose_weights(
                 + (', '.join([*fitting, '']) if fitting else '')
                 + 'a file that fits, or graft SE to plain weights (graft=True, --graft).'
             )
-        return Choice(f'starts from {checkpoint}, as asked for', checkpoint, public=public)
+        return Choice(f'starts from {checkpoint}, as given', checkpoint, public=public)
     if checkpoint or graft:
         if not (checkpoint or named):
             raise UsageError(
-                'The config names no pretrained weights to graft SE to. Give plain weights too, '
-                "such as checkpoint='torchvision://resnet50'."
+                'The config names no pretrained weights to graft SE to. Name plain ones, such as '
+                "checkpoint='torchvision://resnet50'."
             )
         check_graftable(backbone)
         checkpoint = checkpoint or named
-        return Choice(f'SE grafted to {checkpoint}, as asked for', checkpoint, graft=True)
+        return Choice(f'SE grafted to {checkpoint}, as given', checkpoint, graft=True)
     if named is None:
         return Choice('no pretrained weights, as before')
-    public = bound_to or _best_public_weights(backbone, named)
+    public = must_keep or _best_public_weights(backbone, named)
     if isinstance(public, PublicWeights):
         return Choice(f'starts from {public.name} instead of {named}', public.name, public=public)
     try:
         check_graftable(backbone)
     except UsageError as error:
         raise UsageError(
-            f'No pretrained weights for this backbone: {public}. {error} Or name weights of yours: '
+            f'No pretrained weights fit this backbone: {public}. {error} Or name your own weights: '
             'checkpoint=..., --checkpoint ...'
         ) from error
     return Choice(f'SE grafted to {named}: {public}', named, graft=True)
 
 
 def misfit(backbone: Mapping[str, Any], weights: PublicWeights) -> str | None:
-    """Tell why public weights do not fit a backbone, its style and its stem's pool aside.
+    """Find out why public weights do not fit a backbone; ``style`` and ``stem_pool`` are ignored.
 
     Returns:
         The end of a sentence that begins with the name of the weights; None if they fit.
@@ -134,18 +136,19 @@ def misfit(backbone: Mapping[str, Any], weights: PublicWeights) -> str | None:
 
 
 def size_name(backbone: Mapping[str, Any]) -> str:
-    """What papers call a backbone of this size: ``SE-ResNet-50``, ``SE-ResNeXt-101 32x4d``."""
+    """The name of a backbone in papers: ``SE-ResNet-50``, ``SE-ResNeXt-101 32x4d``."""
     depth, groups, base_width = _size(backbone)
     return f'SE-ResNet-{depth}' if groups == 1 else f'SE-ResNeXt-{depth} {groups}x{base_width}d'
 
 
 def _best_public_weights(backbone: Mapping[str, Any], named: str) -> PublicWeights | str:
-    """Those like the named ones that want the usual stem and style, or why none.
+    """The public weights to replace the named ones, or the reason why there are none.
 
-    A strong recipe takes the place of a strong one only, whose config has the optimizer for it.
+    Preferred are weights of the same recipe, with the usual stem and style. Weights of a strong
+    recipe replace only weights of one, since only those configs have an optimizer that suits it.
     """
     if not IMAGENET.match(named):
-        return 'these need not be of a classifier on ImageNet, as public SE weights are'
+        return 'they may be of other data than ImageNet, which public SE weights are of'
     is_strong = bool(STRONG.search(named))
     candidates = sorted(
         (
@@ -168,7 +171,7 @@ def _best_public_weights(backbone: Mapping[str, Any], named: str) -> PublicWeigh
 
 
 def _size(backbone: Mapping[str, Any]) -> tuple[int | None, int, int]:
-    """Depth, groups, base width; where there is one group, mmdet heeds no base width."""
+    """Depth, groups and base width; mmdet ignores the base width if there is one group."""
     groups = backbone.get('groups', 1)
     return backbone.get('depth'), groups, backbone.get('base_width', 4) if groups > 1 else 64
 

@@ -1,9 +1,11 @@
-"""The sweep over MMDetection's configs, on one of each of thirty algorithms."""
+"""The sweep over MMDetection's configs, with configs of thirty algorithms."""
 
 import pytest
 
-from se_det.analysis import zoo_sweep, zoo_training
-from se_det.analysis.zoo_sweep import (
+from se_det.errors import UsageError
+from se_det.swap import swap_backbone
+from tools.sweep import building, training
+from tools.sweep.building import (
     OK,
     Outcome,
     algorithm,
@@ -12,9 +14,7 @@ from se_det.analysis.zoo_sweep import (
     sweep,
     zoo_configs,
 )
-from se_det.analysis.zoo_training import Training, by_algorithm, check_training, one_of_each
-from se_det.errors import UsageError
-from se_det.swap import swap_backbone
+from tools.sweep.training import Training, by_algorithm, check_training, one_of_each
 
 # One config of each of thirty algorithms.
 ALGORITHMS = [
@@ -59,7 +59,7 @@ def test_all_configs_of_the_zoo_are_listed():
 
 
 @pytest.mark.parametrize('name', ALGORITHMS)
-def test_what_builds_builds_as_a_twin(name):
+def test_configs_that_build_also_build_as_twins(name):
     config = f'mmdet::{name}.py'
     outcome = check_building(config)
     plain = outcome.builds_plain
@@ -73,7 +73,7 @@ def test_a_config_of_another_backbone():
     assert 'CSPDarknet' in outcome.swaps
 
 
-def test_a_sweep_goes_on_where_it_stopped(tmp_path):
+def test_a_sweep_resumes(tmp_path):
     checked = []
 
     def check(config):
@@ -85,7 +85,7 @@ def test_a_sweep_goes_on_where_it_stopped(tmp_path):
     next(first), next(first)
     first.close()
     with results.open('a') as file:
-        file.write('{"config": "c", "lo')  # killed while it wrote
+        file.write('{"config": "c", "lo')  # as if killed while writing
     again = list(sweep('abc', results, check, Outcome))
     assert [outcome.config for outcome in again] == ['a', 'b', 'c'] == checked
     assert list(sweep('abc', results, None, Outcome)) == again
@@ -96,9 +96,9 @@ def test_an_error_is_an_outcome(monkeypatch):
         raise KeyError('a bug')
 
     config = 'mmdet::atss/atss_r50_fpn_1x_coco.py'
-    monkeypatch.setattr(zoo_sweep, 'child_config', fail)
+    monkeypatch.setattr(building, 'child_config', fail)
     assert check_building(config) == Outcome(config, OK, OK, "KeyError: 'a bug'", OK, OK)
-    monkeypatch.setattr(zoo_sweep, 'swap_backbone', fail)
+    monkeypatch.setattr(building, 'swap_backbone', fail)
     assert check_building(config) == Outcome(config, OK, "KeyError: 'a bug'")
 
 
@@ -124,7 +124,7 @@ def test_the_summary_counts_and_gives_reasons():
     assert 'Swin' not in text
 
 
-def test_the_config_that_stands_for_an_algorithm():
+def test_the_choice_of_one_config_of_each_algorithm():
     ok = dict(loads=OK, swaps=OK, builds_plain=OK)
     outcomes = [
         Outcome('mmdet::a/a_r101.py', **ok),
@@ -144,7 +144,7 @@ def test_a_step_of_training_and_a_prediction(shared):
 
 @pytest.mark.long
 @pytest.mark.parametrize('name', ALGORITHMS)
-def test_what_trains_trains_as_a_twin(name, shared):
+def test_configs_that_train_also_train_as_twins(name, shared):
     outcome = check_training(f'mmdet::{name}.py', shared / 'coco_mini')
     for plain, twin in (
         (outcome.starts_plain, outcome.starts),
@@ -155,13 +155,13 @@ def test_what_trains_trains_as_a_twin(name, shared):
         assert twin == plain
 
 
-def test_a_twin_that_does_not_follow_its_weights_and_one_without_gates(shared, monkeypatch):
+def test_a_twin_with_wrong_preprocessing_and_one_without_se(shared, monkeypatch):
     name = 'mmdet::retinanet/retinanet_r18_fpn_1x_coco.py'
     twin, coco = swap_backbone(name), shared / 'coco_mini'
-    monkeypatch.setattr(zoo_training, 'swap_backbone', lambda plain: twin)
+    monkeypatch.setattr(training, 'swap_backbone', lambda plain: twin)
     twin.model.data_preprocessor.bgr_to_rgb = False
     assert 'was trained on RGB images' in check_training(name, coco).starts
-    monkeypatch.setattr(zoo_training, 'swap_backbone', lambda plain: plain)
+    monkeypatch.setattr(training, 'swap_backbone', lambda plain: plain)
     outcome = check_training(name, coco)
     assert (outcome.starts, outcome.trains_plain) == (OK, OK)
     assert 'no gradient reaches the SE blocks' in outcome.trains

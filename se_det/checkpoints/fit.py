@@ -1,0 +1,136 @@
+"""Whether weights fit a backbone: its arguments, and its state dict."""
+
+import re
+from typing import Any
+
+from mmdet.models.backbones.resnet import ResNet
+from torch import nn
+
+from se_det.checkpoints.architecture import as_text
+from se_det.checkpoints.layouts import StateDict, named
+from se_det.errors import UsageError
+
+# Layers of mmdet's dcn and plugins options. Files of ImageNet classifiers have no weights for them.
+ADDED_BY_OPTIONS = re.compile(r'\.conv_offset\.|_block\.|attention|\.plugin')
+
+
+def check_arguments(backbone: nn.Module, wanted: dict[str, Any], source: str) -> None:
+    """Check the arguments that a backbone was built with.
+
+    Args:
+        backbone: an SEResNet or SEResNeXt.
+        wanted: the config of the backbone that the weights were trained in, as
+            `se_det.checkpoints.architecture.describe_backbone` returns it.
+        source: name of the weights in error messages.
+
+    Raises:
+        UsageError: an argument differs; the message has the lines to paste.
+    """
+    different = {
+        key: value
+        for key, value in wanted.items()
+        if key not in ('type', 'se_cfg') and _argument(backbone, key) != value
+    }
+    relu_before_se = wanted.get('se_cfg', {}).get('relu_before_se', False)
+    if relu_before_se != backbone.relu_before_se:
+        different['se_cfg'] = {**wanted.get('se_cfg', {}), 'relu_before_se': relu_before_se}
+    is_wider = wanted['type'] == 'SEResNet' and _argument(backbone, 'groups') > 1
+    if different or is_wider:
+        found = ', '.join(
+            f'{key}={_argument(backbone, key)!r}' for key in [*different, *['groups'] * is_wider]
+        )
+        raise UsageError(
+            f'The backbone differs from the one that {source} was trained in: it has {found}. Set\n'
+            f'model = dict(backbone={as_text({**wanted, **different})})'
+            + ('\nand remove groups and base_width.' if is_wider else '')
+        )
+
+
+def check_state_dict(
+    backbone: nn.Module, weights: StateDict, source: str, wanted: dict[str, Any]
+) -> None:
+    """Check that weights are the whole state dict of a backbone.
+
+    Args:
+        backbone: an SEResNet or SEResNeXt.
+        weights: with our keys.
+        source: name of the weights in error messages.
+        wanted: the config of the backbone that the weights were trained in.
+
+    Raises:
+        UsageError: keys are missing, unexpected or of another shape.
+    """
+    if problems := _differences(backbone.state_dict(), weights):
+        raise UsageError(
+            f'The weights of {source} do not fit {type(backbone).__name__}: {problems}. '
+            f'They are of\n{as_text(wanted)}\nCheck these arguments of the backbone, and stages '
+            'in se_cfg.'
+        )
+
+
+def refuse_what_does_not_fit(model: nn.Module) -> None:
+    """Make the backbones of a model raise on a state dict that does not fit.
+
+    mmengine's ``load_from`` and ``--resume`` load with ``strict=False``: they skip missing and
+    unexpected keys and only log them. An SE backbone refuses a state dict that lacks some of its
+    keys, and a plain ResNet one with SE.
+    """
+    for module in model.modules():
+        if hasattr(module, 'stem_pool'):
+            module.register_load_state_dict_pre_hook(_refuse)
+        elif isinstance(module, ResNet):
+            module.register_load_state_dict_pre_hook(_refuse_se)
+
+
+def _argument(backbone: nn.Module, key: str) -> Any:
+    if key == 'se_cfg':
+        return dict(relu_before_se=backbone.relu_before_se)
+    return getattr(backbone, key, dict(groups=1, base_width=64).get(key))
+
+
+def _refuse_se(backbone: nn.Module, state_dict: StateDict, prefix: str, *_: Any) -> None:
+    expected = {prefix + key for key in backbone.state_dict()}
+    given = {key for key in state_dict if key.startswith(prefix) and '.se.fc1.' in key}
+    if surplus := sorted(given - expected):
+        raise UsageError(
+            f'The checkpoint has SE in its backbone, but the {type(backbone).__name__} at '
+            f'{prefix or "the top"} does not: {named(surplus)}. Add --se, or use the config that '
+            'the checkpoint was trained with; its work directory has it.'
+        )
+
+
+def _refuse(backbone: nn.Module, state_dict: StateDict, prefix: str, *_: Any) -> None:
+    expected = {prefix + key: tensor for key, tensor in backbone.state_dict().items()}
+    given = {key: tensor for key, tensor in state_dict.items() if key.startswith(prefix)}
+    uncounted = [key for key in expected if key.endswith('.num_batches_tracked')]
+    if problems := _differences(expected, {**{key: expected[key] for key in uncounted}, **given}):
+        raise UsageError(
+            f'The checkpoint does not fit the {type(backbone).__name__} at {prefix or "the top"}: '
+            f"{problems}. Check the backbone's arguments. If it is of a plain detector, or in "
+            'another layout, convert it first and load the converted file:\n'
+            'tools/convert_weights.py CHECKPOINT detector.pth --graft  (of a plain detector)\n'
+            'tools/convert_weights.py CHECKPOINT detector.pth          (of an SE detector)'
+        )
+
+
+def _differences(expected: StateDict, weights: StateDict) -> str:
+    """Name the first keys that are missing, unexpected or of another shape; '' if there are none.
+
+    Keys of `ADDED_BY_OPTIONS` may be missing.
+    """
+    missing = [k for k in expected if k not in weights and not ADDED_BY_OPTIONS.search(k)]
+    unexpected = [key for key in weights if key not in expected]
+    misshapen = [
+        f'{key} {tuple(weights[key].shape)} instead of {tuple(expected[key].shape)}'
+        for key in weights
+        if key in expected and weights[key].shape != expected[key].shape
+    ]
+    return '; '.join(
+        f'{len(keys)} {what}: {named(keys)}'
+        for what, keys in (
+            ('missing', missing),
+            ('unexpected', unexpected),
+            ('of another shape', misshapen),
+        )
+        if keys
+    )
