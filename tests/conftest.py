@@ -6,12 +6,8 @@ from copy import deepcopy
 from pathlib import Path
 
 import pytest
-import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
-
-if not torch.cuda.is_available():
-    os.environ['TRITON_INTERPRET'] = '1'  # read when triton is imported
 
 import se_det  # noqa: F401  (before mmcv.ops, which needs it if mmcv is not compiled)
 
@@ -37,15 +33,6 @@ def shared() -> Path:
             f'at {folder}; set SE_DET_SHARED to where it is.'
         )
     return folder
-
-
-@pytest.fixture
-def kernels():
-    """The Triton kernels; without a GPU, Triton's interpreter runs them."""
-    pytest.importorskip('triton', reason='not run: the kernels, as triton is not installed')
-    from se_det.layers.kernels import feature_maps
-
-    return feature_maps
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """What the backbones accept, checked before mmdet's assertions and tracebacks are met."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mmdet.models.backbones.resnet import BasicBlock, ResNet
@@ -52,77 +52,68 @@ def check_arguments(
             f"mmdet's {bases[-1].__name__}: {', '.join(defaults)}."
         )
 
-    def check(argument: str, allowed: bool, expected: str) -> None:
-        if not allowed:
-            found = {**defaults, **kwargs}[argument]
-            raise ArgumentError(f'{name}: {argument} must be {expected}; got {found!r}.')
-
     value = {**defaults, **kwargs}
-    num_stages = value['num_stages']
-    check('num_stages', _is_int(num_stages) and 1 <= num_stages <= 4, '1, 2, 3 or 4')
-    check('style', value['style'] in ('pytorch', 'caffe'), "'pytorch' or 'caffe'")
-    per_stage = f'a sequence of num_stages={num_stages} positive ints'
-    for argument in ('strides', 'dilations'):
-        check(argument, _is_positive_ints(value[argument], num_stages), per_stage)
+
+    def check(arguments: str, allowed: Callable[[Any], bool], expected: str) -> None:
+        for argument in arguments.split():
+            if argument in value and not allowed(value[argument]):
+                raise ArgumentError(
+                    f'{name}: {argument} must be {expected}; got {value[argument]!r}.'
+                )
+
+    stages = value['num_stages']
+    check('num_stages', lambda v: _is_int(v) and 1 <= v <= 4, '1, 2, 3 or 4')
+    check('style', lambda v: v in ('pytorch', 'caffe'), "'pytorch' or 'caffe'")
+    per_stage = f'a sequence of num_stages={stages} positive ints'
+    check('strides dilations', lambda v: _is_positive_ints(v, stages), per_stage)
     check(
         'out_indices',
-        _is_sequence(value['out_indices'])
-        and all(index in range(num_stages) for index in value['out_indices']),
-        f'a sequence of stage indices from 0 to {num_stages - 1}',
+        lambda v: _is_sequence(v) and all(index in range(stages) for index in v),
+        f'a sequence of stage indices from 0 to {stages - 1}',
     )
     check(
         'frozen_stages',
-        _is_int(value['frozen_stages']) and -1 <= value['frozen_stages'] <= num_stages,
-        f'-1 (none), 0 (the stem), or up to num_stages={num_stages}',
+        lambda v: _is_int(v) and -1 <= v <= stages,
+        f'-1 (none), 0 (the stem), or up to num_stages={stages}',
     )
-    for argument in ('in_channels', 'base_channels', 'groups', 'base_width'):
-        if argument in value:
-            check(argument, _is_positive_int(value[argument]), 'a positive int')
+    check('in_channels base_channels groups base_width', _is_positive_int, 'a positive int')
     check(
         'stem_channels',
-        value['stem_channels'] is None or _is_positive_int(value['stem_channels']),
+        lambda v: v is None or _is_positive_int(v),
         'a positive int, or None for base_channels',
     )
-    for argument in ('deep_stem', 'avg_down', 'norm_eval', 'with_cp', 'zero_init_residual'):
-        check(argument, isinstance(value[argument], bool), 'True or False')
-    for argument, example in (('norm_cfg', 'BN'), ('conv_cfg', 'ConvWS'), ('dcn', 'DCNv2')):
-        check(
-            argument,
-            _is_config_of(MODELS, value[argument])
-            or (value[argument] is None and defaults[argument] is None),
-            f"a dict with the type of a registered layer, such as dict(type='{example}')",
-        )
+    flags = 'deep_stem avg_down norm_eval with_cp zero_init_residual'
+    check(flags, lambda v: isinstance(v, bool), 'True or False')
+    layer = "a dict with the type of a registered layer, such as dict(type='{}')"
+    check('norm_cfg', lambda v: _is_config_of(MODELS, v), layer.format('BN'))
+    for argument, example in (('conv_cfg', 'ConvWS'), ('dcn', 'DCNv2')):
+        check(argument, lambda v: v is None or _is_config_of(MODELS, v), layer.format(example))
     check(
         'norm_cfg',
-        value['norm_cfg']['type'] != 'GN' or 'num_groups' in value['norm_cfg'],
+        lambda v: v['type'] != 'GN' or 'num_groups' in v,
         "given num_groups, such as dict(type='GN', num_groups=32)",
     )
     if value['dcn'] is not None:
-        check('conv_cfg', value['conv_cfg'] is None, 'left out when dcn is given')
+        check('conv_cfg', lambda v: v is None, 'left out when dcn is given')
     if value['dcn'] is not None or 'stage_with_dcn' in kwargs:
-        flags = f'a sequence of num_stages={num_stages} bools'
-        check('stage_with_dcn', _is_bools(value['stage_with_dcn'], num_stages), flags)
-    plugins = value['plugins']
+        bools = f'a sequence of num_stages={stages} bools'
+        check('stage_with_dcn', lambda v: _is_bools(v, stages), bools)
     check(
         'plugins',
-        plugins is None
-        or (isinstance(plugins, list | tuple) and all(_is_plugin(p, num_stages) for p in plugins)),
+        lambda v: v is None or (_is_list(v) and all(_is_plugin(p, stages) for p in v)),
         'a list of dicts with cfg (a dict with the type of a registered layer), position (one of '
         f'{", ".join(PLUGIN_POSITIONS)}) and, if not for all stages, stages (a sequence of '
-        f'num_stages={num_stages} bools)',
+        f'num_stages={stages} bools)',
     )
     if backbone.arch_settings[depth][0] is BasicBlock:
-        for argument in ('dcn', 'plugins'):
-            check(argument, value[argument] is None, f'None at depth {depth} (use 50 or more)')
-    init_cfg = value['init_cfg'] or []
-    init_cfgs = init_cfg if isinstance(init_cfg, list | tuple) else [init_cfg]
+        check('dcn plugins', lambda v: v is None, f'None at depth {depth} (use 50 or more)')
     check(
         'init_cfg',
-        all(_is_config_of(WEIGHT_INITIALIZERS, cfg) for cfg in init_cfgs),
+        lambda v: all(_is_config_of(WEIGHT_INITIALIZERS, cfg) for cfg in _as_list(v)),
         "a dict with the type of an initializer, such as dict(type='SEPretrained', "
         "checkpoint='mmpretrain/se_resnet50'), or a list of them",
     )
-    _check_pretrained(name, value['pretrained'], init_cfgs)
+    _check_pretrained(name, value['pretrained'], _as_list(value['init_cfg']))
 
 
 def _check_pretrained(name: str, pretrained: Any, init_cfgs: Sequence[dict]) -> None:
@@ -193,6 +184,14 @@ def _is_positive_int(value: Any) -> bool:
 
 def _is_sequence(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str) and len(value) > 0
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple)
+
+
+def _as_list(value: Any) -> Sequence:
+    return value if _is_list(value) else [] if value is None else [value]
 
 
 def _is_positive_ints(value: Any, length: int) -> bool:

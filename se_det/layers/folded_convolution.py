@@ -1,8 +1,8 @@
 """A convolution with the following batch norm folded into its weight.
 
 With fixed statistics batch norm is linear, ``a x + b`` with ``a = weight / sqrt(var + eps)`` and
-``b = bias - a mean`` (arXiv 2305.11624 calls training so Tune mode; mmengine's
-``efficient_conv_bn_eval`` does it). The folded weight is not saved for backward but folded again.
+``b = bias - a mean``, so that it can go into the convolution, in training too (arXiv 2305.11624;
+mmengine's ``efficient_conv_bn_eval``). Backward folds the weight again instead of saving it.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from se_det.layers.maps import relu_backward
+from se_det.layers.maps import convolution_backward, relu_backward
 from se_det.layers.precision import autocast_off, in_autocast, vector_dtype
 
 
@@ -33,7 +33,7 @@ def folded_convolution(x: Tensor, conv: nn.Conv2d, norm: _BatchNorm, relu: bool)
     geometry = conv.stride, conv.padding, conv.dilation, conv.groups
     weight = conv.weight.to(vector_dtype(x))
     with autocast_off(x):
-        return _FoldedConvolution.apply(x, weight, *norm_inputs(norm, x), geometry, relu)
+        return _FoldedConvolution.apply(x, geometry, relu, weight, *norm_inputs(norm, x))
 
 
 def norm_inputs(norm: _BatchNorm, x: Tensor) -> tuple[Any, ...]:
@@ -52,30 +52,22 @@ def scale_and_shift(
 
 def norm_gradients(
     of_scale: Tensor, of_shift: Tensor, mean: Tensor, var: Tensor, eps: float
-) -> tuple[Tensor, Tensor]:
-    """The gradients of batch norm's weight and bias from those of ``a`` and ``b``."""
-    return (of_scale - mean * of_shift) * torch.rsqrt(var + eps), of_shift
+) -> tuple[Tensor | None, ...]:
+    """From the gradients of ``a`` and ``b`` to those of the arguments of `scale_and_shift`."""
+    return (of_scale - mean * of_shift) * torch.rsqrt(var + eps), of_shift, None, None, None
 
 
 class _FoldedConvolution(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: FunctionCtx,
-        x: Tensor,
-        weight: Tensor,
-        norm_weight: Tensor,
-        norm_bias: Tensor,
-        mean: Tensor,
-        var: Tensor,
-        eps: float,
-        geometry: tuple[Any, ...],
-        relu: bool,
+        ctx: FunctionCtx, x: Tensor, geometry: tuple, relu: bool, weight: Tensor, *norm: Any
     ) -> Tensor:
-        scale, shift = scale_and_shift(norm_weight, norm_bias, mean, var, eps)
-        y = F.conv2d(x, _fold(weight, scale, x), shift.to(x.dtype), *geometry)
+        scale, shift = scale_and_shift(*norm)
+        y = F.conv2d(x, _fold(weight, scale).to(x.dtype), shift.to(x.dtype), *geometry)
         if relu:
             y.relu_()
-        ctx.eps, ctx.geometry = eps, geometry
+        _, _, mean, var, ctx.eps = norm
+        ctx.geometry = geometry
         ctx.save_for_backward(x, weight, scale, mean, var, y if relu else None)
         return y
 
@@ -83,34 +75,22 @@ class _FoldedConvolution(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, scale, mean, var, y = ctx.saved_tensors
-        x_needed, *parameters_needed = ctx.needs_input_grad[:4]
-        trains = any(parameters_needed)
-        stride, padding, dilation, groups = ctx.geometry
+        x_needed, _, _, *parameters_needed = ctx.needs_input_grad
+        needed = x_needed, any(parameters_needed)
         with autocast_off(x):
-            if y is None:
-                sums = gradient.sum((2, 3))
-            else:
-                gradient, sums, _ = relu_backward(gradient, y)
-            of_x, of_folded, _ = torch.ops.aten.convolution_backward(
-                gradient,
-                x,
-                _fold(weight, scale, x),
-                None,
-                stride,
-                padding,
-                dilation,
-                False,
-                (0, 0),
-                groups,
-                [x_needed, trains, False],
+            gradient, sums = (
+                (gradient, gradient.sum((2, 3))) if y is None else relu_backward(gradient, y)
             )
-            if not trains:
+            of_x, of_folded = convolution_backward(
+                gradient, x, _fold(weight, scale), ctx.geometry, needed
+            )
+            if of_folded is None:
                 return of_x, *[None] * 8
             of_scale = (of_folded * weight).sum((1, 2, 3))
             of_weight = of_folded.mul_(scale[:, None, None, None])
             of_norm = norm_gradients(of_scale, sums.sum(0), mean, var, ctx.eps)
-        return of_x, of_weight, *of_norm, *[None] * 5
+        return of_x, None, None, of_weight, *of_norm
 
 
-def _fold(weight: Tensor, scale: Tensor, x: Tensor) -> Tensor:
-    return (weight * scale[:, None, None, None]).to(x.dtype)
+def _fold(weight: Tensor, scale: Tensor) -> Tensor:
+    return weight * scale[:, None, None, None]

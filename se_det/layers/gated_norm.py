@@ -1,7 +1,7 @@
 """The end of any block with SE, from its last batch norm on, in one function.
 
-Batch norm keeps its input for backward, and the ReLU its output. The residual branch is ``a x + b``
-of the former, so neither it nor its product with the gate is saved.
+Batch norm saves its input for backward, and the ReLU its output. The residual branch is ``a x + b``
+of the former, so that neither it nor its product with the gate has to be saved.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ from se_det.layers.squeeze_excitation import SqueezeExcitation, excite, excite_b
 
 
 def gated_norm(x: Tensor, identity: Tensor, norm: nn.BatchNorm2d, se: SqueezeExcitation) -> Tensor:
-    """``relu(identity + se(norm(x)))`` in training and evaluation mode of the norm.
+    """``relu(identity + se(norm(x)))``, with the norm in training or evaluation mode.
 
     Args:
         x: output of the last convolution, ``(N, C, H, W)``.
@@ -29,27 +29,24 @@ def gated_norm(x: Tensor, identity: Tensor, norm: nn.BatchNorm2d, se: SqueezeExc
     """
     if norm.training:
         norm.num_batches_tracked.add_(1)
+    momentum = norm.momentum or 0.0  # None is allowed in evaluation mode, which does not use it
+    statistics = norm.running_mean, norm.running_var, norm.training, momentum, norm.eps
     dtype = vector_dtype(x)
     parameters = norm.weight.to(dtype), norm.bias.to(dtype), *se.matrices(dtype)
-    momentum = norm.momentum or 0.0  # None in evaluation mode, where it is not used
-    statistics = norm.running_mean, norm.running_var, norm.training, momentum, norm.eps
     with autocast_off(x):
-        return _GatedNorm.apply(x, identity.to(x.dtype), *parameters, *statistics)
+        return _GatedNorm.apply(statistics, x, identity.to(x.dtype), *parameters)
 
 
 class _GatedNorm(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: FunctionCtx,
+        statistics: tuple[Any, ...],
         x: Tensor,
         identity: Tensor,
         weight: Tensor,
         bias: Tensor,
-        fc1: Tensor,
-        fc1_bias: Tensor,
-        fc2: Tensor,
-        fc2_bias: Tensor,
-        *statistics: Any,
+        *excitation: Tensor,
     ) -> Tensor:
         residual, mean, inverse_std = torch.native_batch_norm(x, weight, bias, *statistics)
         running_mean, running_var, ctx.training, _, eps = statistics
@@ -59,35 +56,36 @@ class _GatedNorm(torch.autograd.Function):
         shift = torch.addcmul(bias, mean, scale, value=-1)
         mean_x = x.mean((2, 3), dtype=scale.dtype)
         z = torch.addcmul(shift, mean_x, scale)
-        hidden, gate = excite(z, (fc1, fc1_bias), (fc2, fc2_bias))
+        hidden, gate = excite(z, *excitation)
         y = scale_add_relu_(residual, gate, identity)
-        ctx.save_for_backward(
-            x, y, mean, inverse_std, scale, shift, mean_x, z, hidden, gate, fc1, fc2
-        )
+        fc1, _, fc2, _ = excitation
+        vectors = mean, inverse_std, scale, shift, mean_x, z, hidden, gate
+        ctx.save_for_backward(x, y, fc1, fc2, *vectors)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, y, mean, inverse_std, scale, shift, mean_x, z, hidden, gate, *fc = ctx.saved_tensors
-        pixels = x.shape[2] * x.shape[3]
+        x, y, fc1, fc2, *vectors = ctx.saved_tensors
+        mean, inverse_std, scale, shift, mean_x, z, hidden, gate = vectors
+        pixels = x[0, 0].numel()
         with autocast_off(x):
-            gradient, sums, products = relu_backward(gradient, y, factor=x)
+            gradient, sums = relu_backward(gradient, y)
+            products = (gradient * x).sum((2, 3), dtype=scale.dtype)
             of_gate = scale * products + shift * sums
-            of_z, of_excitation = excite_backward(of_gate, z, hidden, gate, *fc)
-            # The gradient of the norm's output is s g + of_z / pixels.
+            of_z, of_excitation = excite_backward(of_gate, z, hidden, gate, fc1, fc2)
+            # The gradient of the norm's output is gate * gradient + of_z / pixels.
             of_bias = (gate * sums + of_z).sum(0)
             of_scale = (gate * products + of_z * mean_x).sum(0)
             of_weight = (of_scale - mean * of_bias) * inverse_std
             constant = scale * of_z / pixels
-            if ctx.training:
-                # The batch's own mean and variance depend on x.
+            if ctx.training:  # mean and variance of the batch depend on x
                 slope = -scale * inverse_std * of_weight / (len(x) * pixels)
                 constant = constant - scale * of_bias / (len(x) * pixels) - slope * mean
             of_x = torch.addcmul(_as_map(constant, x), gradient, _as_map(gate * scale, x))
             if ctx.training:
                 of_x.addcmul_(x, _as_map(slope, x))
-        return of_x, gradient, of_weight, of_bias, *of_excitation, *[None] * 5
+        return None, of_x, gradient, of_weight, of_bias, *of_excitation
 
 
 def _as_map(vector: Tensor, x: Tensor) -> Tensor:

@@ -14,9 +14,11 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from se_det.layers.folded_convolution import norm_gradients, norm_inputs, scale_and_shift
-from se_det.layers.maps import relu_backward, scale_add_relu_
+from se_det.layers.maps import convolution_backward, relu_backward, scale_add_relu_
 from se_det.layers.precision import autocast_off, in_autocast, vector_dtype
 from se_det.layers.squeeze_excitation import SqueezeExcitation, excite, excite_backward
+
+POINTWISE = (1, 1), (0, 0), (1, 1), 1  # stride, padding, dilation, groups
 
 
 def gated_projection(
@@ -25,7 +27,7 @@ def gated_projection(
     """``relu(identity + se(norm(conv(u))))`` for a norm in evaluation mode.
 
     Args:
-        u: ``(N, K, H, W)``.
+        u: ``(N, K, H, W)``; in half precision without gradients only.
         identity: the shortcut, ``(N, C, H, W)``.
         conv: a 1x1 convolution with stride 1 and no bias, from K to C channels.
         norm: the batch norm after it.
@@ -35,8 +37,9 @@ def gated_projection(
         ``(N, C, H, W)``.
     """
     u = in_autocast(u)
-    weight = conv.weight.flatten(1).to(vector_dtype(u))
-    parameters = *se.matrices(vector_dtype(u)), *norm_inputs(norm, u)
+    dtype = vector_dtype(u)
+    weight = conv.weight.flatten(1).to(dtype)
+    parameters = *norm_inputs(norm, u), *se.matrices(dtype)
     with autocast_off(u):
         return _GatedProjection.apply(u, identity.to(u.dtype), weight, *parameters)
 
@@ -44,42 +47,40 @@ def gated_projection(
 class _GatedProjection(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: FunctionCtx,
-        u: Tensor,
-        identity: Tensor,
-        weight: Tensor,
-        fc1: Tensor,
-        fc1_bias: Tensor,
-        fc2: Tensor,
-        fc2_bias: Tensor,
-        *norm: Any,
+        ctx: FunctionCtx, u: Tensor, identity: Tensor, weight: Tensor, *parameters: Any
     ) -> Tensor:
+        norm, excitation = parameters[:5], parameters[5:]
         scale, shift = scale_and_shift(*norm)
         mean_u = u.mean((2, 3), dtype=weight.dtype)
         projected = mean_u @ weight.T
         z = torch.addcmul(shift, projected, scale)
-        hidden, gate = excite(z, (fc1, fc1_bias), (fc2, fc2_bias))
+        hidden, gate = excite(z, *excitation)
         folded = (weight * scale[:, None])[..., None, None]
         y = F.conv2d(u, folded.to(u.dtype), shift.to(u.dtype))
         y = scale_add_relu_(y, gate, identity)
         _, _, mean, var, ctx.eps = norm
-        ctx.save_for_backward(
-            u, y, weight, fc1, fc2, mean, var, scale, shift, mean_u, projected, z, hidden, gate
-        )
+        fc1, _, fc2, _ = excitation
+        vectors = mean, var, scale, shift, mean_u, projected, z, hidden, gate
+        ctx.save_for_backward(u, y, weight, fc1, fc2, *vectors)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        u, y, weight, fc1, fc2, mean, var, scale, shift, *rest = ctx.saved_tensors
-        mean_u, projected, z, hidden, gate = rest
+        u, y, weight, fc1, fc2, *vectors = ctx.saved_tensors
+        mean, var, scale, shift, mean_u, projected, z, hidden, gate = vectors
         with autocast_off(u):
-            gradient, of_gated_shift, _ = relu_backward(gradient, y)
-            # y = relu(identity + (s a W) u + s b): each image has a weight of its own.
+            gradient, of_gated_shift = relu_backward(gradient, y)
+            # y = relu(identity + (s a W) u + s b): the weight differs from image to image.
             gated_scale = gate * scale
-            gated_weight = (gated_scale[..., None] * weight)[..., None, None].to(u.dtype)
-            of_u, of_gated_weight = _convolution_backward(gradient, u, gated_weight, weight.dtype)
-
+            of_u, of_gated_weight = torch.empty_like(u), weight.new_empty(len(u), *weight.shape)
+            for n in range(len(u)):
+                gated_weight = (gated_scale[n, :, None] * weight)[..., None, None]
+                image = slice(n, n + 1)
+                of_u[image], of_image = convolution_backward(
+                    gradient[image], u[image], gated_weight, POINTWISE, (True, True)
+                )
+                of_gated_weight[n] = of_image.flatten(1)
             of_gated_scale = (of_gated_weight * weight).sum(2)
             of_gate = of_gated_scale * scale + of_gated_shift * shift
             of_z, of_excitation = excite_backward(of_gate, z, hidden, gate, fc1, fc2)
@@ -89,40 +90,6 @@ class _GatedProjection(torch.autograd.Function):
             of_shift = (of_gated_shift * gate + of_z).sum(0)
             of_weight = (of_gated_weight * gated_scale[..., None]).sum(0)
             of_weight.addmm_(of_projected.T, mean_u)
-            of_mean_u = of_projected @ weight / (u.shape[2] * u.shape[3])
-            of_u.add_(of_mean_u[..., None, None].to(u.dtype))
+            of_u.add_((of_projected @ weight / u[0, 0].numel())[..., None, None])
             of_norm = norm_gradients(of_scale, of_shift, mean, var, ctx.eps)
-        return of_u, gradient, of_weight, *of_excitation, *of_norm, None, None, None
-
-
-def _convolution_backward(
-    gradient: Tensor, u: Tensor, weight: Tensor, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
-    """Backward of a 1x1 convolution, image by image.
-
-    Args:
-        gradient: of the output, ``(N, C, H, W)``.
-        u: ``(N, K, H, W)``.
-        weight: of each image, ``(N, C, K, 1, 1)``.
-        dtype: of the gradient of the weights.
-
-    Returns:
-        The gradients of ``u`` and of the weights, ``(N, C, K)``.
-    """
-    of_u, of_weight = torch.empty_like(u), weight.new_empty(weight.shape[:3], dtype=dtype)
-    for n in range(len(u)):
-        found = torch.ops.aten.convolution_backward(
-            gradient[n : n + 1],
-            u[n : n + 1],
-            weight[n],
-            None,
-            (1, 1),
-            (0, 0),
-            (1, 1),
-            False,
-            (0, 0),
-            1,
-            [True, True, False],
-        )
-        of_u[n : n + 1], of_weight[n] = found[0], found[1].flatten(1)
-    return of_u, of_weight
+        return of_u, gradient, of_weight, *of_norm, *of_excitation

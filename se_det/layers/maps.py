@@ -1,47 +1,41 @@
-"""Passes over whole feature maps: in torch, or as one Triton kernel each on a GPU."""
+"""Passes over whole feature maps."""
 
 import torch
 from torch import Tensor
 
-from se_det.layers.kernels import kernels_for
 from se_det.layers.precision import vector_dtype
 
 
 def scale_add_relu_(x: Tensor, scale: Tensor, identity: Tensor) -> Tensor:
-    """``relu(identity + scale * x)``, in place of ``x``.
-
-    Args:
-        x: ``(N, C, H, W)``.
-        scale: ``(N, C)``.
-        identity: ``(N, C, H, W)``.
-
-    Returns:
-        ``x``.
-    """
-    kernels = kernels_for(x)
-    if kernels:
-        return kernels.scale_add_relu_(x, scale, identity)
+    """``relu(identity + scale * x)`` in place of ``x`` ``(N, C, H, W)``; ``scale``: ``(N, C)``."""
     return torch.addcmul(identity, x, scale[..., None, None].to(x.dtype), out=x).relu_()
 
 
-def relu_backward(
-    gradient: Tensor, y: Tensor, factor: Tensor | None = None
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Backward of a ReLU, with sums over the pixels of its result.
-
-    Args:
-        gradient: of the output, ``(N, C, H, W)``.
-        y: the output, of the same shape.
-        factor: of the same shape, or None.
+def relu_backward(gradient: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Backward of a ReLU with the output ``y`` ``(N, C, H, W)``.
 
     Returns:
-        The gradient of the input, ``(N, C, H, W)``; its sum over H x W, ``(N, C)``; and, if there
-        is a ``factor``, the sum of its product with it, ``(N, C)``.
+        The gradient of its input, ``(N, C, H, W)``, and the sum of that over H x W, ``(N, C)``.
     """
-    kernels = kernels_for(y)
-    if kernels:
-        return kernels.relu_backward(gradient, y, factor)
-    passed = torch.ops.aten.threshold_backward(gradient, y, 0)
-    dtype = vector_dtype(y)
-    products = None if factor is None else (passed * factor).sum((2, 3), dtype=dtype)
-    return passed, passed.sum((2, 3), dtype=dtype), products
+    gradient = torch.ops.aten.threshold_backward(gradient, y, 0)
+    return gradient, gradient.sum((2, 3), dtype=vector_dtype(y))
+
+
+def convolution_backward(
+    gradient: Tensor, x: Tensor, weight: Tensor, geometry: tuple, needed: tuple[bool, bool]
+) -> tuple[Tensor | None, Tensor | None]:
+    """Backward of a convolution without bias.
+
+    Args:
+        gradient: of the output.
+        x: the input.
+        weight: the weight.
+        geometry: stride, padding, dilation and groups.
+        needed: whether the gradients of input and weight are needed.
+
+    Returns:
+        These gradients.
+    """
+    *geometry, groups = geometry
+    options = None, *geometry, False, (0, 0), groups, (*needed, False)
+    return torch.ops.aten.convolution_backward(gradient, x, weight, *options)[:2]

@@ -56,31 +56,25 @@ class SqueezeExcitation(nn.Module):
         return x * self.gate(x)
 
 
-def excite(z: Tensor, fc1: tuple[Tensor, Tensor], fc2: tuple[Tensor, Tensor]) -> tuple:
-    """The excitation of a squeezed ``z`` ``(N, C)``, each layer a weight and a bias.
+def excite(
+    z: Tensor, fc1: Tensor, bias1: Tensor, fc2: Tensor, bias2: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The excitation of a squeezed ``z`` ``(N, C)``.
 
     Returns:
         The hidden layer ``(N, C / r)`` and the gate ``(N, C)``.
     """
-    hidden = F.linear(z, *fc1).relu()
-    return hidden, F.linear(hidden, *fc2).sigmoid()
+    hidden = F.linear(z, fc1, bias1).relu()
+    return hidden, F.linear(hidden, fc2, bias2).sigmoid()
 
 
 def excite_backward(
     gradient: Tensor, z: Tensor, hidden: Tensor, gate: Tensor, fc1: Tensor, fc2: Tensor
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Backward of `excite`.
-
-    Args:
-        gradient: of the gate, ``(N, C)``.
-        z: input of `excite`.
-        hidden: output of `excite`.
-        gate: output of `excite`.
-        fc1: weight ``(C / r, C)``.
-        fc2: weight ``(C, C / r)``.
+    """Backward of `excite` from the gradient of the gate, ``(N, C)``.
 
     Returns:
-        The gradient of ``z``, and those of weight and bias of both layers.
+        The gradient of ``z``, and those of the weight and bias of both layers.
     """
     of_logits = gradient * gate * (1 - gate)
     of_hidden = (of_logits @ fc2) * (hidden > 0)
