@@ -86,6 +86,7 @@ def test_the_graft_config_starts_as_the_plain_detector(tmp_path, monkeypatch):
     cfg.model.backbone.se_cfg = dict(fused=False)
     grafted = MODELS.build(cfg.model)
     grafted.init_weights()
+    plain.to(memory_format=torch.channels_last)  # as the backbone of the grafted one
     plain.eval(), grafted.eval()
     images = torch.randn(1, 3, 64, 96)
     with torch.no_grad():

@@ -136,8 +136,8 @@ def reduction_by_stage(se_cfg: dict | None, num_stages: int) -> list[int | None]
     """Read ``se_cfg`` into the reduction of each stage, None for a stage without SE.
 
     Args:
-        se_cfg: ``reduction``, an int or one a stage, ``stages``, a bool a stage, and
-            ``relu_before_se`` and ``fused``, bools; or None.
+        se_cfg: ``reduction``, an int or one per stage, ``stages``, a bool per stage,
+            ``relu_before_se``, a bool, and ``fused``, a bool or None; or None.
         num_stages: number of stages of the backbone, 1 to 4.
 
     Raises:
@@ -150,7 +150,8 @@ def reduction_by_stage(se_cfg: dict | None, num_stages: int) -> list[int | None]
     se_cfg = dict(se_cfg or {})
     reduction = se_cfg.pop('reduction', DEFAULT_REDUCTION)
     stages = se_cfg.pop('stages', (True,) * num_stages)
-    flags = {name: se_cfg.pop(name, False) for name in ('relu_before_se', 'fused')}
+    relu_before_se = se_cfg.pop('relu_before_se', False)
+    fused = se_cfg.pop('fused', None)
     if se_cfg:
         raise ArgumentError(
             f'se_cfg has no key {sorted(se_cfg)[0]!r}. It takes reduction (default '
@@ -158,9 +159,14 @@ def reduction_by_stage(se_cfg: dict | None, num_stages: int) -> list[int | None]
             'fused (default on a CPU only): '
             'se_cfg=dict(reduction=16, stages=(True, True, True, True)).'
         )
-    for name, value in flags.items():
-        if not isinstance(value, bool):
-            raise ArgumentError(f'se_cfg: {name} must be True or False; got {value!r}.')
+    if not isinstance(relu_before_se, bool):
+        raise ArgumentError(
+            f'se_cfg: relu_before_se must be True or False; got {relu_before_se!r}.'
+        )
+    if not isinstance(fused, bool | None):
+        raise ArgumentError(
+            f'se_cfg: fused must be True, False or None (on a CPU only); got {fused!r}.'
+        )
     reductions = [reduction] * num_stages if _is_int(reduction) else reduction
     if not _is_positive_ints(reductions, num_stages):
         raise ArgumentError(

@@ -317,6 +317,21 @@ def test_paths(block, x):
     assert choose_path(block, gpu) is Path.PLAIN
 
 
+@pytest.mark.parametrize('training', [False, True])
+def test_an_output_changed_through_data_has_the_gradients_of_the_plain_composition(
+    block, x, training
+):
+    gradients = []
+    for fused in (False, None):
+        block.train(training).fused = fused
+        leaf = x.clone().requires_grad_()
+        y = block(leaf)
+        y.data.mul_(3)
+        gradients.append(torch.autograd.grad(y.sum(), [leaf, *block.parameters()]))
+    for plain, found in zip(*gradients, strict=True):
+        torch.testing.assert_close(found, plain)
+
+
 def test_frozen_parameters_get_no_gradient_and_the_others_do(block, x):
     for name, parameter in block.named_parameters():
         parameter.requires_grad = not name.startswith(('conv1', 'bn2', 'bn3.weight', 'se.fc1'))
