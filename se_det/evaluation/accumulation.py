@@ -27,11 +27,10 @@ from se_det.evaluation.ground_truth import (
     IOU_THRESHOLDS,
     MAX_DETECTIONS,
     RECALL_THRESHOLDS,
-    GroundTruth,
 )
 from se_det.evaluation.matching import Matches
 
-BLOCK = 128  # resamples at a time: what is computed of them stays in the cache
+BLOCK = 1000  # resamples at a time, which bounds the memory
 
 # COCO's twelve: precision or recall, area, IoU threshold or all, detections an image
 METRICS = {
@@ -70,12 +69,12 @@ class _CategoryList:
     rank: np.ndarray
 
 
-def resampled_metrics(matches: Matches, truth: GroundTruth, weights: np.ndarray) -> np.ndarray:
+def resampled_metrics(matches: Matches, positives: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """COCO's twelve metrics of each category in each resample.
 
     Args:
         matches: of one detector.
-        truth: the annotations.
+        positives: objects to find, (A, K, I); see `GroundTruth.positives`.
         weights: how many times each image stands in each resample, (I, B) of float32.
 
     Returns:
@@ -88,67 +87,68 @@ def resampled_metrics(matches: Matches, truth: GroundTruth, weights: np.ndarray)
         for start in range(0, rows.shape[1], BLOCK)
     ]
     starts = np.searchsorted(detection, matches.starts)
-    values = np.full((len(METRICS), len(truth.categories), weights.shape[1]), np.nan)
+    values = np.full((len(METRICS), positives.shape[1], weights.shape[1]), np.nan)
     for k, (start, end) in enumerate(pairwise(starts.tolist())):
         for a in range(len(AREAS)):
-            positives = truth.positives[a, k].astype(np.float32) @ weights
-            if not positives.any():
+            objects = positives[a, k].astype(np.float32) @ weights
+            if not objects.any():
                 continue
             found = _category_list(matches, detection[start:end], row[start:end], a, len(rows))
             for b, block in enumerate(blocks):
                 span = slice(b * BLOCK, b * BLOCK + block.shape[1])
-                with np.errstate(divide='ignore', invalid='ignore'):
-                    precision, recall = _averages(found, block, positives[span].astype(float))
+                some = np.maximum(objects[span], 1).astype(float)
+                precision, recall = _averages(found, block, some)
                 for m, (kind, area, thresholds, number) in enumerate(METRICS.values()):
                     if area == a:
                         table = precision if kind == 'precision' else recall[number]
-                        values[m, k, span] = table[thresholds].mean(0)
+                        mean = table[thresholds].mean(0)
+                        values[m, k, span] = np.where(objects[span] > 0, mean, np.nan)
     return values
 
 
-def precision_and_recall(matches: Matches, truth: GroundTruth) -> tuple[np.ndarray, np.ndarray]:
+def precision_and_recall(matches: Matches, positives: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Accumulate as pycocotools does, to the last digit.
 
     Args:
         matches: of one detector.
-        truth: the annotations.
+        positives: objects to find, (A, K, I); see `GroundTruth.positives`.
 
     Returns:
         Precision by IoU threshold, recall threshold, category and area with 100 detections an
         image, (T, 101, K, A), and recall by IoU threshold, category, area and number of
         detections, (T, K, A, M), -1 where there is no object: pycocotools' ``eval``.
     """
-    categories = len(truth.categories)
+    categories = positives.shape[1]
     thresholds, areas = len(IOU_THRESHOLDS), len(AREAS)
     precision = np.full((thresholds, len(RECALL_THRESHOLDS), categories, areas), -1.0)
     recall = np.full((thresholds, categories, areas, len(MAX_DETECTIONS)), -1.0)
-    ones = np.ones((len(truth.images), 1), dtype=np.float32)
+    ones = np.ones((positives.shape[2], 1), dtype=np.float32)
     for k, (start, end) in enumerate(pairwise(matches.starts.tolist())):
         detection = np.arange(start, end)
         for a in range(areas):
-            positives = truth.positives[a, k].sum(keepdims=True).astype(float)
-            if not positives.any():
+            objects = positives[a, k].sum(keepdims=True).astype(float)
+            if not objects.any():
                 continue
             found = _category_list(matches, detection, matches.image[detection], a, len(ones))
-            recall[:, k, a] = _recall(found, ones[found.rows], positives)[..., 0].T
+            recall[:, k, a] = _recall(found, ones[found.rows], objects)[..., 0].T
             precision[:, :, k, a] = 0
-            for t, (envelope, reached) in _curves(found, ones, positives):
+            for t, (envelope, reached) in _curves(found, ones, objects):
                 steps = np.repeat(envelope[:, 0], np.diff(reached[:, 0], prepend=0))
                 precision[t, : len(steps), k, a] = steps
     return precision, recall
 
 
-def summaries(matches: Matches, truth: GroundTruth) -> tuple[np.ndarray, np.ndarray]:
+def summaries(matches: Matches, positives: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """COCO's twelve metrics, and AP of each category, to pycocotools' last digit.
 
     Args:
         matches: of one detector.
-        truth: the annotations.
+        positives: objects to find, (A, K, I); see `GroundTruth.positives`.
 
     Returns:
         (12,) and (K,), -1 where there is no object.
     """
-    precision, recall = precision_and_recall(matches, truth)
+    precision, recall = precision_and_recall(matches, positives)
     points = []
     for kind, area, thresholds, number in METRICS.values():
         found = precision[..., area] if kind == 'precision' else recall[..., area, number]
@@ -227,26 +227,24 @@ def _category_list(
 
 
 def _averages(
-    found: _CategoryList, weights: np.ndarray, positives: np.ndarray
+    found: _CategoryList, weights: np.ndarray, objects: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean precision over recall thresholds (T, B), and recall (M, T, B)."""
     precision = np.zeros((len(IOU_THRESHOLDS), weights.shape[1]))
-    for t, (envelope, reached) in _curves(found, weights, positives):
+    for t, (envelope, reached) in _curves(found, weights, objects):
         reached[1:] -= reached[:-1].copy()
         precision[t] = np.einsum('ub,ub->b', envelope, reached)
-    precision /= len(RECALL_THRESHOLDS)
-    precision[:, positives == 0] = np.nan
-    return precision, _recall(found, weights[found.rows], positives)
+    return precision / len(RECALL_THRESHOLDS), _recall(found, weights[found.rows], objects)
 
 
-def _recall(found: _CategoryList, own: np.ndarray, positives: np.ndarray) -> np.ndarray:
+def _recall(found: _CategoryList, own: np.ndarray, objects: np.ndarray) -> np.ndarray:
     """Recall with each number of detections an image, (M, T, B)."""
     counted = [found.true_positive & (found.rank < most) for most in MAX_DETECTIONS]
-    return np.stack([hits.astype(np.float32) @ own for hits in counted]) / positives
+    return np.stack([hits.astype(np.float32) @ own for hits in counted]) / objects
 
 
 def _curves(
-    found: _CategoryList, weights: np.ndarray, positives: np.ndarray
+    found: _CategoryList, weights: np.ndarray, objects: np.ndarray
 ) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray]]]:
     """For each IoU threshold with true positives, at each of these and in each resample.
 
@@ -255,16 +253,23 @@ def _curves(
         recall thresholds reached, likewise.
     """
     own = weights[found.rows]  # (U, B)
-    counted = np.cumsum(found.before @ weights, axis=0)
+    counted = _scan(np.add, (found.before @ weights).astype(float))
     for t, (hits, also) in enumerate(zip(found.true_positive, found.also, strict=True)):
         if not hits.any():
             continue
-        true = np.cumsum(own[hits], axis=0, dtype=float)
-        total = counted[hits].astype(float)
+        true = _scan(np.add, own[hits].astype(float))
+        total = counted[hits]
         if also.any():
-            total += np.cumsum(own * also[:, None], axis=0)[hits]
-        precision = true / (total + np.spacing(1))  # as pycocotools
-        envelope = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
-        recall = true / positives
-        guess = np.nan_to_num(recall * 100 + 1e-9).astype(np.intp)
-        yield t, (envelope, guess + (RECALL_THRESHOLDS[guess] <= recall))
+            total += _scan(np.add, own * also[:, None])[hits]
+        total += np.spacing(1)  # as pycocotools
+        envelope = _scan(np.maximum, (true / total)[::-1])[::-1]
+        true /= objects  # recall
+        guess = (true * 100 + 1e-9).astype(np.intp)
+        yield t, (envelope, guess + (RECALL_THRESHOLDS[guess] <= true))
+
+
+def _scan(operation: np.ufunc, rows: np.ndarray) -> np.ndarray:
+    """Accumulate down the rows, in place: on long rows a fifth of the time of ``accumulate``."""
+    for row, previous in zip(rows[1:], rows, strict=False):
+        operation(row, previous, out=row)
+    return rows

@@ -150,8 +150,8 @@ def _evaluate(
 ) -> tuple[np.ndarray, ...]:
     """Metrics (12,), AP of classes (K,), and both in each resample, (12, B) and (K, B)."""
     matches = match(read_detections(path, truth, metric), truth, metric)
-    resampled = resampled_metrics(matches, truth, weights)
-    points, class_points = summaries(matches, truth)
+    resampled = resampled_metrics(matches, truth.positives, weights)
+    points, class_points = summaries(matches, truth.positives)
     return points, class_points, class_mean(resampled), resampled[0]
 
 

@@ -94,9 +94,8 @@ def _read_json(path: Path, truth: GroundTruth, metric: str) -> tuple[Any, ...]:
 
 
 def _read_pkl(path: Path, truth: GroundTruth, metric: str) -> tuple[Any, ...]:
+    samples = _unpickle(path)
     try:
-        with path.open('rb') as file:
-            samples = _ResultsUnpickler(file).load()
         instances = [sample['pred_instances'] for sample in samples]
         ids = np.array([sample['img_id'] for sample in samples], dtype=int)
         images = ids.repeat([len(found['scores']) for found in instances])
@@ -109,15 +108,10 @@ def _read_pkl(path: Path, truth: GroundTruth, metric: str) -> tuple[Any, ...]:
             shapes = _concatenated(instances, 'bboxes', (0, 4))
             shapes[:, 2:] -= shapes[:, :2]
             scores = _concatenated(instances, 'scores', (0,))
-    except OSError as error:
-        raise UsageError(f'{path} cannot be read: {error.strerror}. Check the path.') from error
-    except KeyError as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise UsageError(
-            f'{path} has no {error} for {metric}. Give the pkl of tools/test.py --out.'
-        ) from error
-    except (pickle.UnpicklingError, EOFError, TypeError, ValueError, AttributeError) as error:
-        raise UsageError(
-            f'{path} is not a whole pkl of tools/test.py --out: {error}. Write it again.'
+            f'{path} does not hold detections for {metric}: {error!r}. Give the pkl of '
+            'tools/test.py --out.'
         ) from error
     missing = np.setdiff1d(truth.images, ids)
     if len(missing):
@@ -131,6 +125,28 @@ def _read_pkl(path: Path, truth: GroundTruth, metric: str) -> tuple[Any, ...]:
             'Give the annotations, and the classes, that tools/test.py evaluated.'
         )
     return images, truth.labels[labels], scores, shapes
+
+
+def _unpickle(path: Path) -> list[dict]:
+    try:
+        with path.open('rb') as file:
+            return _ResultsUnpickler(file).load()
+    except OSError as error:
+        raise UsageError(f'{path} cannot be read: {error.strerror}. Check the path.') from error
+    except (
+        pickle.UnpicklingError,
+        EOFError,
+        ImportError,
+        AttributeError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise UsageError(
+            f'{path} is not a whole pkl of tools/test.py --out, as if it was cut off while it was '
+            f'written: {error}. Write it again.'
+        ) from error
 
 
 def _concatenated(instances: list[dict], key: str, empty: tuple[int, ...]) -> np.ndarray:
@@ -149,6 +165,7 @@ class _ResultsUnpickler(pickle.Unpickler):
         allowed = {
             'torch._utils': ('_rebuild_tensor_v2',),
             'collections': ('OrderedDict',),
+            '_codecs': ('encode',),
             'numpy': ('ndarray', 'dtype'),
             'numpy._core.multiarray': ('_reconstruct', 'scalar'),
             'numpy.core.multiarray': ('_reconstruct', 'scalar'),
