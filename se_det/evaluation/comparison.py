@@ -1,21 +1,16 @@
 """Two sides of result files, compared on the same images."""
 
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from se_det.errors import UsageError
-from se_det.evaluation.accumulation import METRICS, class_mean, resampled_metrics, summaries
-from se_det.evaluation.detections import read_detections
-from se_det.evaluation.ground_truth import GroundTruth
-from se_det.evaluation.matching import match
-from se_det.evaluation.resampling import draw_images, interval
+from se_det.evaluation.accumulation import METRICS
+from se_det.evaluation.resampling import interval
+from se_det.evaluation.runs import evaluate_runs
 from se_det.evaluation.verdict import table, verdict
 
 
@@ -112,57 +107,44 @@ def compare_runs(
             f'other; got {len(baseline)} of the baseline and {len(candidate)} of the candidate. '
             'Add the seeds that are missing in one, or leave them out in the other.'
         )
-    truth = GroundTruth.read(ann_file, classes)
-    weights = draw_images(len(truth.images), resamples, seed)
-    evaluate = partial(_evaluate, truth=truth, metric=metric, weights=weights)
-    files = [*baseline, *candidate]
-    if workers > 1:
-        with ProcessPoolExecutor(min(workers, len(files)), get_context('fork')) as pool:
-            results = list(pool.map(evaluate, files))
-    else:
-        results = [evaluate(file) for file in files]
-    seeds = len(baseline)
-    points, class_points, resampled, class_resampled = (
-        np.stack(values).reshape(2, seeds, *values[0].shape)
-        for values in zip(*results, strict=True)
+    runs = evaluate_runs(
+        [*baseline, *candidate],
+        ann_file,
+        metric=metric,
+        resamples=resamples,
+        seed=seed,
+        classes=classes,
+        workers=workers,
     )
+    seeds = len(baseline)
     metrics = {
-        name: _difference(points[..., m], resampled[..., m, :]) for m, name in enumerate(METRICS)
+        name: _difference(runs.points[:, m], runs.resampled[:, m]) for m, name in enumerate(METRICS)
     }
     per_class = {
-        name: _difference(class_points[..., k], class_resampled[..., k, :])
-        for k, name in enumerate(truth.names)
+        name: _difference(runs.class_points[:, k], runs.class_resampled[:, k])
+        for k, name in enumerate(runs.names)
     }
     return Comparison(
         metric=metric,
         metrics=metrics,
         classes=per_class,
         seeds=seeds,
-        images=len(truth.images),
+        images=runs.images,
         resamples=resamples,
         confidence=0.95,
-        verdict=verdict(metrics['AP'], seeds, len(truth.images)),
+        verdict=verdict(metrics['AP'], seeds, runs.images),
     )
 
 
-def _evaluate(
-    path: str | Path, truth: GroundTruth, metric: str, weights: np.ndarray
-) -> tuple[np.ndarray, ...]:
-    """Metrics (12,), AP of classes (K,), and both in each resample, (12, B) and (K, B)."""
-    matches = match(read_detections(path, truth, metric), truth, metric)
-    resampled = resampled_metrics(matches, truth.positives, weights)
-    points, class_points = summaries(matches, truth.positives)
-    return points, class_points, class_mean(resampled), resampled[0]
-
-
 def _difference(points: np.ndarray, resampled: np.ndarray) -> Difference:
-    """Of values (2, S) and of resamples (2, S, B)."""
-    baseline, candidate = points
-    means = points.mean(1)
+    """Of values (2 S,), the baseline's first, and of resamples (2 S, B)."""
+    baseline, candidate = np.split(points, 2)
+    drawn = [side.mean(0) for side in np.split(resampled, 2)]
+    means = baseline.mean(), candidate.mean()
     difference = low = high = None
     if (points > -1).all():
         difference = float(means[1] - means[0])
-        low, high = interval(resampled[1].mean(0) - resampled[0].mean(0), baseline, candidate)
+        low, high = interval(drawn[1] - drawn[0], baseline, candidate)
     return Difference(
         baseline=float(means[0]),
         candidate=float(means[1]),

@@ -14,7 +14,6 @@ from scipy.stats import norm as normal
 from se_det.evaluation.accumulation import METRICS, class_mean, resampled_metrics, summaries
 from se_det.evaluation.ground_truth import AREAS, IOU_THRESHOLDS
 from se_det.evaluation.matching import Matches
-from se_det.evaluation.resampling import draw_images, interval
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class Images:
     """Made-up images.
 
     Attributes:
-        positives: objects to find, all of medium size, (A, K, I).
+        positives: objects to find, of no particular size, (A, K, I).
         image: of each object, (N,).
         category: (N,).
         difficulty: with mean 0 and variance 1, (N,).
@@ -41,8 +40,7 @@ class Images:
         category = rng.integers(categories, size=len(image))
         shared, own = rng.normal(size=images)[image], rng.normal(size=len(image))
         positives = np.zeros((len(AREAS), categories, images), dtype=np.int32)
-        for area in (0, 2):
-            np.add.at(positives, (area, category, image), 1)
+        np.add.at(positives, (0, category, image), 1)
         return cls(positives, image, category, np.sqrt(0.3) * shared + np.sqrt(0.7) * own)
 
 
@@ -68,14 +66,14 @@ def detect(rng: np.random.Generator, images: Images, quality: float) -> Matches:
 
     order = np.lexsort((-score, category))
     found = iou[order] >= IOU_THRESHOLDS[:, None]
-    nowhere, everywhere = np.zeros_like(found), np.ones_like(found)
+    sizes = [np.zeros_like(found)] * (len(AREAS) - 1)
     return Matches(
         image=image[order],
         score=score[order],
         rank=np.zeros(len(order), dtype=int),
         starts=np.searchsorted(category[order], np.arange(categories + 1)),
-        true_positive=np.stack([found, nowhere, found, nowhere]),
-        ignored=np.stack([nowhere, everywhere, nowhere, everywhere]),
+        true_positive=np.stack([found, *sizes]),
+        ignored=np.zeros((len(AREAS), *found.shape), dtype=bool),
     )
 
 
@@ -124,49 +122,3 @@ def resampled_ap(matches: Matches, images: Images, weights: np.ndarray) -> np.nd
     """AP of one detector in each resample, (B,)."""
     ap = list(METRICS).index('AP')
     return class_mean(resampled_metrics(matches, images.positives, weights))[ap]
-
-
-def coverage(
-    arms: Arms, *, trials: int, images: int, seeds: int = 1, resamples: int = 1000
-) -> dict[str, float]:
-    """How often the true difference lies inside intervals that should hold it in 95 of 100 trials.
-
-    Each trial draws new images, new seeds and new detections.
-
-    Args:
-        arms: what is compared.
-        trials: how often.
-        images: in each trial.
-        seeds: of each arm.
-        resamples: for each interval.
-
-    Returns:
-        Shares of the trials, by kind of interval: ours; that of images that count once however
-        often they were drawn (hotcoco's); with several seeds, that of images only, and that of
-        seeds drawn with replacement.
-    """
-    truth = arms.true_difference()
-    rng = np.random.default_rng(1)
-    hits: dict[str, list[bool]] = {}
-    for trial in range(trials):
-        sample = Images.draw(rng, images)
-        weights = draw_images(images, resamples, trial)
-        matches = arms.detect(rng, sample, seeds)
-        points = np.array([[ap_of(m, sample) for m in arm] for arm in matches])
-        drawn = np.array([[resampled_ap(m, sample, weights) for m in arm] for arm in matches])
-        once = np.minimum(weights, 1)
-        shortcut = np.array([[resampled_ap(m, sample, once) for m in arm] for arm in matches])
-        difference = drawn[1].mean(0) - drawn[0].mean(0)
-        alone = points[:, :1]
-        intervals = {
-            'ours': interval(difference, *points),
-            'each image once': interval(shortcut[1].mean(0) - shortcut[0].mean(0), *points),
-        }
-        if seeds > 1:
-            again = rng.integers(seeds, size=(2, seeds, resamples))
-            both = np.take_along_axis(drawn, again, axis=1).mean(1)
-            intervals['images only'] = interval(difference, *alone)
-            intervals['seeds drawn with replacement'] = interval(both[1] - both[0], *alone)
-        for kind, (low, high) in intervals.items():
-            hits.setdefault(kind, []).append(low <= truth <= high)
-    return {kind: float(np.mean(inside)) for kind, inside in hits.items()}
