@@ -9,11 +9,12 @@ five seeds, as the two-way bootstrap does (Owen, The pigeonhole bootstrap, Annal
 Statistics 1, 2007), gives intervals that are too narrow: the variance of S resampled seeds is
 (S - 1)/S of theirs, and their percentiles know no small-sample factor (Hesterberg, What teachers
 should know about the bootstrap, The American Statistician 69, 2015). So the seeds' part is
-Student's: to each resample's difference is added an error of the difference of two means of S
-seeds, Student's t with 2(S - 1) degrees of freedom times s sqrt(2/S), where s is the standard
-deviation within the two arms, pooled. With no spread between images, that is the two-sample
-t interval. The spread between seeds holds a part of what images add, which is then counted twice:
-intervals are a little too wide rather than too narrow.
+Student's: each resample's difference carries the error of a difference of two means of S seeds,
+Student's t with 2(S - 1) degrees of freedom times s sqrt(2/S), where s is the standard deviation
+within the two arms, pooled. The interval's ends are percentiles of this mixture, solved for, not
+drawn. With no spread between images, it is the two-sample t interval. The spread between seeds
+holds a part of what images add, which is then counted twice: intervals are a little too wide
+rather than too narrow.
 
 The arms are not paired by seed number: a seed shared by two architectures draws different
 weights, and pairing would halve the degrees of freedom. Where runs of equal seeds do vary
@@ -24,9 +25,8 @@ both arms spread alike cannot be seen from them.
 """
 
 import numpy as np
-from scipy.stats import t as student
-
-ERRORS = 201  # equally likely errors of Student's distribution, added to each resample
+from scipy.optimize import brentq
+from scipy.special import stdtr, stdtrit
 
 
 def draw_images(images: int, resamples: int, seed: int) -> np.ndarray:
@@ -70,10 +70,20 @@ def interval(
         return float('nan'), float('nan')
     tails = (1 - confidence) / 2, (1 + confidence) / 2
     seeds = len(baseline)
-    if seeds > 1:
-        pooled = (np.var(baseline, ddof=1) + np.var(candidate, ddof=1)) / 2
-        likely = student.ppf((np.arange(ERRORS) + 0.5) / ERRORS, df=2 * (seeds - 1))
-        errors = likely * np.sqrt(pooled * 2 / seeds)
-        resampled = (resampled[:, None] + errors).ravel()
-    low, high = np.quantile(resampled, tails)
+    variance = (np.var(baseline, ddof=1) + np.var(candidate, ddof=1)) / 2 if seeds > 1 else 0.0
+    if variance == 0:
+        low, high = np.quantile(resampled, tails)
+    else:
+        scale = np.sqrt(variance * 2 / seeds)
+        low, high = (_percentile(resampled, scale, 2 * (seeds - 1), tail) for tail in tails)
     return float(low), float(high)
+
+
+def _percentile(resampled: np.ndarray, scale: float, freedom: int, level: float) -> float:
+    """Of equally likely values, to each of which Student's t times ``scale`` is added."""
+    error = stdtrit(freedom, level)
+    return brentq(
+        lambda end: stdtr(freedom, (end - resampled) / scale).mean() - level,
+        resampled.min() + (error - 1e-6) * scale,
+        resampled.max() + (error + 1e-6) * scale,
+    )
