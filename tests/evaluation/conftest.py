@@ -74,7 +74,7 @@ def _box(rng, near=None):
     return [float(v) for v in (max(x, 0), max(y, 0), max(width, 4), max(height, 4))]
 
 
-def judge(annotations, results, metric='bbox'):
+def judge(annotations, results, metric='bbox', evaluation=None, most=None):
     """Evaluate by pycocotools, as mmdet's CocoMetric does."""
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO()
@@ -90,7 +90,8 @@ def judge(annotations, results, metric='bbox'):
             detections = COCO()
             detections.dataset = {**annotations, 'annotations': []}
             detections.createIndex()
-        evaluation = COCOeval(truth, detections, metric)
+        evaluation = (evaluation or COCOeval)(truth, detections, metric)
+        evaluation.params.maxDets = most or evaluation.params.maxDets
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()

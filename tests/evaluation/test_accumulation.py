@@ -137,6 +137,6 @@ def test_real_images(tmp_path, shared, metric):
         if metric == 'segm':
             mask = coco.annToRLE(entry)
             result['segmentation'] = {**mask, 'counts': mask['counts'].decode()}
-        results += [result] * int(rng.integers(3))
+        results += [dict(result) for _ in range(rng.integers(3))]
     stats = check_points(tmp_path, annotations, results, metric)
     assert 0.1 < stats[0] < 0.9
