@@ -15,8 +15,8 @@ from se_det.evaluation.trials import coverage, draw_pilot, observed_power
 def main() -> None:
     """Parse the arguments, run, print."""
     parser = argparse.ArgumentParser(
-        description='Speed and memory of compare_runs beside pycocotools and hotcoco (if '
-        'installed); how often its intervals hold a known true difference; how often planned '
+        description='Speed and memory of compare_runs beside pycocotools and hotcoco; '
+        'how often its intervals hold a known true difference; how often planned '
         'experiments show it'
     )
     commands = parser.add_subparsers(required=True, dest='command')

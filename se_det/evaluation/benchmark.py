@@ -5,12 +5,12 @@ import json
 import os
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 
+import hotcoco
 import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -109,8 +109,8 @@ def _boxes(rng: np.random.Generator, count: int) -> np.ndarray:
 
 def costs(
     truth: Path, baseline: Path, candidate: Path, *, resamples: int = 1000, workers: int = 2
-) -> list[Cost]:
-    """Measure ours, one evaluation by pycocotools, and hotcoco's comparison if it is installed.
+) -> Iterator[Cost]:
+    """Measure our comparison, evaluations by pycocotools and hotcoco, and hotcoco's comparison.
 
     Args:
         truth: the annotations.
@@ -118,23 +118,20 @@ def costs(
         candidate: results of the other.
         resamples: draws of images, of ours and of hotcoco's.
         workers: our processes.
+
+    Yields:
+        Each cost as soon as it is measured.
     """
     sides = [baseline, candidate]
-    measured = [
-        _cost(
-            f'compare_runs, {resamples} resamples, both sides, {workers} processes',
-            lambda: compare_runs(
-                *[[s] for s in sides], truth, resamples=resamples, workers=workers
-            ),
-            workers,
-        ),
-        _cost('pycocotools, one side once', lambda: _pycocotools(truth, baseline)),
-    ]
-    if find_spec('hotcoco'):
-        what = f'hotcoco, {resamples} resamples, both sides'
-        measured.append(_cost(what, lambda: _hotcoco(truth, sides, resamples)))
-        measured.append(_cost('hotcoco, both sides once', lambda: _hotcoco(truth, sides, 0)))
-    return measured
+    yield _cost(
+        f'compare_runs: both sides, {resamples} resamples, {workers} processes',
+        lambda: compare_runs(*[[s] for s in sides], truth, resamples=resamples, workers=workers),
+        workers,
+    )
+    yield _cost('pycocotools: one side', lambda: _pycocotools(truth, baseline))
+    yield _cost('hotcoco: one side', lambda: _hotcoco(truth, sides[:1]))
+    what = f'hotcoco.compare: both sides, {resamples} resamples'
+    yield _cost(what, lambda: _hotcoco(truth, sides, resamples))
 
 
 def _pycocotools(truth: Path, results: Path) -> None:
@@ -145,14 +142,15 @@ def _pycocotools(truth: Path, results: Path) -> None:
     evaluation.summarize()
 
 
-def _hotcoco(truth: Path, sides: list[Path], resamples: int) -> None:
-    import hotcoco
-
+def _hotcoco(truth: Path, sides: list[Path], resamples: int = 0) -> None:
     coco = hotcoco.COCO(str(truth))
     evaluations = [hotcoco.COCOeval(coco, coco.loadRes(str(side)), 'bbox') for side in sides]
     for evaluation in evaluations:
         evaluation.evaluate()
-    hotcoco.compare(*evaluations, n_bootstrap=resamples)
+        evaluation.accumulate()
+        evaluation.summarize()
+    if resamples:
+        hotcoco.compare(*evaluations, n_bootstrap=resamples)
 
 
 def _cost(what: str, compute: Callable[[], object], workers: int = 0) -> Cost:
