@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from se_det.errors import UsageError
-from se_det.evaluation.accumulation import METRICS
+from se_det.evaluation.metrics import METRICS
 from se_det.evaluation.resampling import interval
 from se_det.evaluation.runs import evaluate_runs
 from se_det.evaluation.verdict import table, verdict
@@ -99,7 +99,8 @@ def compare_runs(
         workers: processes that evaluate result files.
 
     Raises:
-        UsageError: a file cannot be used, or one side has more files than the other.
+        UsageError: a file cannot be used, one side has more files than the other, or there are
+            fewer than 100 resamples.
     """
     if not baseline or len(baseline) != len(candidate):
         raise UsageError(

@@ -54,7 +54,7 @@ def read_detections(path: str | Path, truth: GroundTruth, metric: str = 'bbox') 
     category = _indices(category_ids, truth.categories, 'category', path, truth)
     if metric == 'segm':
         _check_sizes(shapes, image, path, truth)
-        area = np.array(rle.area(shapes), dtype=float) if shapes else np.zeros(0)
+        area = np.array([rle.area(mask) for mask in shapes], dtype=float)  # a list: 255 at most
         finite = np.isfinite(scores)
     else:
         area = shapes[:, 2] * shapes[:, 3]

@@ -10,11 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from se_det.evaluation.accumulation import class_mean, resampled_metrics, summaries
+from se_det.errors import UsageError
 from se_det.evaluation.detections import read_detections
 from se_det.evaluation.ground_truth import GroundTruth
 from se_det.evaluation.matching import match
+from se_det.evaluation.metrics import class_mean, resampled_metrics, summaries
 from se_det.evaluation.resampling import draw_images
+
+FEWEST_RESAMPLES = 100
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,13 @@ def evaluate_runs(
         workers: as there.
 
     Raises:
-        UsageError: a file cannot be used.
+        UsageError: a file cannot be used, or there are too few resamples.
     """
+    if resamples < FEWEST_RESAMPLES:
+        raise UsageError(
+            f'A 95 % interval needs at least {FEWEST_RESAMPLES} resamples, better 1000; got '
+            f'{resamples}.'
+        )
     truth = GroundTruth.read(ann_file, classes)
     weights = draw_images(len(truth.images), resamples, seed)
     evaluate = partial(_evaluate, truth=truth, metric=metric, weights=weights)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm as normal
 
-from se_det.evaluation.accumulation import METRICS, class_mean, resampled_metrics, summaries
 from se_det.evaluation.ground_truth import AREAS, IOU_THRESHOLDS
 from se_det.evaluation.matching import Matches
+from se_det.evaluation.metrics import METRICS, class_mean, resampled_metrics, summaries
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from se_det.errors import UsageError
 from se_det.evaluation.coco_evaluation import HotCOCOeval, coco_evaluation
 
 from .conftest import draw, judge
-from .test_accumulation import CASES
 from .test_detections import samples_of
+from .test_metrics import CASES
 
 
 def check(annotations, results, metric='bbox', most=None):

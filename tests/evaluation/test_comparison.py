@@ -26,7 +26,7 @@ def runs(write):
 
 def test_values_of_each_seed_are_those_of_pycocotools(runs):
     ann_file, files, annotations, results = runs
-    found = compare_runs(files[:3], files[3:], ann_file, resamples=50)
+    found = compare_runs(files[:3], files[3:], ann_file, resamples=100)
     expected = np.array([judge(annotations, result).stats for result in results])
     for m, metric in enumerate(found.metrics.values()):
         assert (*metric.baseline_seeds, *metric.candidate_seeds) == tuple(expected[:, m])
@@ -43,7 +43,7 @@ def test_values_of_each_seed_are_those_of_pycocotools(runs):
 
 def test_one_side_against_itself_is_no_difference(runs):
     ann_file, files, *_ = runs
-    found = compare_runs(files[:1], files[:1], ann_file, resamples=20)
+    found = compare_runs(files[:1], files[:1], ann_file, resamples=100)
     ap = found.metrics['AP']
     assert ap.difference == ap.low == ap.high == 0
     assert found.verdict.startswith('No difference is shown')
@@ -86,7 +86,7 @@ def test_seeds_missing_on_one_side(runs):
 
 def test_nothing_detected_on_one_side(runs, write):
     ann_file, files, *_ = runs
-    found = compare_runs([write('none.json', [])], files[:1], ann_file, resamples=20)
+    found = compare_runs([write('none.json', [])], files[:1], ann_file, resamples=100)
     assert found.metrics['AP'].baseline == 0
 
 
@@ -94,3 +94,9 @@ def test_a_mistake_in_one_file_is_one_message(runs, write):
     ann_file, files, *_ = runs
     with pytest.raises(UsageError, match='expected a JSON list'):
         compare_runs(files[:1], [write('bad.json', {})], ann_file)
+
+
+def test_too_few_resamples(runs):
+    ann_file, files, *_ = runs
+    with pytest.raises(UsageError, match='at least 100 resamples'):
+        compare_runs(files[:1], files[1:2], ann_file, resamples=10)

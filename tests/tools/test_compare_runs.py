@@ -45,7 +45,7 @@ def files(tmp_path):
 def test_comparison_and_plan_of_two_results(run, files):
     sides = ('worse.json', '--candidate', 'better.json', '--ann', 'gt.json')
     status, out, _ = run(
-        'compare_runs.py', *sides, '--json', 'out/compared.json', '--resamples', '50'
+        'compare_runs.py', *sides, '--json', 'out/compared.json', '--resamples', '100'
     )
     assert status == 0
     assert '| AP | 50.50 | 100.00 | +49.50 |' in out

@@ -5,15 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from se_det.evaluation.accumulation import (
+from se_det.evaluation.detections import read_detections
+from se_det.evaluation.ground_truth import GroundTruth
+from se_det.evaluation.matching import match
+from se_det.evaluation.metrics import (
     class_mean,
     precision_and_recall,
     resampled_metrics,
     summaries,
 )
-from se_det.evaluation.detections import read_detections
-from se_det.evaluation.ground_truth import GroundTruth
-from se_det.evaluation.matching import match
 from se_det.evaluation.resampling import draw_images
 
 from .conftest import SIZE, draw, judge, resample
