@@ -12,7 +12,7 @@ from se_det.evaluation.coco_evaluation import HotCOCOeval, coco_evaluation
 
 from .conftest import draw, judge
 from .test_detections import samples_of
-from .test_metrics import CASES
+from .test_metrics import CASES, real_images
 
 
 def check(annotations, results, metric='bbox', most=None):
@@ -36,6 +36,11 @@ def test_hotcoco_has_pycocotools_digits(metric, seed, levels):
 @pytest.mark.parametrize('case', CASES)
 def test_cases(case):
     check(*CASES[case])
+
+
+@pytest.mark.parametrize('metric', ['bbox', 'segm'])
+def test_real_images(shared, metric):
+    check(*real_images(shared, metric), metric)
 
 
 def test_as_many_detections_as_mmdet_counts():

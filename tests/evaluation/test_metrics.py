@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pycocotools import mask as rle
 
 from se_det.evaluation.detections import read_detections
 from se_det.evaluation.ground_truth import GroundTruth
@@ -115,9 +116,8 @@ def test_cases(tmp_path, case):
     check_resamples(tmp_path, *CASES[case])
 
 
-@pytest.mark.parametrize('metric', ['bbox', 'segm'])
-def test_real_images(tmp_path, shared, metric):
-    """COCO's annotations, crowds included, found with errors."""
+def real_images(shared, metric):
+    """COCO's annotations, polygons and crowds included, found with errors."""
     path = shared / 'coco_mini' / 'annotations' / 'instances_val2017.json'
     annotations = json.loads(path.read_text())
     coco = GroundTruth.read(path).coco
@@ -126,17 +126,23 @@ def test_real_images(tmp_path, shared, metric):
     results = []
     for entry in annotations['annotations']:
         x, y, width, height = np.array(entry['bbox']) * rng.normal(1, 0.05, size=4)
+        kind = entry['category_id'] if rng.random() < 0.8 else int(rng.choice(categories))
         result = dict(
             image_id=entry['image_id'],
-            category_id=int(
-                rng.choice([entry['category_id'], rng.choice(categories)], p=[0.8, 0.2])
-            ),
+            category_id=kind,
             bbox=[x, y, max(width, 1), max(height, 1)],
             score=round(float(rng.random()), 2),
         )
         if metric == 'segm':
-            mask = coco.annToRLE(entry)
+            pixels = coco.annToMask(entry)
+            pixels[:, : int(x + width * rng.random() / 2)] = 0
+            mask = rle.encode(np.asfortranarray(pixels))
             result['segmentation'] = {**mask, 'counts': mask['counts'].decode()}
         results += [dict(result) for _ in range(rng.integers(3))]
-    stats = check_points(tmp_path, annotations, results, metric)
+    return annotations, results
+
+
+@pytest.mark.parametrize('metric', ['bbox', 'segm'])
+def test_real_images(tmp_path, shared, metric):
+    stats = check_points(tmp_path, *real_images(shared, metric), metric)
     assert 0.1 < stats[0] < 0.9
