@@ -21,6 +21,7 @@ from se_det.config_files import CHECKOUT, read_config
 from se_det.datasets.checks import check_data
 from se_det.engine.distributed import join_process_group
 from se_det.errors import UsageError
+from se_det.evaluation.coco_evaluation import coco_evaluation
 from se_det.swap import swap_backbone
 from se_det.swap.preprocessing import check_preprocessing
 
@@ -82,7 +83,8 @@ def train(
     runner = _build_runner(cfg, launcher)
     if cfg.get('resume') and cfg.get('load_from'):
         _check_resumable(cfg.load_from)
-    runner.train()
+    with coco_evaluation(cfg.get('coco_evaluation', 'hotcoco')):
+        runner.train()
 
 
 def test(
@@ -130,7 +132,8 @@ def test(
     runner = _build_runner(cfg, launcher)
     if out:
         runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=out))
-    runner.test()
+    with coco_evaluation(cfg.get('coco_evaluation', 'hotcoco')):
+        runner.test()
 
 
 def load_config(

@@ -1,0 +1,77 @@
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+TOOLS = Path(__file__).parents[2] / 'tools'
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Run a tool in this process, in an empty folder; return its exit status and output."""
+    monkeypatch.chdir(tmp_path)
+
+    def run_tool(tool, *arguments):
+        monkeypatch.setattr(sys, 'argv', [tool, *arguments])
+        try:
+            runpy.run_path(str(TOOLS / tool), run_name='__main__')
+            status = 0
+        except SystemExit as stop:
+            status = stop.code
+        return status, *capsys.readouterr()
+
+    return run_tool
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Annotations of two images, and the results of a better and a worse detector."""
+    boxes = [[10, 10, 40, 50], [60, 20, 30, 90]]
+    annotations = [
+        dict(id=n, image_id=n, category_id=1, bbox=box, area=box[2] * box[3], iscrowd=0)
+        for n, box in enumerate(boxes, 1)
+    ]
+    images = [dict(id=n, height=200, width=200) for n in (1, 2)]
+    truth = dict(images=images, annotations=annotations, categories=[dict(id=1, name='cat')])
+    worse = [dict(image_id=1, category_id=1, bbox=boxes[0], score=0.9)]
+    better = [*worse, dict(image_id=2, category_id=1, bbox=boxes[1], score=0.8)]
+    for name, content in (('gt', truth), ('worse', worse), ('better', better)):
+        (tmp_path / f'{name}.json').write_text(json.dumps(content))
+    return tmp_path
+
+
+def test_comparison_and_plan_of_two_results(run, files):
+    sides = ('worse.json', '--candidate', 'better.json', '--ann', 'gt.json')
+    status, out, _ = run(
+        'compare_runs.py', *sides, '--json', 'out/compared.json', '--resamples', '100'
+    )
+    assert status == 0
+    assert '| AP | 50.50 | 100.00 | +49.50 |' in out
+    found = json.loads((files / 'out' / 'compared.json').read_text())
+    assert found['metrics']['AP']['difference'] == pytest.approx(0.495, abs=1e-3)
+    assert found['verdict'] in out
+
+    status, out, _ = run(
+        'plan_experiment.py', *sides, '--difference', '5', '--images', '1000', '--json', 'plan.json'
+    )
+    assert status == 0
+    assert '| 1000 | ' in out
+    assert 'Assumed: a standard deviation of 0.50 AP between seeds' in out
+    assert json.loads((files / 'plan.json').read_text())['difference'] == 0.05
+
+
+def test_a_truncated_file_is_one_message_and_nothing_is_written(run, files):
+    whole = (files / 'better.json').read_bytes()
+    (files / 'better.json').write_bytes(whole[:-20])
+    before = sorted(files.iterdir())
+    status, _, error = run(
+        'compare_runs.py',
+        'worse.json',
+        *('--candidate', 'better.json', '--ann', 'gt.json', '--json', 'out.json'),
+    )
+    assert status == 2
+    assert error.count('error:') == 1
+    assert 'better.json is not a whole JSON file' in error
+    assert sorted(files.iterdir()) == before

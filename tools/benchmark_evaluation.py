@@ -1,0 +1,75 @@
+#!/usr/bin/env python3
+"""Check what comparison and plans promise: tools/benchmark_evaluation.py speed|coverage|power."""
+
+import argparse
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from se_det.evaluation.benchmark import costs, write_made_up
+from se_det.evaluation.planning import power_of
+from se_det.evaluation.simulation import Arms
+from se_det.evaluation.trials import coverage, draw_pilot, observed_power
+
+
+def main() -> None:
+    """Parse the arguments, run, print."""
+    parser = argparse.ArgumentParser(
+        description='Speed and memory of compare_runs beside pycocotools and hotcoco; '
+        'how often its intervals hold a known true difference; how often planned '
+        'experiments show it'
+    )
+    commands = parser.add_subparsers(required=True, dest='command')
+    speed_parser = commands.add_parser('speed', help="results of val2017's size")
+    speed_parser.add_argument('--images', type=int, default=5000)
+    speed_parser.add_argument('--categories', type=int, default=80)
+    speed_parser.add_argument('--detections', type=int, default=100, help='an image')
+    speed_parser.add_argument('--resamples', type=int, default=1000)
+    speed_parser.add_argument('--workers', type=int, default=2)
+    coverage_parser = commands.add_parser('coverage', help='of intervals of nominally 95 %%')
+    coverage_parser.add_argument('--trials', type=int, default=500)
+    coverage_parser.add_argument('--images', type=int, default=100)
+    coverage_parser.add_argument('--seeds', type=int, nargs='+', default=[1, 2, 3, 5])
+    power_parser = commands.add_parser('power', help='planned from a pilot, and observed')
+    power_parser.add_argument('--experiments', type=int, default=200)
+    power_parser.add_argument('--images', type=int, nargs='+', default=[100, 200])
+    power_parser.add_argument('--seeds', type=int, nargs='+', default=[3, 5])
+    arguments = vars(parser.parse_args())
+    dict(speed=speed, coverage=cover, power=power)[arguments.pop('command')](**arguments)
+
+
+def speed(images: int, categories: int, detections: int, resamples: int, workers: int) -> None:
+    """Print time and memory."""
+    print('| | seconds | GB |\n|---|---|---|')
+    with TemporaryDirectory() as folder:
+        files = write_made_up(folder, images, categories, detections)
+        for cost in costs(*files, resamples=resamples, workers=workers):
+            print(f'| {cost.what} | {cost.seconds:.1f} | {cost.gigabytes:.2f} |', flush=True)
+
+
+def cover(trials: int, images: int, seeds: list[int]) -> None:
+    """Print how often intervals hold the true difference."""
+    print('| seeds a side | interval | holds the true difference |\n|---|---|---|')
+    for count in seeds:
+        arms = Arms(spread=0.05 if count > 1 else 0.0)
+        found = coverage(arms, trials=trials, images=images, seeds=count)
+        for kind, share in found.items():
+            print(f'| {count} | {kind} | {share:.1%} |', flush=True)
+
+
+def power(experiments: int, images: list[int], seeds: list[int]) -> None:
+    """Print planned and observed power."""
+    rng = np.random.default_rng(0)
+    arms = Arms(spread=0.05)
+    pilots = [draw_pilot(arms, rng, images=200, seeds=5) for _ in range(10)]
+    truth = arms.true_difference()
+    print('| images | seeds a side | planned, mean of 10 pilots | observed |\n|---|---|---|---|')
+    for number in images:
+        for count in seeds:
+            planned = np.mean([power_of(rng, pilot, truth, count, number) for pilot in pilots])
+            seen = observed_power(arms, experiments=experiments, images=number, seeds=count)
+            print(f'| {number} | {count} | {planned:.0%} | {seen:.0%} |', flush=True)
+
+
+if __name__ == '__main__':
+    main()
