@@ -1,0 +1,5 @@
+"""Experiments: detectors that differ in one thing, trained on the same seeds and compared."""
+
+from se_det.engine.experiments.result_hook import RunResultHook
+
+__all__ = ['RunResultHook']

@@ -1,0 +1,170 @@
+"""A plan: which detectors to train, on which seeds, to compare them."""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from se_det.config_files import read_config
+from se_det.engine.launch import configure
+from se_det.errors import UsageError
+
+START = 'start'
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One of the detectors that a plan compares.
+
+    Attributes:
+        config: the config file, as for `se_det.config_files.find_config`.
+        se: train the config's SE twin, of `se_det.swap_backbone`.
+        fresh_se: where the arm starts from plain weights, give SE its usual initialisation instead
+            of grafting it.
+        cfg_options: what to change in the config, nested or with dotted names.
+        seeds: of the start alone; where there is one, all runs start from it.
+    """
+
+    config: str
+    se: bool = False
+    fresh_se: bool = False
+    cfg_options: Mapping[str, Any] = field(default_factory=dict)
+    seeds: int | tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Arms that are trained on the same seeds, and compared with the first of them.
+
+    Attributes:
+        name: the plan's file without ``.py``.
+        arms: by their names; the first is the baseline.
+        seeds: the seeds of each arm.
+        cfg_options: what to change in the configs of all arms, before an arm's own.
+        start: a detector to train first; all arms start from its last checkpoint.
+        load_from: a checkpoint that all arms, or ``start``, begin with.
+        resume: whether a run that was cut off goes on from its last checkpoint. As it draws other
+            random numbers then, it ends elsewhere than an uninterrupted run. By default it begins
+            anew, and ends the same.
+        keep_checkpoints: keep the last checkpoint of each run.
+    """
+
+    name: str
+    arms: dict[str, Arm]
+    seeds: tuple[int, ...]
+    cfg_options: Mapping[str, Any] = field(default_factory=dict)
+    start: Arm | None = None
+    load_from: str | None = None
+    resume: bool = False
+    keep_checkpoints: bool = False
+
+    def runs(self) -> list[tuple[str, int]]:
+        """Arm and seed of each run, in the order to train them: seed by seed, starts before."""
+        runs = []
+        for seed in self.seeds:
+            if self.start and (start := (START, self.start_seed(seed))) not in runs:
+                runs.append(start)
+            runs.extend((arm, seed) for arm in self.arms)
+        return runs
+
+    def start_seed(self, seed: int) -> int:
+        """The seed of the start that the runs with ``seed`` begin from."""
+        return self.start.seeds[0] if len(self.start.seeds) == 1 else seed
+
+    def config(self, arm_name: str, seed: int, load_from: str | None) -> Config:
+        """The config of a run.
+
+        Args:
+            arm_name: the arm's name, or ``'start'``.
+            seed: the run's seed.
+            load_from: the checkpoint to start from.
+
+        Raises:
+            UsageError: the arm's config cannot be read, or its options do not fit it.
+        """
+        is_start = arm_name == START
+        arm = self.start if is_start else self.arms[arm_name]
+        run_options = dict(randomness=dict(seed=seed))
+        if load_from:
+            run_options['load_from'] = load_from
+        options = [self.cfg_options, arm.cfg_options, run_options]
+        cfg = configure(arm.config, deepcopy(options), arm.se)
+        if arm.fresh_se:
+            cfg.model.init_cfg = dict(type='SEPretrained', checkpoint=load_from, fresh_se=True)
+        cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='RunResultHook')]
+        checkpoint = cfg.setdefault('default_hooks', {}).setdefault('checkpoint', {})
+        if self.resume:
+            checkpoint.max_keep_ckpts = 1
+        else:
+            checkpoint.update(interval=-1, save_optimizer=False, save_param_scheduler=False)
+            checkpoint.save_last = self.keep_checkpoints or is_start
+        return cfg
+
+
+def read_plan(file: str) -> Plan:
+    """Read a plan, a Python file of mmengine's config format with the attributes of `Plan`.
+
+    Names with an underscore before them are the file's own.
+
+    Args:
+        file: a path, from the current folder or from se_det's checkout.
+
+    Raises:
+        UsageError: the file is not there, or is no plan; the message says what is wrong in it.
+    """
+    content = read_config(file).to_dict()
+    content = {name: value for name, value in content.items() if not name.startswith('_')}
+    arms = content.pop('arms', None)
+    if not isinstance(arms, dict) or len(arms) < 2 or START in arms:
+        raise UsageError(
+            f'{file}: arms has to be a dict of two or more, none of them called {START}: '
+            "arms = dict(plain=dict(config='a.py'), se=dict(config='b.py')); got {arms!r}."
+        )
+    seeds = _seeds(content.pop('seeds', None), file)
+    start = content.pop(START, None)
+    if start is not None:
+        start = dict(start, seeds=_seeds(start.get('seeds', seeds), file))
+        if start['seeds'] != seeds and len(start['seeds']) > 1:
+            raise UsageError(f'{file}: start.seeds has to be one seed, or the seeds of the arms.')
+        start = _checked(Arm, start, f'{file}: start')
+    return _checked(
+        Plan,
+        dict(
+            content,
+            name=Path(file).stem,
+            arms={name: _checked(Arm, arm, f'{file}: arms.{name}') for name, arm in arms.items()},
+            seeds=seeds,
+            start=start,
+        ),
+        file,
+    )
+
+
+def _seeds(seeds: Any, where: str) -> tuple[int, ...]:
+    """A number of seeds, 0 and up, or the seeds themselves."""
+    if isinstance(seeds, int) and seeds > 0:
+        return tuple(range(seeds))
+    if (
+        isinstance(seeds, list | tuple)
+        and seeds
+        and all(isinstance(seed, int) and seed >= 0 for seed in seeds)
+        and len(set(seeds)) == len(seeds)
+    ):
+        return tuple(seeds)
+    raise UsageError(
+        f'{where}: seeds has to be how many, such as 5, or which, such as [0, 1, 2]; got {seeds!r}.'
+    )
+
+
+def _checked(kind: type, given: Any, where: str) -> Any:
+    """Make an arm or a plan of a dict, if it has the keys of one."""
+    known = {key.name for key in fields(kind)}
+    if not isinstance(given, dict) or not given.keys() <= known:
+        found = sorted(given.keys() - known) if isinstance(given, dict) else repr(given)
+        raise UsageError(f'{where} is a dict with the keys {", ".join(known)}; got {found}.')
+    if kind is Arm and not isinstance(given.get('config'), str):
+        raise UsageError(f"{where} has to name its config: dict(config='configs/name.py').")
+    return kind(**given)

@@ -1,0 +1,41 @@
+#!/usr/bin/env python3
+"""Train the arms of a plan on the same seeds and compare them: tools/run_experiment.py PLAN."""
+
+import argparse
+from pathlib import Path
+
+from se_det.command_line import usage_errors_alone
+from se_det.engine.experiments.experiment import Experiment
+from se_det.engine.experiments.launching import Launcher
+from se_det.engine.experiments.plan import read_plan
+from se_det.engine.experiments.display import Display
+
+
+def main() -> None:
+    """Parse the arguments, train and compare."""
+    parser = argparse.ArgumentParser(
+        description='Train the arms of a plan on the same seeds and compare them. Killed and '
+        'started again, it goes on.'
+    )
+    parser.add_argument('plan', help='a plan, such as configs/experiments/shapes_scratch.py')
+    parser.add_argument('--work-dir', help='default work_dirs/<name of the plan>')
+    parser.add_argument('--jobs', type=int, default=1, help='how many runs train at once')
+    parser.add_argument(
+        '--gpus-per-run', type=int, default=1, help='GPUs (without any: processes) for each run'
+    )
+    parser.add_argument('--slurm', metavar='PARTITION', help='train in jobs of Slurm')
+    parser.add_argument('--srun-args', nargs='*', default=[], help='further arguments of srun')
+    arguments = parser.parse_args()
+    launcher = Launcher(
+        arguments.jobs, arguments.gpus_per_run, arguments.slurm, tuple(arguments.srun_args)
+    )
+    with usage_errors_alone():
+        plan = read_plan(arguments.plan)
+        experiment = Experiment(plan, arguments.work_dir or Path('work_dirs', plan.name))
+        experiment.check()
+        with Display() as display:
+            experiment.train(launcher, lambda now: display(now, launcher.jobs))
+
+
+if __name__ == '__main__':
+    main()
