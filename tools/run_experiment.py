@@ -2,13 +2,15 @@
 """Train the arms of a plan on the same seeds and compare them: tools/run_experiment.py PLAN."""
 
 import argparse
+import signal
+import sys
 from pathlib import Path
 
 from se_det.command_line import usage_errors_alone
+from se_det.engine.experiments.display import Display
 from se_det.engine.experiments.experiment import Experiment
 from se_det.engine.experiments.launching import Launcher
 from se_det.engine.experiments.plan import read_plan
-from se_det.engine.experiments.display import Display
 
 
 def main() -> None:
@@ -26,6 +28,7 @@ def main() -> None:
     parser.add_argument('--slurm', metavar='PARTITION', help='train in jobs of Slurm')
     parser.add_argument('--srun-args', nargs='*', default=[], help='further arguments of srun')
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # stops the runs, as Ctrl-C does
     launcher = Launcher(
         arguments.jobs, arguments.gpus_per_run, arguments.slurm, tuple(arguments.srun_args)
     )

@@ -43,7 +43,7 @@ class Display:
 
 
 def table(experiment: Experiment, jobs: int) -> Table:
-    """Arms × seeds as they are now."""
+    """A row for each arm, a column for each seed, as they are now."""
     plan = experiment.plan
     left = as_time(seconds_left(experiment, jobs))
     result = Table(title=f'{plan.name}: AP, time left {left}')

@@ -37,12 +37,13 @@ class Arm:
 
 @dataclass(frozen=True)
 class Plan:
-    """Arms that are trained on the same seeds, and compared with the first of them.
+    """Arms that are trained on the same seeds and compared.
 
     Attributes:
         name: the plan's file without ``.py``.
-        arms: by their names; the first is the baseline.
+        arms: by their names.
         seeds: the seeds of each arm.
+        comparisons: pairs of arms, baseline and candidate; default the first arm and each other.
         cfg_options: what to change in the configs of all arms, before an arm's own.
         start: a detector to train first; all arms start from its last checkpoint.
         load_from: a checkpoint that all arms, or ``start``, begin with.
@@ -55,6 +56,7 @@ class Plan:
     name: str
     arms: dict[str, Arm]
     seeds: tuple[int, ...]
+    comparisons: tuple[tuple[str, str], ...]
     cfg_options: Mapping[str, Any] = field(default_factory=dict)
     start: Arm | None = None
     load_from: str | None = None
@@ -124,6 +126,14 @@ def read_plan(file: str) -> Plan:
             "arms = dict(plain=dict(config='a.py'), se=dict(config='b.py')); got {arms!r}."
         )
     seeds = _seeds(content.pop('seeds', None), file)
+    baseline, *candidates = arms
+    comparisons = content.pop('comparisons', [(baseline, candidate) for candidate in candidates])
+    for pair in comparisons:
+        if not (isinstance(pair, list | tuple) and len(pair) == 2 and {*pair} <= arms.keys()):
+            raise UsageError(
+                f'{file}: comparisons are pairs of the arms {", ".join(arms)}, baseline and '
+                f"candidate, such as ('{baseline}', '{candidates[0]}'); got {pair!r}."
+            )
     start = content.pop(START, None)
     if start is not None:
         start = dict(start, seeds=_seeds(start.get('seeds', seeds), file))
@@ -137,6 +147,7 @@ def read_plan(file: str) -> Plan:
             name=Path(file).stem,
             arms={name: _checked(Arm, arm, f'{file}: arms.{name}') for name, arm in arms.items()},
             seeds=seeds,
+            comparisons=tuple(map(tuple, comparisons)),
             start=start,
         ),
         file,

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -19,7 +20,7 @@ from se_det.engine.experiments.result_hook import DETECTIONS, RESULT
 from se_det.errors import UsageError
 
 CHECKPOINT = 'checkpoint.pth'
-CONFIG = 'config.py'
+CONFIG = 'CONFIG'
 LOCK = 'lock'
 OUTPUT = 'output.txt'
 PROGRESS = re.compile(
@@ -53,8 +54,9 @@ class Progress:
 class Run:
     """One arm with one seed.
 
-    Its folder has ``config.py``, which ``tools/train.py`` trains, ``output.txt``, mmengine's log
-    and scalars, and in the end ``detections.bbox.json`` and ``result.json``.
+    Beside its folder is its config, ``<folder>.py``, which ``tools/train.py`` trains. In the folder
+    are ``output.txt``, mmengine's log and scalars, and in the end ``detections.bbox.json`` and
+    ``result.json``.
 
     Args:
         arm: the arm's name.
@@ -66,6 +68,7 @@ class Run:
         self.arm = arm
         self.seed = seed
         self.folder = folder
+        self.config = folder.with_suffix('.py')
         self.process: subprocess.Popen | None = None
 
     def __str__(self) -> str:
@@ -152,8 +155,10 @@ class Run:
             lock.truncate(0)
             lock.write(str(slot))
             lock.flush()
-            cfg.dump(self.folder / CONFIG)
-            here = [str(self.folder / CONFIG), '--work-dir', str(self.folder)]
+            unfinished = self.config.with_suffix('.unfinished.py')
+            cfg.dump(unfinished)
+            os.replace(unfinished, self.config)
+            here = [str(self.config), '--work-dir', str(self.folder)]
             if resume and find_latest_checkpoint(str(self.folder)):
                 here.append('--resume')
             command = [part for word in command for part in (here if word == CONFIG else [word])]
@@ -187,9 +192,8 @@ class Run:
         Raises:
             UsageError: it was made with another.
         """
-        file = self.folder / CONFIG
-        stays = self.state in (State.FINISHED, State.RUNNING) or (resume and file.exists())
-        if stays and file.read_text() != cfg.pretty_text:
+        stays = self.state in (State.FINISHED, State.RUNNING) or (resume and self.config.exists())
+        if stays and self.config.read_text() != cfg.pretty_text:
             raise UsageError(
                 f'{self.folder} has a run with another config than the plan has now. Delete that '
                 'folder to train it anew, or choose another --work-dir.'
