@@ -1,6 +1,6 @@
 """What happens around mmengine's Runner: launching, reports, experiments."""
 
-from se_det.engine.experiments import ResidualStart, RunResultHook
+from se_det.engine.experiments import FreshSEHook, ResidualStart, RunResultHook
 from se_det.engine.report import ReportHook
 
-__all__ = ['ReportHook', 'ResidualStart', 'RunResultHook']
+__all__ = ['FreshSEHook', 'ReportHook', 'ResidualStart', 'RunResultHook']

@@ -22,8 +22,8 @@ class Arm:
     Attributes:
         config: the config file, as for `se_det.config_files.find_config`.
         se: train the config's SE twin, of `se_det.swap_backbone`.
-        fresh_se: where the arm starts from plain weights, give SE its usual initialisation instead
-            of grafting it.
+        fresh_se: load a plain detector's weights and leave SE its usual initialisation. An arm with
+            ``se`` alone has SE grafted to them.
         cfg_options: what to change in the config, nested or with dotted names.
         seeds: of the start alone; where there is one, all runs start from it.
     """
@@ -87,23 +87,32 @@ class Plan:
         Raises:
             UsageError: the arm's config cannot be read, or its options do not fit it.
         """
-        is_start = arm_name == START
-        arm = self.start if is_start else self.arms[arm_name]
-        run_options = dict(randomness=dict(seed=seed))
-        if load_from:
+        arm = self.start if arm_name == START else self.arms[arm_name]
+        run_options = dict(randomness=dict(seed=seed), default_hooks=self._checkpoints(arm_name))
+        if load_from and not arm.fresh_se:
             run_options['load_from'] = load_from
         options = [self.cfg_options, arm.cfg_options, run_options]
         cfg = configure(arm.config, deepcopy(options), arm.se)
+        hooks = [dict(type='RunResultHook')]
         if arm.fresh_se:
-            cfg.model.init_cfg = dict(type='SEPretrained', checkpoint=load_from, fresh_se=True)
-        cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='RunResultHook')]
-        checkpoint = cfg.setdefault('default_hooks', {}).setdefault('checkpoint', {})
-        if self.resume:
-            checkpoint.max_keep_ckpts = 1
-        else:
-            checkpoint.update(interval=-1, save_optimizer=False, save_param_scheduler=False)
-            checkpoint.save_last = self.keep_checkpoints or is_start
+            if load_from is None or 'SEPretrained' in cfg.pretty_text:
+                raise UsageError(
+                    f'{self.name}: fresh_se in {arm_name} is for weights from start or load_from, '
+                    'and a backbone with init_cfg=None; add these.'
+                )
+            cfg.load_from = load_from
+            hooks.append(dict(type='FreshSEHook'))
+        cfg.custom_hooks = [*cfg.get('custom_hooks', []), *hooks]
         return cfg
+
+    def _checkpoints(self, arm_name: str) -> dict[str, dict]:
+        """What is written while a run trains: no more than what is read again."""
+        checkpoint = dict(type='CheckpointHook', max_keep_ckpts=1)
+        if not self.resume:
+            is_read = self.keep_checkpoints or arm_name == START
+            checkpoint = dict(type='CheckpointHook', interval=-1, save_last=is_read)
+            checkpoint.update(save_optimizer=False, save_param_scheduler=False)
+        return dict(checkpoint=checkpoint)
 
 
 def read_plan(file: str) -> Plan:
@@ -172,9 +181,9 @@ def _seeds(seeds: Any, where: str) -> tuple[int, ...]:
 
 def _checked(kind: type, given: Any, where: str) -> Any:
     """Make an arm or a plan of a dict, if it has the keys of one."""
-    known = {key.name for key in fields(kind)}
-    if not isinstance(given, dict) or not given.keys() <= known:
-        found = sorted(given.keys() - known) if isinstance(given, dict) else repr(given)
+    known = [key.name for key in fields(kind)]
+    if not isinstance(given, dict) or not given.keys() <= {*known}:
+        found = sorted(given.keys() - {*known}) if isinstance(given, dict) else repr(given)
         raise UsageError(f'{where} is a dict with the keys {", ".join(known)}; got {found}.')
     if kind is Arm and not isinstance(given.get('config'), str):
         raise UsageError(f"{where} has to name its config: dict(config='configs/name.py').")
