@@ -103,28 +103,30 @@ def test_data_is_checked_before_anything_is_trained(make_plan, tmp_path, monkeyp
 @pytest.mark.parametrize('jobs', [1, 2])
 def test_killed_ten_times_it_ends_with_the_same_table(make_experiment, make_launcher, jobs):
     """SIGKILL of the runner alone, whose runs go on, or of its runs too, at random moments."""
-    launcher = make_launcher(jobs, seconds=0.5)
+    launcher = make_launcher(jobs, seconds=0.2)
+    text = f'seeds = {6 * jobs}'
     rng = random.Random(jobs)
-    cut_off = 0
+    runs = make_experiment(text).runs.values()
     for kill in range(10):
         child = os.fork()
         if child == 0:
             os.setpgid(0, 0)
             try:
-                make_experiment().train(launcher, nothing)
+                make_experiment(text).train(launcher, nothing)
             finally:
                 os._exit(0)
-        time.sleep(0.1 + rng.random())
+        while not any(run.state is State.RUNNING for run in runs):
+            time.sleep(0.01)
+        time.sleep(rng.random() * 0.2)
         (os.killpg if kill % 2 else os.kill)(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        cut_off += any(run.state is not State.FINISHED for run in make_experiment().runs.values())
-    assert cut_off >= 3
-    interrupted = make_experiment()
+    interrupted = make_experiment(text)
     interrupted.train(launcher, nothing)
+    assert any(run.process for run in interrupted.runs.values())  # there was something left to do
     found = table(interrupted)
-    for run in interrupted.runs.values():
+    for run in runs:
         (run.folder / 'result.json').unlink()
-    anew = make_experiment()
+    anew = make_experiment(text)
     anew.train(launcher, nothing)
     assert all(run.process for run in anew.runs.values())
     assert found == table(anew)
