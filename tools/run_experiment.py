@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from se_det.command_line import usage_errors_alone
+from se_det.engine.experiments.comparing import compare_arms
 from se_det.engine.experiments.display import Display
 from se_det.engine.experiments.experiment import Experiment
 from se_det.engine.experiments.launching import Launcher
@@ -27,17 +28,21 @@ def main() -> None:
     )
     parser.add_argument('--slurm', metavar='PARTITION', help='train in jobs of Slurm')
     parser.add_argument('--srun-args', nargs='*', default=[], help='further arguments of srun')
+    parser.add_argument('--arms', nargs='+', help='train and compare these alone')
+    parser.add_argument('--seeds', type=int, help='no more than the first so many')
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # stops the runs, as Ctrl-C does
     launcher = Launcher(
         arguments.jobs, arguments.gpus_per_run, arguments.slurm, tuple(arguments.srun_args)
     )
     with usage_errors_alone():
-        plan = read_plan(arguments.plan)
+        plan = read_plan(arguments.plan).only(arguments.arms, arguments.seeds)
         experiment = Experiment(plan, arguments.work_dir or Path('work_dirs', plan.name))
-        experiment.check()
-        with Display() as display:
-            experiment.train(launcher, lambda now: display(now, launcher.jobs))
+        validation = experiment.check()
+        with Display(experiment, launcher.jobs) as display:
+            experiment.train(launcher, display.update)
+        for compared in compare_arms(experiment, validation):
+            print(f'\n{compared}')
 
 
 if __name__ == '__main__':

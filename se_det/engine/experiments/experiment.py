@@ -1,8 +1,10 @@
 """Train all runs of a plan; killed and started again, it goes on."""
 
+import os
 import time
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 
 from mmengine.config import Config
@@ -17,6 +19,21 @@ from se_det.engine.launch import find_data_folders
 from se_det.errors import UsageError
 
 LOOK_AGAIN = 0.5  # seconds
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The data that runs are validated on.
+
+    Attributes:
+        ann_file: its annotations.
+        classes: those of the annotations that are evaluated; None for all.
+        images: the folder of its images.
+    """
+
+    ann_file: str
+    classes: tuple[str, ...] | None
+    images: str
 
 
 class Experiment:
@@ -45,38 +62,39 @@ class Experiment:
             self.configs[run] = plan.config(run.arm, run.seed, load_from)
             run.check_config(self.configs[run], plan.resume)
 
-    def check(self) -> Path:
+    def check(self) -> Validation:
         """Check the data of all arms before anything is trained.
 
         Returns:
-            The annotations that all arms are validated on.
+            The data that all arms are validated on.
 
         Raises:
-            UsageError: data or classes are not the config's, or arms differ in their annotations.
+            UsageError: data or classes are not the config's, or arms are validated on other data.
         """
-        files = {}
+        found = {}
         for run, cfg in self.configs.items():
-            if run.arm not in files:
+            if run.arm not in found:
                 cfg = deepcopy(cfg)
                 find_data_folders(cfg._cfg_dict)
                 init_default_scope(cfg.get('default_scope', 'mmdet'))
                 check_preprocessing(cfg)
                 check_data(cfg, ('train', 'val'))
-                files[run.arm] = _annotations(cfg)
-        different = set(files.values())
-        if len(different) != 1 or None in different:
+                found[run.arm] = _validation(cfg)
+        first, *others = found.values()
+        if first is None or any(other != first for other in others):
+            files = {arm: data and data.ann_file for arm, data in found.items()}
             raise UsageError(
                 f'{self.plan.name}: all arms have to be validated by a CocoMetric on the same '
-                f'ann_file; found {files}.'
+                f'ann_file and classes; found {files}.'
             )
-        return Path(different.pop())
+        return first
 
-    def train(self, launcher: Launcher, show: Callable[['Experiment'], None]) -> None:
+    def train(self, launcher: Launcher, show: Callable[[], None]) -> None:
         """Train the runs that are not finished.
 
         Args:
             launcher: where to train.
-            show: is called at each look at the runs.
+            show: is called after each look at the runs.
 
         Raises:
             UsageError: a run failed. The later runs of its arm were left out then.
@@ -91,7 +109,7 @@ class Experiment:
                 for run, slot in zip(startable, free, strict=False):
                     command, environment = launcher.command(f'{run.arm}-{run.seed}', slot)
                     run.start(self.configs[run], command, environment, slot, self.plan.resume)
-                show(self)
+                show()
                 if not running and not startable:
                     break
                 time.sleep(LOOK_AGAIN)
@@ -127,7 +145,16 @@ class Experiment:
                 run.tidy(self.plan.keep_checkpoints or run.arm == START)
 
 
-def _annotations(cfg: Config) -> str | None:
+def _validation(cfg: Config) -> Validation | None:
     evaluators = cfg.val_evaluator if isinstance(cfg.val_evaluator, list) else [cfg.val_evaluator]
-    coco = [one for one in evaluators if str(one.type).endswith('CocoMetric')]
-    return coco[0].get('ann_file') if coco else None
+    for evaluator in evaluators:
+        if str(evaluator.type).endswith('CocoMetric') and evaluator.get('ann_file'):
+            dataset = cfg.val_dataloader.dataset
+            return Validation(
+                ann_file=evaluator.ann_file,
+                classes=dataset.get('metainfo', {}).get('classes'),
+                images=os.path.join(
+                    dataset.get('data_root', ''), dataset.get('data_prefix', {}).get('img', '')
+                ),
+            )
+    return None

@@ -1,8 +1,8 @@
 """A plan: which detectors to train, on which seeds, to compare them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,28 @@ class Plan:
                 runs.append(start)
             runs.extend((arm, seed) for arm in self.arms)
         return runs
+
+    def only(self, arms: Sequence[str] | None, seeds: int | None) -> 'Plan':
+        """A part of the plan.
+
+        Args:
+            arms: names of arms; None for all.
+            seeds: how many of the seeds, from the first on; None for all.
+
+        Raises:
+            UsageError: an arm is none of the plan's, or there are not that many seeds.
+        """
+        if unknown := sorted({*(arms or ())} - self.arms.keys()):
+            raise UsageError(f'{self.name} has the arms {", ".join(self.arms)}; got {unknown}.')
+        if seeds is not None and not 0 < seeds <= len(self.seeds):
+            raise UsageError(f'{self.name} has {len(self.seeds)} seeds; got --seeds {seeds}.')
+        kept = {name: arm for name, arm in self.arms.items() if arms is None or name in arms}
+        return replace(
+            self,
+            arms=kept,
+            seeds=self.seeds[:seeds],
+            comparisons=tuple(pair for pair in self.comparisons if {*pair} <= kept.keys()),
+        )
 
     def start_seed(self, seed: int) -> int:
         """The seed of the start that the runs with ``seed`` begin from."""

@@ -10,7 +10,7 @@ from se_det.engine.experiments.run import State
 from se_det.errors import UsageError
 
 
-def nothing(experiment):
+def nothing():
     pass
 
 
@@ -42,11 +42,13 @@ def test_what_is_finished_is_not_trained_again(make_experiment, make_launcher):
 def test_jobs_have_slots_of_their_own(make_experiment, make_launcher):
     seen = set()
 
-    def look(experiment):
+    experiment = make_experiment()
+
+    def look():
         running = [run for run in experiment.runs.values() if run.state is State.RUNNING]
         seen.add(tuple(sorted(run.slot for run in running)))
 
-    make_experiment().train(make_launcher(jobs=3, seconds=1), look)
+    experiment.train(make_launcher(jobs=3, seconds=1), look)
     assert (0, 1, 2) in seen
     assert max(map(len, seen)) == 3
     assert all(len(set(slots)) == len(slots) for slots in seen)
@@ -56,7 +58,7 @@ def test_arms_wait_for_their_start_and_its_checkpoint_stays(make_experiment, mak
     experiment = make_experiment("start = arms['plain']")
     order = []
 
-    def look(experiment):
+    def look():
         order.extend(
             key for key, run in experiment.runs.items() if run.process and key not in order
         )
@@ -93,19 +95,18 @@ def test_data_is_checked_before_anything_is_trained(make_plan, tmp_path, monkeyp
         return Experiment(make_plan(text), tmp_path / 'experiment').check()
 
     monkeypatch.chdir(tmp_path)
-    assert check().name == 'instances_val.json'
-    with pytest.raises(UsageError, match=r'same ann_file; found .*other\.json'):
+    assert check().ann_file.endswith('instances_val.json')
+    with pytest.raises(UsageError, match=r'same ann_file and classes; found .*other\.json'):
         check("arms['se']['cfg_options'] = {'val_evaluator.ann_file': 'other.json'}")
     with pytest.raises(UsageError, match='num_classes must be'):
         check("arms['se']['cfg_options'] = {'model.roi_head.bbox_head.num_classes': 3}")
 
 
-@pytest.mark.parametrize('jobs', [1, 2])
-def test_killed_ten_times_it_ends_with_the_same_table(make_experiment, make_launcher, jobs):
+def test_killed_ten_times_it_ends_with_the_same_table(make_experiment, make_launcher):
     """SIGKILL of the runner alone, whose runs go on, or of its runs too, at random moments."""
-    launcher = make_launcher(jobs, seconds=0.2)
-    text = f'seeds = {6 * jobs}'
-    rng = random.Random(jobs)
+    launcher = make_launcher(jobs=2, seconds=0.2)
+    text = 'seeds = 9'
+    rng = random.Random(0)
     runs = make_experiment(text).runs.values()
     for kill in range(10):
         child = os.fork()
