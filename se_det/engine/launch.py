@@ -21,6 +21,7 @@ from se_det.checkpoints.reading import read_checkpoint
 from se_det.config_files import CHECKOUT, read_config
 from se_det.datasets.checks import check_data
 from se_det.engine.distributed import join_process_group
+from se_det.engine.progress import ProgressHook
 from se_det.errors import UsageError
 from se_det.swap import swap_backbone
 
@@ -188,6 +189,7 @@ def _build_runner(cfg: Config, launcher: str) -> Runner:
     if 'runner_type' in cfg:
         return RUNNERS.build(cfg)
     runner = Runner.from_cfg(cfg)
+    runner.register_hook(ProgressHook())
     refuse_what_does_not_fit(runner.model)
     return runner
 
