@@ -84,3 +84,18 @@ def test_checkpoints_are_written_only_where_they_are_needed(make_plan):
 def test_what_is_no_plan(make_plan, text, message):
     with pytest.raises(UsageError, match=message):
         make_plan(text)
+
+
+def test_a_part_of_a_plan(make_plan):
+    plan = make_plan("""
+arms['odd'] = arms['se']
+seeds = 3
+""")
+    part = plan.only(['plain', 'odd'], 2)
+    assert part.runs() == [('plain', 0), ('odd', 0), ('plain', 1), ('odd', 1)]
+    assert part.comparisons == (('plain', 'odd'),)
+    assert plan.only(None, None) == plan
+    with pytest.raises(UsageError, match=r"mine has the arms plain, se, odd; got \['x'\]"):
+        plan.only(['x'], None)
+    with pytest.raises(UsageError, match='mine has 3 seeds; got --seeds 4'):
+        plan.only(None, 4)
