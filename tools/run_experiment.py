@@ -31,7 +31,8 @@ def main() -> None:
     parser.add_argument('--arms', nargs='+', help='train and compare these alone')
     parser.add_argument('--seeds', type=int, help='no more than the first so many')
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # stops the runs, as Ctrl-C does
+    for number in (signal.SIGINT, signal.SIGTERM):  # an exit stops the runs
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     launcher = Launcher(
         arguments.jobs, arguments.gpus_per_run, arguments.slurm, tuple(arguments.srun_args)
     )
@@ -41,6 +42,10 @@ def main() -> None:
         validation = experiment.check()
         with Display(experiment, launcher.jobs) as display:
             experiment.train(launcher, display.update)
+        if len(codes := experiment.codes()) > 1:
+            print('Runs were trained by different code:')
+            for code, runs in codes.items():
+                print(f'- {code}: {"; ".join(map(str, runs))}')
         for compared in compare_arms(experiment, validation):
             print(f'\n{compared}')
 

@@ -123,6 +123,14 @@ class Experiment:
                 'What is finished stays. Start the same command again to go on.'
             )
 
+    def codes(self) -> dict[str, list[Run]]:
+        """What trained the finished runs, and which; all of a comparison should be of one."""
+        found = {}
+        for run in self.runs.values():
+            if run.state is State.FINISHED:
+                found.setdefault(run.result.get('code', 'not known'), []).append(run)
+        return found
+
     def _start_of(self, run: Run) -> Run | None:
         """The run whose checkpoint this one starts from."""
         if self.plan.start is None or run.arm == START:

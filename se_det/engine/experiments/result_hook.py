@@ -1,16 +1,20 @@
 """A run of an experiment leaves its result, whole or not at all."""
 
+import hashlib
 import json
 import os
 import time
+from importlib.metadata import version
 from pathlib import Path
 
+import torch
 from mmdet.evaluation import CocoMetric
 from mmdet.registry import HOOKS
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+PACKAGE = Path(__file__).parents[2]
 RESULT = 'result.json'
 DETECTIONS = 'detections'
 
@@ -47,7 +51,14 @@ class RunResultHook(Hook):
     @master_only
     def _write(self, runner: Runner) -> None:
         seconds = round(time.time() - self.started_at, 1)
-        result = dict(metrics=self.metrics, iterations=runner.iter, seconds=seconds)
+        result = dict(metrics=self.metrics, iterations=runner.iter, seconds=seconds, code=code())
         unfinished = Path(runner.work_dir, f'.{RESULT}')
         unfinished.write_text(json.dumps(result, indent=1))
         os.replace(unfinished, Path(runner.work_dir, RESULT))
+
+
+def code() -> str:
+    """What trained a run: versions, and a hash of se_det's own files."""
+    files = sorted(PACKAGE.rglob('*.py'))
+    digest = hashlib.sha256(b''.join(file.read_bytes() for file in files)).hexdigest()[:12]
+    return f'torch {torch.__version__}, mmdet {version("mmdet")}, se_det {digest}'

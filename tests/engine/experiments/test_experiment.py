@@ -39,6 +39,16 @@ def test_what_is_finished_is_not_trained_again(make_experiment, make_launcher):
     assert started == [('plain', 2), ('se', 2)]
 
 
+def test_runs_of_other_code_are_found(make_experiment, make_launcher):
+    experiment = make_experiment()
+    experiment.train(make_launcher(), nothing)
+    assert list(experiment.codes()) == ['not known']
+    run = experiment.runs['se', 1]
+    run.result['code'] = 'torch 3'
+    assert experiment.codes()['torch 3'] == [run]
+    assert len(experiment.codes()['not known']) == 3
+
+
 def test_jobs_have_slots_of_their_own(make_experiment, make_launcher):
     seen = set()
 

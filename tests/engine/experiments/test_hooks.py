@@ -12,6 +12,7 @@ from torch import nn
 from se_det.backbones import SEResNet
 from se_det.checkpoints.loading import refuse_what_does_not_fit
 from se_det.engine.experiments import FreshSEHook, ResidualStart, RunResultHook
+from se_det.engine.experiments.result_hook import code
 from se_det.errors import UsageError
 
 
@@ -40,6 +41,7 @@ def test_the_result_is_that_of_the_last_validation(runner, tmp_path):
     runner.hook.after_train(runner)
     result = json.loads((tmp_path / 'result.json').read_text())
     assert (result['metrics'], result['iterations']) == ({'coco/bbox_mAP': 0.25}, 10)
+    assert result['code'].startswith(f'torch {torch.__version__}, mmdet 3.')
     assert [path.name for path in tmp_path.iterdir()] == ['result.json']
 
 
@@ -112,3 +114,12 @@ def test_residual_start_takes_plain_backbones_too():
     assert ResidualStart(last_norm=0.5).gate_bias == 0
     assert (backbone.layer3[1].bn2.weight == 0.5).all()
     assert (backbone.layer3[1].bn1.weight == 1).all()
+
+
+def test_other_code_has_another_name(tmp_path, monkeypatch):
+    monkeypatch.setattr('se_det.engine.experiments.result_hook.PACKAGE', tmp_path)
+    (tmp_path / 'a.py').write_text('1')
+    first = code()
+    assert code() == first
+    (tmp_path / 'a.py').write_text('2')
+    assert code() != first
