@@ -10,6 +10,8 @@ from typing import TypeVar
 
 import mmdet
 from mmengine.logging import MMLogger
+from rich.console import Console
+from rich.progress import track
 from sweep.building import (
     Outcome,
     as_markdown,
@@ -63,12 +65,15 @@ def main() -> None:
 
 def shown(configs: list[str], results: Path, check: Callable[[str], T], kind: type[T]) -> list[T]:
     """Sweep, with a progress line on standard error."""
+    console = Console(stderr=True)
+    found = sweep(configs, results, check, kind)
     outcomes = []
-    for outcome in sweep(configs, results, check, kind):
+    for outcome in track(
+        found, 'configs', len(configs), console=console, disable=not console.is_terminal
+    ):
         outcomes.append(outcome)
-        progress = f'{len(outcomes)}/{len(configs)} {outcome.config:<99.99}'
-        print(f'\r{progress}', end='', file=sys.stderr)
-    print(file=sys.stderr)
+        if not console.is_terminal:
+            print(f'{len(outcomes)}/{len(configs)} {outcome.config}', file=sys.stderr)
     return outcomes
 
 

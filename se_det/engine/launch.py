@@ -1,7 +1,7 @@
 """Train and test: from the arguments of the tools to a run of mmengine's Runner."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from se_det.checkpoints.reading import read_checkpoint
 from se_det.config_files import CHECKOUT, read_config
 from se_det.datasets.checks import check_data
 from se_det.engine.distributed import join_process_group
+from se_det.engine.progress import ProgressHook
 from se_det.errors import UsageError
 from se_det.evaluation.coco_evaluation import coco_evaluation
 from se_det.swap import swap_backbone
@@ -154,21 +155,35 @@ def load_config(
         UsageError: the file does not exist or is not a config, has no backbone to swap with
             ``se``, or an option does not fit it.
     """
-    cfg = read_config(config)
-    try:
-        cfg.merge_from_dict(dict(cfg_options or {}))
-    except (AssertionError, AttributeError, IndexError, KeyError, TypeError) as error:
-        raise UsageError(f'--cfg-options do not fit {config}: {error}') from error
-    if se:
-        cfg = swap_backbone(cfg)
+    cfg = configure(config, [cfg_options or {}], se)
     cfg.work_dir = (
         work_dir
         or cfg.get('work_dir')
         or str(Path('work_dirs', Path(config).stem + ('_se' if se else '')))
     )
-    _find_data_folders(cfg._cfg_dict)
+    find_data_folders(cfg._cfg_dict)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     return cfg
+
+
+def configure(config: str, cfg_options: Sequence[Mapping[str, Any]], se: bool = False) -> Config:
+    """Read a config and change it: what `load_config` does but for folders.
+
+    Args:
+        config: as in `train`.
+        cfg_options: as in `train`, one after another.
+        se: as in `train`.
+
+    Raises:
+        UsageError: as in `load_config`.
+    """
+    cfg = read_config(config)
+    try:
+        for options in cfg_options:
+            cfg.merge_from_dict(dict(options))
+    except (AssertionError, AttributeError, IndexError, KeyError, TypeError) as error:
+        raise UsageError(f'--cfg-options do not fit {config}: {error}') from error
+    return swap_backbone(cfg) if se else cfg
 
 
 def _build_runner(cfg: Config, launcher: str) -> Runner:
@@ -178,6 +193,7 @@ def _build_runner(cfg: Config, launcher: str) -> Runner:
     if 'runner_type' in cfg:
         return RUNNERS.build(cfg)
     runner = Runner.from_cfg(cfg)
+    runner.register_hook(ProgressHook())
     refuse_what_does_not_fit(runner.model)
     return runner
 
@@ -199,7 +215,7 @@ def _check_resumable(checkpoint: str) -> None:
         )
 
 
-def _find_data_folders(values: ConfigDict | list | tuple) -> None:
+def find_data_folders(values: ConfigDict | list | tuple) -> None:
     """Change ``data/<name>/...`` to the checkout's if the current folder has no such data."""
     for key, value in values.items() if isinstance(values, dict) else enumerate(values):
         if isinstance(value, str) and value.startswith('data/'):
@@ -207,7 +223,7 @@ def _find_data_folders(values: ConfigDict | list | tuple) -> None:
             if not data_root.exists() and (CHECKOUT / 'pyproject.toml').exists():
                 values[key] = os.path.join(os.path.relpath(CHECKOUT), value)
         elif isinstance(value, (dict, list)):
-            _find_data_folders(value)
+            find_data_folders(value)
 
 
 def _augment_at_test_time(cfg: Config) -> None:

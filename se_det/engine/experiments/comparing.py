@@ -1,0 +1,57 @@
+"""What an experiment ends with: its arms, compared seed by seed on the same images."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from se_det.command_line import write_json
+from se_det.engine.experiments.experiment import Experiment, Validation
+from se_det.evaluation import Comparison, compare_runs
+
+
+@dataclass(frozen=True)
+class ComparedArms:
+    """Two arms of an experiment.
+
+    Attributes:
+        baseline: name of an arm.
+        candidate: name of the other.
+        files: the result files of both, one for each seed.
+        comparison: what `compare_runs` makes of them.
+        folder: where ``comparison.json`` is, below the folder of the experiment.
+    """
+
+    baseline: str
+    candidate: str
+    files: tuple[list[Path], list[Path]]
+    comparison: Comparison
+    folder: Path
+
+    def __str__(self) -> str:
+        return f'# {self.candidate} against {self.baseline}\n\n{self.comparison.to_table()}\n'
+
+
+def compare_arms(experiment: Experiment, validation: Validation) -> Iterator[ComparedArms]:
+    """Compare the arms that the plan wants compared, when all runs have finished.
+
+    Args:
+        experiment: whose runs have finished.
+        validation: the data that they were validated on.
+
+    Yields:
+        Each pair of arms, after its values were written to
+        ``<work_dir>/<candidate>_against_<baseline>/comparison.json``.
+
+    Raises:
+        UsageError: as `compare_runs` does.
+    """
+    plan = experiment.plan
+    for arms in plan.comparisons:
+        files = tuple(
+            [experiment.runs[arm, seed].detections for seed in plan.seeds] for arm in arms
+        )
+        comparison = compare_runs(*files, validation.ann_file, classes=validation.classes)
+        baseline, candidate = arms
+        folder = experiment.work_dir / f'{candidate}_against_{baseline}'
+        write_json(folder / 'comparison.json', comparison.to_dict())
+        yield ComparedArms(baseline, candidate, files, comparison, folder)

@@ -1,0 +1,168 @@
+"""Train all runs of a plan; killed and started again, it goes on."""
+
+import os
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from se_det.datasets.checks import check_data
+from se_det.engine.experiments.launching import Launcher
+from se_det.engine.experiments.plan import START, Plan
+from se_det.engine.experiments.run import OUTPUT, Run, State
+from se_det.engine.launch import find_data_folders
+from se_det.errors import UsageError
+from se_det.swap.preprocessing import check_preprocessing
+
+LOOK_AGAIN = 0.5  # seconds
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The data that runs are validated on.
+
+    Attributes:
+        ann_file: its annotations.
+        classes: those of the annotations that are evaluated; None for all.
+        images: the folder of its images.
+    """
+
+    ann_file: str
+    classes: tuple[str, ...] | None
+    images: str
+
+
+class Experiment:
+    """The runs of a plan, each in a folder of its own: ``<work_dir>/<arm>/seed_<seed>``.
+
+    Args:
+        plan: the plan.
+        work_dir: the folder of the experiment.
+
+    Raises:
+        UsageError: a config of the plan cannot be read, an option does not fit it, or the folder
+            has runs that were made with another config.
+    """
+
+    def __init__(self, plan: Plan, work_dir: str | Path) -> None:
+        self.plan = plan
+        self.work_dir = Path(work_dir)
+        self.runs = {
+            (arm, seed): Run(arm, seed, self.work_dir / arm / f'seed_{seed}')
+            for arm, seed in plan.runs()
+        }
+        self.configs: dict[Run, Config] = {}
+        for run in self.runs.values():
+            start = self._start_of(run)
+            load_from = str(start.checkpoint) if start else plan.load_from
+            self.configs[run] = plan.config(run.arm, run.seed, load_from)
+            run.check_config(self.configs[run], plan.resume)
+
+    def check(self) -> Validation:
+        """Check the data of all arms before anything is trained.
+
+        Returns:
+            The data that all arms are validated on.
+
+        Raises:
+            UsageError: data or classes are not the config's, or arms are validated on other data.
+        """
+        found = {}
+        for run, cfg in self.configs.items():
+            if run.arm not in found:
+                cfg = deepcopy(cfg)
+                find_data_folders(cfg._cfg_dict)
+                init_default_scope(cfg.get('default_scope', 'mmdet'))
+                check_preprocessing(cfg)
+                check_data(cfg, ('train', 'val'))
+                found[run.arm] = _validation(cfg)
+        first, *others = found.values()
+        if first is None or any(other != first for other in others):
+            files = {arm: data and data.ann_file for arm, data in found.items()}
+            raise UsageError(
+                f'{self.plan.name}: all arms have to be validated by a CocoMetric on the same '
+                f'ann_file and classes; found {files}.'
+            )
+        return first
+
+    def train(self, launcher: Launcher, show: Callable[[], None]) -> None:
+        """Train the runs that are not finished.
+
+        Args:
+            launcher: where to train.
+            show: is called after each look at the runs.
+
+        Raises:
+            UsageError: a run failed. The later runs of its arm were left out then.
+        """
+        launcher.check()
+        try:
+            while True:
+                self._tidy()
+                running = [run for run in self.runs.values() if run.state is State.RUNNING]
+                startable = self._startable()
+                free = sorted({*range(launcher.jobs)} - {run.slot for run in running})
+                for run, slot in zip(startable, free, strict=False):
+                    command, environment = launcher.command(f'{run.arm}-{run.seed}', slot)
+                    run.start(self.configs[run], command, environment, slot, self.plan.resume)
+                show()
+                if not running and not startable:
+                    break
+                time.sleep(LOOK_AGAIN)
+        finally:
+            for run in self.runs.values():
+                run.stop()
+        if failed := [run for run in self.runs.values() if run.state is State.FAILED]:
+            ends = failed[0].last_lines()
+            raise UsageError(
+                f'{"; ".join(map(str, failed))} failed. {failed[0].folder / OUTPUT} ends:\n{ends}\n'
+                'What is finished stays. Start the same command again to go on.'
+            )
+
+    def codes(self) -> dict[str, list[Run]]:
+        """What trained the finished runs, and which; all of a comparison should be of one."""
+        found = {}
+        for run in self.runs.values():
+            if run.state is State.FINISHED:
+                found.setdefault(run.result.get('code', 'not known'), []).append(run)
+        return found
+
+    def _start_of(self, run: Run) -> Run | None:
+        """The run whose checkpoint this one starts from."""
+        if self.plan.start is None or run.arm == START:
+            return None
+        return self.runs[START, self.plan.start_seed(run.seed)]
+
+    def _startable(self) -> list[Run]:
+        failed = {run.arm for run in self.runs.values() if run.state is State.FAILED}
+        return [
+            run
+            for run in self.runs.values()
+            if run.state is State.WAITING
+            and run.arm not in failed
+            and ((start := self._start_of(run)) is None or start.checkpoint.exists())
+        ]
+
+    def _tidy(self) -> None:
+        for run in self.runs.values():
+            if run.state is State.FINISHED:
+                run.tidy(self.plan.keep_checkpoints or run.arm == START)
+
+
+def _validation(cfg: Config) -> Validation | None:
+    evaluators = cfg.val_evaluator if isinstance(cfg.val_evaluator, list) else [cfg.val_evaluator]
+    for evaluator in evaluators:
+        if str(evaluator.type).endswith('CocoMetric') and evaluator.get('ann_file'):
+            dataset = cfg.val_dataloader.dataset
+            return Validation(
+                ann_file=evaluator.ann_file,
+                classes=dataset.get('metainfo', {}).get('classes'),
+                images=os.path.join(
+                    dataset.get('data_root', ''), dataset.get('data_prefix', {}).get('img', '')
+                ),
+            )
+    return None

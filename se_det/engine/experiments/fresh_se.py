@@ -1,0 +1,29 @@
+"""Plain weights into an SE detector whose SE is new: for comparisons with grafting."""
+
+from mmdet.registry import HOOKS
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+
+@HOOKS.register_module()
+class FreshSEHook(Hook):
+    """Let ``load_from`` of a plain detector leave SE its usual initialisation.
+
+    This is what happens to users who insert SE blocks into a trained detector: gates of 1/2 that
+    the weights beside them do not know of. `se_det` refuses it without this hook, and grafts. All
+    other weights have to fit.
+    """
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Add the detector's own SE to the checkpoint, which has none."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        weights = checkpoint.get('state_dict', checkpoint)
+        fresh = {
+            key: value
+            for key, value in model.state_dict().items()
+            if '.se.fc' in key and key not in weights
+        }
+        weights.update(fresh)
+        print_log(f'SE keeps its usual initialisation: {len(fresh)} keys', logger='current')

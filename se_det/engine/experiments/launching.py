@@ -1,0 +1,72 @@
+"""How the process of a run is started: on this machine, or by Slurm."""
+
+import os
+import sys
+from dataclasses import dataclass
+
+import torch
+
+from se_det.config_files import CHECKOUT
+from se_det.engine.experiments.run import CONFIG
+from se_det.errors import UsageError
+
+GPUS_PER_NODE = 8
+FIRST_PORT = 29500
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """Where runs train, and how many at once.
+
+    Attributes:
+        jobs: how many runs train at the same time; without Slurm each has devices of its own.
+        gpus_per_run: how many GPUs, or without a GPU how many processes, train one run.
+        slurm: the partition whose nodes train; None trains on this machine.
+        srun_args: further arguments of ``srun``.
+    """
+
+    jobs: int = 1
+    gpus_per_run: int = 1
+    slurm: str | None = None
+    srun_args: tuple[str, ...] = ()
+
+    def check(self) -> None:
+        """Check that this machine has the devices.
+
+        Raises:
+            UsageError: it has not.
+        """
+        needed, found = self.jobs * self.gpus_per_run, torch.cuda.device_count()
+        if min(self.jobs, self.gpus_per_run) < 1:
+            raise UsageError('--jobs and --gpus-per-run are 1 or more.')
+        if self.slurm is None and found and needed > found:
+            raise UsageError(
+                f'{self.jobs} runs at once on {self.gpus_per_run} GPUs each need {needed} GPUs; '
+                f'this machine has {found}. Lower --jobs or --gpus-per-run.'
+            )
+
+    def command(self, name: str, slot: int) -> tuple[list[str], dict[str, str]]:
+        """The command that trains a run, and its environment.
+
+        Args:
+            name: what to call the job.
+            slot: which of the ``jobs`` it is.
+        """
+        environment = dict(os.environ)
+        train = str(CHECKOUT / 'tools/train.py')
+        if self.slurm is not None:
+            on_node = min(self.gpus_per_run, GPUS_PER_NODE)
+            srun = ['srun', f'--partition={self.slurm}', f'--job-name={name}', *self.srun_args]
+            srun += [f'--gres=gpu:{on_node}', f'--ntasks={self.gpus_per_run}']
+            srun += [f'--ntasks-per-node={on_node}', '--kill-on-bad-exit=1']
+            return [*srun, sys.executable, '-u', train, CONFIG, '--launcher=slurm'], environment
+        if torch.cuda.device_count():
+            every = os.environ.get('CUDA_VISIBLE_DEVICES')
+            every = every.split(',') if every else [*map(str, range(torch.cuda.device_count()))]
+            first = slot * self.gpus_per_run
+            environment['CUDA_VISIBLE_DEVICES'] = ','.join(every[first : first + self.gpus_per_run])
+        if self.gpus_per_run == 1:
+            return [sys.executable, train, CONFIG], environment
+        environment.update(PYTHON=sys.executable, PORT=str(FIRST_PORT + slot))
+        script = str(CHECKOUT / 'tools/dist_train.sh')
+        return [script, CONFIG, str(self.gpus_per_run)], environment

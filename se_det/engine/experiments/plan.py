@@ -1,0 +1,212 @@
+"""A plan: which detectors to train, on which seeds, to compare them."""
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from se_det.config_files import read_config
+from se_det.engine.launch import configure
+from se_det.errors import UsageError
+
+START = 'start'
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One of the detectors that a plan compares.
+
+    Attributes:
+        config: the config file, as for `se_det.config_files.find_config`.
+        se: train the config's SE twin, of `se_det.swap_backbone`.
+        fresh_se: load a plain detector's weights and leave SE its usual initialisation. An arm with
+            ``se`` alone has SE grafted to them.
+        cfg_options: what to change in the config, nested or with dotted names.
+        seeds: of the start alone; where there is one, all runs start from it.
+    """
+
+    config: str
+    se: bool = False
+    fresh_se: bool = False
+    cfg_options: Mapping[str, Any] = field(default_factory=dict)
+    seeds: int | tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Arms that are trained on the same seeds and compared.
+
+    Attributes:
+        name: the plan's file without ``.py``.
+        arms: by their names.
+        seeds: the seeds of each arm.
+        comparisons: pairs of arms, baseline and candidate; default the first arm and each other.
+        cfg_options: what to change in the configs of all arms, before an arm's own.
+        start: a detector to train first; all arms start from its last checkpoint.
+        load_from: a checkpoint that all arms, or ``start``, begin with.
+        resume: whether a run that was cut off goes on from its last checkpoint. As it draws other
+            random numbers then, it ends elsewhere than an uninterrupted run. By default it begins
+            anew, and ends the same.
+        keep_checkpoints: keep the last checkpoint of each run.
+    """
+
+    name: str
+    arms: dict[str, Arm]
+    seeds: tuple[int, ...]
+    comparisons: tuple[tuple[str, str], ...]
+    cfg_options: Mapping[str, Any] = field(default_factory=dict)
+    start: Arm | None = None
+    load_from: str | None = None
+    resume: bool = False
+    keep_checkpoints: bool = False
+
+    def runs(self) -> list[tuple[str, int]]:
+        """Arm and seed of each run, in the order to train them: seed by seed, starts before."""
+        runs = []
+        for seed in self.seeds:
+            if self.start and (start := (START, self.start_seed(seed))) not in runs:
+                runs.append(start)
+            runs.extend((arm, seed) for arm in self.arms)
+        return runs
+
+    def only(self, arms: Sequence[str] | None, seeds: int | None) -> 'Plan':
+        """A part of the plan.
+
+        Args:
+            arms: names of arms; None for all.
+            seeds: how many of the seeds, from the first on; None for all.
+
+        Raises:
+            UsageError: an arm is none of the plan's, or there are not that many seeds.
+        """
+        if unknown := sorted({*(arms or ())} - self.arms.keys()):
+            raise UsageError(f'{self.name} has the arms {", ".join(self.arms)}; got {unknown}.')
+        if seeds is not None and not 0 < seeds <= len(self.seeds):
+            raise UsageError(f'{self.name} has {len(self.seeds)} seeds; got --seeds {seeds}.')
+        kept = {name: arm for name, arm in self.arms.items() if arms is None or name in arms}
+        return replace(
+            self,
+            arms=kept,
+            seeds=self.seeds[:seeds],
+            comparisons=tuple(pair for pair in self.comparisons if {*pair} <= kept.keys()),
+        )
+
+    def start_seed(self, seed: int) -> int:
+        """The seed of the start that the runs with ``seed`` begin from."""
+        return self.start.seeds[0] if len(self.start.seeds) == 1 else seed
+
+    def config(self, arm_name: str, seed: int, load_from: str | None) -> Config:
+        """The config of a run.
+
+        Args:
+            arm_name: the arm's name, or ``'start'``.
+            seed: the run's seed.
+            load_from: the checkpoint to start from.
+
+        Raises:
+            UsageError: the arm's config cannot be read, or its options do not fit it.
+        """
+        arm = self.start if arm_name == START else self.arms[arm_name]
+        run_options = dict(randomness=dict(seed=seed), default_hooks=self._checkpoints(arm_name))
+        if load_from and not arm.fresh_se:
+            run_options['load_from'] = load_from
+        options = [self.cfg_options, arm.cfg_options, run_options]
+        cfg = configure(arm.config, deepcopy(options), arm.se)
+        hooks = [dict(type='RunResultHook')]
+        if arm.fresh_se:
+            if load_from is None or 'SEPretrained' in cfg.pretty_text:
+                raise UsageError(
+                    f'{self.name}: fresh_se in {arm_name} is for weights from start or load_from, '
+                    'and a backbone with init_cfg=None; add these.'
+                )
+            cfg.load_from = load_from
+            hooks.append(dict(type='FreshSEHook'))
+        cfg.custom_hooks = [*cfg.get('custom_hooks', []), *hooks]
+        return cfg
+
+    def _checkpoints(self, arm_name: str) -> dict[str, dict]:
+        """What is written while a run trains: no more than what is read again."""
+        checkpoint = dict(type='CheckpointHook', max_keep_ckpts=1)
+        if not self.resume:
+            is_read = self.keep_checkpoints or arm_name == START
+            checkpoint = dict(type='CheckpointHook', interval=-1, save_last=is_read)
+            checkpoint.update(save_optimizer=False, save_param_scheduler=False)
+        return dict(checkpoint=checkpoint)
+
+
+def read_plan(file: str) -> Plan:
+    """Read a plan, a Python file of mmengine's config format with the attributes of `Plan`.
+
+    Names with an underscore before them are the file's own.
+
+    Args:
+        file: a path, from the current folder or from se_det's checkout.
+
+    Raises:
+        UsageError: the file is not there, or is no plan; the message says what is wrong in it.
+    """
+    content = read_config(file).to_dict()
+    content = {name: value for name, value in content.items() if not name.startswith('_')}
+    arms = content.pop('arms', None)
+    if not isinstance(arms, dict) or len(arms) < 2 or START in arms:
+        raise UsageError(
+            f'{file}: arms has to be a dict of two or more, none of them called {START}: '
+            "arms = dict(plain=dict(config='a.py'), se=dict(config='b.py')); got {arms!r}."
+        )
+    seeds = _seeds(content.pop('seeds', None), file)
+    baseline, *candidates = arms
+    comparisons = content.pop('comparisons', [(baseline, candidate) for candidate in candidates])
+    for pair in comparisons:
+        if not (isinstance(pair, list | tuple) and len(pair) == 2 and {*pair} <= arms.keys()):
+            raise UsageError(
+                f'{file}: comparisons are pairs of the arms {", ".join(arms)}, baseline and '
+                f"candidate, such as ('{baseline}', '{candidates[0]}'); got {pair!r}."
+            )
+    start = content.pop(START, None)
+    if start is not None:
+        start = dict(start, seeds=_seeds(start.get('seeds', seeds), file))
+        if start['seeds'] != seeds and len(start['seeds']) > 1:
+            raise UsageError(f'{file}: start.seeds has to be one seed, or the seeds of the arms.')
+        start = _checked(Arm, start, f'{file}: start')
+    return _checked(
+        Plan,
+        dict(
+            content,
+            name=Path(file).stem,
+            arms={name: _checked(Arm, arm, f'{file}: arms.{name}') for name, arm in arms.items()},
+            seeds=seeds,
+            comparisons=tuple(map(tuple, comparisons)),
+            start=start,
+        ),
+        file,
+    )
+
+
+def _seeds(seeds: Any, where: str) -> tuple[int, ...]:
+    """A number of seeds, 0 and up, or the seeds themselves."""
+    if isinstance(seeds, int) and seeds > 0:
+        return tuple(range(seeds))
+    if (
+        isinstance(seeds, list | tuple)
+        and seeds
+        and all(isinstance(seed, int) and seed >= 0 for seed in seeds)
+        and len(set(seeds)) == len(seeds)
+    ):
+        return tuple(seeds)
+    raise UsageError(
+        f'{where}: seeds has to be how many, such as 5, or which, such as [0, 1, 2]; got {seeds!r}.'
+    )
+
+
+def _checked(kind: type, given: Any, where: str) -> Any:
+    """Make an arm or a plan of a dict, if it has the keys of one."""
+    known = [key.name for key in fields(kind)]
+    if not isinstance(given, dict) or not given.keys() <= {*known}:
+        found = sorted(given.keys() - {*known}) if isinstance(given, dict) else repr(given)
+        raise UsageError(f'{where} is a dict with the keys {", ".join(known)}; got {found}.')
+    if kind is Arm and not isinstance(given.get('config'), str):
+        raise UsageError(f"{where} has to name its config: dict(config='configs/name.py').")
+    return kind(**given)

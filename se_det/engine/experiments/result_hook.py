@@ -1,0 +1,64 @@
+"""A run of an experiment leaves its result, whole or not at all."""
+
+import hashlib
+import json
+import os
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from mmdet.evaluation import CocoMetric
+from mmdet.registry import HOOKS
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+PACKAGE = Path(__file__).parents[2]
+RESULT = 'result.json'
+DETECTIONS = 'detections'
+
+
+@HOOKS.register_module()
+class RunResultHook(Hook):
+    """Write ``result.json``, the metrics of the last validation, when training has ended.
+
+    The detections of that validation are in ``detections.bbox.json`` (and ``.segm.json``) then. A
+    run with a ``result.json`` has finished: it is renamed into place after all else.
+    """
+
+    priority = 'LOWEST'
+
+    def before_train(self, runner: Runner) -> None:
+        """Name the file of detections."""
+        self.started_at = time.time()
+        self.validated_at = None
+        for metric in runner.val_evaluator.metrics:
+            if isinstance(metric, CocoMetric):
+                metric.outfile_prefix = str(Path(runner.work_dir, DETECTIONS))
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Keep the metrics."""
+        self.validated_at = runner.iter
+        self.metrics = metrics
+
+    def after_train(self, runner: Runner) -> None:
+        """Write the result; a run that was resumed after its last epoch is validated first."""
+        if self.validated_at != runner.iter:
+            runner.val_loop.run()
+        self._write(runner)
+
+    @master_only
+    def _write(self, runner: Runner) -> None:
+        seconds = round(time.time() - self.started_at, 1)
+        result = dict(metrics=self.metrics, iterations=runner.iter, seconds=seconds, code=code())
+        unfinished = Path(runner.work_dir, f'.{RESULT}')
+        unfinished.write_text(json.dumps(result, indent=1))
+        os.replace(unfinished, Path(runner.work_dir, RESULT))
+
+
+def code() -> str:
+    """What trained a run: versions, and a hash of se_det's own files."""
+    files = sorted(PACKAGE.rglob('*.py'))
+    digest = hashlib.sha256(b''.join(file.read_bytes() for file in files)).hexdigest()[:12]
+    return f'torch {torch.__version__}, mmdet {version("mmdet")}, se_det {digest}'

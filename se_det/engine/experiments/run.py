@@ -1,0 +1,224 @@
+"""One run of an experiment: a folder, and a process that trains in it."""
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any
+
+from mmengine.config import Config
+from mmengine.runner import find_latest_checkpoint
+
+from se_det.engine.experiments.result_hook import DETECTIONS, RESULT
+from se_det.errors import UsageError
+
+CHECKPOINT = 'checkpoint.pth'
+CONFIG = 'CONFIG'
+LOCK = 'lock'
+OUTPUT = 'output.txt'
+PROGRESS = re.compile(
+    r'(?:Epoch|Iter)\(train\)\s+(?:\[\s*(?P<epoch>\d+)\])?\[\s*(?P<step>\d+)/(?P<steps>\d+)\]'
+    r'.*? eta: (?:(?P<days>\d+) days?, )?(?P<hours>\d+):(?P<minutes>\d+):(?P<seconds>\d+)'
+)
+
+
+class State(Enum):
+    """What is known of a run."""
+
+    WAITING = 'waiting'
+    RUNNING = 'running'
+    FINISHED = 'finished'
+    FAILED = 'failed'
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        text: epoch and iteration, as in the log.
+        seconds_left: how long the rest of the training takes.
+    """
+
+    text: str
+    seconds_left: float
+
+
+class Run:
+    """One arm with one seed.
+
+    Beside its folder is its config, ``<folder>.py``, which ``tools/train.py`` trains. In the folder
+    are ``output.txt``, mmengine's log and scalars, and in the end ``detections.bbox.json`` and
+    ``result.json``.
+
+    Args:
+        arm: the arm's name.
+        seed: the seed.
+        folder: where the run's files are.
+    """
+
+    def __init__(self, arm: str, seed: int, folder: Path) -> None:
+        self.arm = arm
+        self.seed = seed
+        self.folder = folder
+        self.config = folder.with_suffix('.py')
+        self.process: subprocess.Popen | None = None
+
+    def __str__(self) -> str:
+        return f'{self.arm}, seed {self.seed}'
+
+    @property
+    def state(self) -> State:
+        """What is known of the run now."""
+        if self._is_locked():
+            return State.RUNNING
+        if (self.folder / RESULT).is_file():
+            return State.FINISHED
+        return State.FAILED if self.process else State.WAITING
+
+    @property
+    def slot(self) -> int:
+        """Which of the experiment runner's slots the running process was given."""
+        return int((self.folder / LOCK).read_text() or 0)
+
+    def _is_locked(self) -> bool:
+        """Whether a process trains here, be it of an experiment runner that was killed."""
+        if not (self.folder / LOCK).exists():
+            return False
+        with (self.folder / LOCK).open() as lock:
+            return not _take(lock)
+
+    @cached_property
+    def result(self) -> dict[str, Any]:
+        """Metrics, iterations and seconds of the finished run."""
+        return json.loads((self.folder / RESULT).read_text())
+
+    @property
+    def detections(self) -> Path:
+        """The finished run's result file in COCO's format."""
+        return self.folder / f'{DETECTIONS}.bbox.json'
+
+    @property
+    def checkpoint(self) -> Path:
+        """The finished run's last checkpoint, where it was kept."""
+        return self.folder / CHECKPOINT
+
+    def progress(self) -> Progress | None:
+        """How far the run is, from the last line of its log that says so."""
+        try:
+            with (self.folder / OUTPUT).open('rb') as output:
+                output.seek(max(0, output.seek(0, 2) - 20_000))
+                matches = list(PROGRESS.finditer(output.read().decode(errors='ignore')))
+        except FileNotFoundError:
+            return None
+        if not matches:
+            return None
+        found = matches[-1]
+        epoch = f'epoch {found["epoch"]}, ' if found['epoch'] else ''
+        hours = 24 * int(found['days'] or 0) + int(found['hours'])
+        seconds = 3600 * hours + 60 * int(found['minutes']) + int(found['seconds'])
+        return Progress(f'{epoch}{found["step"]}/{found["steps"]}', seconds)
+
+    def start(
+        self,
+        cfg: Config,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        slot: int,
+        resume: bool,
+    ) -> None:
+        """Start a process that trains, unless there is one.
+
+        The process holds a lock on the folder: an experiment runner that starts after another was
+        killed finds the runs which go on without it.
+
+        Args:
+            cfg: the run's config.
+            command: what trains; ``CONFIG`` in it is replaced by the run's, with ``--work-dir``.
+            environment: the process's environment.
+            slot: which of the experiment runner's slots it has.
+            resume: go on from the last checkpoint in the folder; else the folder is emptied.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / LOCK).open('a') as lock:
+            if not _take(lock):
+                return
+            if not resume:
+                self._empty()
+            lock.truncate(0)
+            lock.write(str(slot))
+            lock.flush()
+            unfinished = self.config.with_suffix('.unfinished.py')
+            cfg.dump(unfinished)
+            os.replace(unfinished, self.config)
+            here = [str(self.config), '--work-dir', str(self.folder)]
+            if resume and find_latest_checkpoint(str(self.folder)):
+                here.append('--resume')
+            command = [part for word in command for part in (here if word == CONFIG else [word])]
+            with (self.folder / OUTPUT).open('ab') as output:
+                self.process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env=environment,
+                    pass_fds=[lock.fileno()],
+                )
+
+    def stop(self) -> None:
+        """End the process that was started here."""
+        if self.process and self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait()
+
+    def last_lines(self, count: int = 15) -> str:
+        """The end of what the process printed."""
+        return '\n'.join((self.folder / OUTPUT).read_text(errors='ignore').splitlines()[-count:])
+
+    def check_config(self, cfg: Config, resume: bool) -> None:
+        """Check that what the folder has was made with the plan's config.
+
+        Args:
+            cfg: the config that the plan has for this run.
+            resume: whether a run that was cut off would go on.
+
+        Raises:
+            UsageError: it was made with another.
+        """
+        stays = self.state in (State.FINISHED, State.RUNNING) or (resume and self.config.exists())
+        if stays and self.config.read_text() != cfg.pretty_text:
+            raise UsageError(
+                f'{self.folder} has a run with another config than the plan has now. Delete that '
+                'folder to train it anew, or choose another --work-dir.'
+            )
+
+    def tidy(self, keep_checkpoint: bool) -> None:
+        """Remove the checkpoints of the finished run, but for the last one if that is needed."""
+        if keep_checkpoint and not self.checkpoint.exists():
+            last = find_latest_checkpoint(str(self.folder))
+            Path(self.folder, Path(last).name).rename(self.checkpoint)
+        for checkpoint in {*self.folder.glob('*.pth')} - {self.checkpoint}:
+            checkpoint.unlink()
+        (self.folder / 'last_checkpoint').unlink(missing_ok=True)
+
+    def _empty(self) -> None:
+        for path in self.folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != LOCK:
+                path.unlink()
+
+
+def _take(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,118 @@
+"""A live bar on a terminal, while a detector is trained, validated or tested."""
+
+import atexit
+import logging
+import sys
+from collections.abc import Sequence
+from datetime import timedelta
+
+from mmengine.dist import get_world_size, is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Column
+from torch.utils.data import DataLoader
+
+LINES_OF_PROGRESS = ' eta: '  # what the log's lines have that the bar stands for
+
+
+class ProgressHook(Hook):
+    """Show epoch, iteration, loss, images per second and time left in a bar.
+
+    Only on a terminal, where mmengine's lines of progress go to the log file alone; its other
+    lines, and what is printed, appear above the bar. Elsewhere it does nothing.
+
+    Args:
+        console: where to show it; default standard output.
+    """
+
+    priority = 'LOW'  # after mmengine's timer and loss are up to date
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(file=sys.stdout)
+        self.bar: Progress | None = None
+        self.tasks: dict[str, TaskID] = {}
+
+    def before_run(self, runner: Runner) -> None:
+        """Start the bar, and let the log go on above it."""
+        if not (self.console.is_terminal and is_main_process()):
+            return
+        self.bar = Progress(
+            TextColumn('{task.description}'),
+            BarColumn(bar_width=None, table_column=Column(ratio=1)),
+            TextColumn('{task.fields[state]}', table_column=Column(no_wrap=True)),
+            console=self.console,
+            expand=True,
+        )
+        self.bar.start()
+        atexit.register(self.bar.stop)  # an error shows the cursor again, too
+        for handler in runner.logger.handlers:
+            if isinstance(handler, logging.StreamHandler) and not isinstance(
+                handler, logging.FileHandler
+            ):
+                handler.setStream(sys.stdout)  # which the bar has put its own in the place of
+                handler.addFilter(lambda record: LINES_OF_PROGRESS not in record.getMessage())
+
+    def after_run(self, runner: Runner) -> None:
+        """End the bar."""
+        if self.bar:
+            self.bar.stop()
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: dict | None = None,
+    ) -> None:
+        """Show how far training is."""
+        if self.bar:
+            epochs, done, total = runner.max_epochs, runner.iter + 1, runner.max_iters
+            epoch = f'epoch {runner.epoch + 1}/{epochs} ' if epochs > 1 else ''
+            loss = runner.message_hub.get_scalar('train/loss').current()
+            state = f'{epoch}iteration {done}/{total} loss {loss:.3g}'
+            self._show(runner, 'train', done, total, runner.train_dataloader, state)
+
+    def after_val_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: Sequence | None = None,
+    ) -> None:
+        """Show how far validation is."""
+        self._evaluated(runner, 'val', batch_idx)
+
+    def after_test_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: Sequence | None = None,
+    ) -> None:
+        """Show how far the test is."""
+        self._evaluated(runner, 'test', batch_idx)
+
+    def _evaluated(self, runner: Runner, mode: str, batch_idx: int) -> None:
+        if self.bar:
+            loader = runner.val_dataloader if mode == 'val' else runner.test_dataloader
+            done, total = batch_idx + 1, len(loader)
+            self._show(runner, mode, done, total, loader, f'iteration {done}/{total}')
+            if mode == 'val' and done == total:
+                self.bar.remove_task(self.tasks.pop(mode))
+
+    def _show(
+        self, runner: Runner, mode: str, done: int, total: int, loader: DataLoader, state: str
+    ) -> None:
+        seconds = runner.message_hub.get_scalar(f'{mode}/time').mean(10)
+        speed = loader.batch_sampler.batch_size * get_world_size() / seconds
+        left = timedelta(seconds=round(runner.message_hub.get_info('eta')))
+        if mode not in self.tasks:
+            self.tasks[mode] = self.bar.add_task(mode, state='')
+        self.bar.update(
+            self.tasks[mode],
+            completed=done,
+            total=total,
+            state=f'{state} {speed:.1f} images/s {left} left',
+        )

@@ -1,0 +1,143 @@
+import os
+import random
+import signal
+import time
+
+import pytest
+
+from se_det.engine.experiments.experiment import Experiment
+from se_det.engine.experiments.run import State
+from se_det.errors import UsageError
+
+
+def nothing():
+    pass
+
+
+def table(experiment):
+    """All that a finished experiment leaves to compare."""
+    return {
+        key: (run.result['metrics'], run.detections.read_text())
+        for key, run in experiment.runs.items()
+    }
+
+
+def test_runs_are_trained_and_tidied(make_experiment, make_launcher):
+    experiment = make_experiment()
+    experiment.train(make_launcher(), nothing)
+    assert all(run.state is State.FINISHED for run in experiment.runs.values())
+    assert len({str(values) for values in table(experiment).values()}) == 4
+    left = {path.name for run in experiment.runs.values() for path in run.folder.iterdir()}
+    assert left == {'detections.bbox.json', 'lock', 'output.txt', 'result.json'}
+
+
+def test_what_is_finished_is_not_trained_again(make_experiment, make_launcher):
+    make_experiment().train(make_launcher(), nothing)
+    experiment = make_experiment('seeds = 3')
+    experiment.train(make_launcher(), nothing)
+    started = [key for key, run in experiment.runs.items() if run.process]
+    assert started == [('plain', 2), ('se', 2)]
+
+
+def test_runs_of_other_code_are_found(make_experiment, make_launcher):
+    experiment = make_experiment()
+    experiment.train(make_launcher(), nothing)
+    assert list(experiment.codes()) == ['not known']
+    run = experiment.runs['se', 1]
+    run.result['code'] = 'torch 3'
+    assert experiment.codes()['torch 3'] == [run]
+    assert len(experiment.codes()['not known']) == 3
+
+
+def test_jobs_have_slots_of_their_own(make_experiment, make_launcher):
+    seen = set()
+
+    experiment = make_experiment()
+
+    def look():
+        running = [run for run in experiment.runs.values() if run.state is State.RUNNING]
+        seen.add(tuple(sorted(run.slot for run in running)))
+
+    experiment.train(make_launcher(jobs=3, seconds=1), look)
+    assert (0, 1, 2) in seen
+    assert max(map(len, seen)) == 3
+    assert all(len(set(slots)) == len(slots) for slots in seen)
+
+
+def test_arms_wait_for_their_start_and_its_checkpoint_stays(make_experiment, make_launcher):
+    experiment = make_experiment("start = arms['plain']")
+    order = []
+
+    def look():
+        order.extend(
+            key for key, run in experiment.runs.items() if run.process and key not in order
+        )
+
+    experiment.train(make_launcher(jobs=2), look)
+    for seed in (0, 1):
+        assert order.index(('start', seed)) < order.index(('plain', seed))
+        start, plain = experiment.runs['start', seed], experiment.runs['plain', seed]
+        assert start.checkpoint.read_text().startswith('weights')
+        assert experiment.configs[plain].load_from == str(start.checkpoint)
+        assert not [*plain.folder.glob('*.pth')]
+
+
+def test_a_failed_run(make_experiment, make_launcher):
+    """The message has what the run said; the other arm is trained; the next start tries again."""
+    text = 'seeds = [0, 1, 2]'
+    with pytest.raises(UsageError, match=r'(?s)plain, seed 1; se, seed 1 failed.*no luck'):
+        make_experiment(text).train(make_launcher(fails=(1,)), nothing)
+    experiment = make_experiment(text)
+    states = [run.state for run in experiment.runs.values()]
+    assert states.count(State.FINISHED) == 2 and states.count(State.WAITING) == 4
+    experiment.train(make_launcher(), nothing)
+    assert all(run.state is State.FINISHED for run in experiment.runs.values())
+
+
+def test_another_config_is_refused_where_runs_would_be_mixed(make_experiment, make_launcher):
+    make_experiment().train(make_launcher(), nothing)
+    with pytest.raises(UsageError, match='another config than the plan has now'):
+        make_experiment("cfg_options = {'train_cfg.max_epochs': 4}")
+
+
+def test_data_is_checked_before_anything_is_trained(make_plan, tmp_path, monkeypatch):
+    def check(text=''):
+        return Experiment(make_plan(text), tmp_path / 'experiment').check()
+
+    monkeypatch.chdir(tmp_path)
+    assert check().ann_file.endswith('instances_val.json')
+    with pytest.raises(UsageError, match=r'same ann_file and classes; found .*other\.json'):
+        check("arms['se']['cfg_options'] = {'val_evaluator.ann_file': 'other.json'}")
+    with pytest.raises(UsageError, match='num_classes must be'):
+        check("arms['se']['cfg_options'] = {'model.roi_head.bbox_head.num_classes': 3}")
+
+
+def test_killed_ten_times_it_ends_with_the_same_table(make_experiment, make_launcher):
+    """SIGKILL of the runner alone, whose runs go on, or of its runs too, at random moments."""
+    launcher = make_launcher(jobs=2, seconds=0.2)
+    text = 'seeds = 9'
+    rng = random.Random(0)
+    runs = make_experiment(text).runs.values()
+    for kill in range(10):
+        child = os.fork()
+        if child == 0:
+            os.setpgid(0, 0)
+            try:
+                make_experiment(text).train(launcher, nothing)
+            finally:
+                os._exit(0)
+        while not any(run.state is State.RUNNING for run in runs):
+            time.sleep(0.01)
+        time.sleep(rng.random() * 0.2)
+        (os.killpg if kill % 2 else os.kill)(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    interrupted = make_experiment(text)
+    interrupted.train(launcher, nothing)
+    assert any(run.process for run in interrupted.runs.values())  # there was something left to do
+    found = table(interrupted)
+    for run in runs:
+        (run.folder / 'result.json').unlink()
+    anew = make_experiment(text)
+    anew.train(launcher, nothing)
+    assert all(run.process for run in anew.runs.values())
+    assert found == table(anew)

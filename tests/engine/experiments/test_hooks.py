@@ -1,0 +1,125 @@
+"""What an experiment adds to mmengine's runs: the result, a fresh SE, the start of residuals."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmdet.models.backbones.resnet import ResNet
+from mmengine.model import initialize
+from torch import nn
+
+from se_det.backbones import SEResNet
+from se_det.checkpoints.loading import refuse_what_does_not_fit
+from se_det.engine.experiments import FreshSEHook, ResidualStart, RunResultHook
+from se_det.engine.experiments.result_hook import code
+from se_det.errors import UsageError
+
+
+@pytest.fixture
+def runner(tmp_path):
+    """As far as RunResultHook knows one: after ten iterations, its validation gives AP 0.5."""
+
+    def validate():
+        hook.after_val_epoch(runner, {'coco/bbox_mAP': 0.5})
+
+    hook = RunResultHook()
+    runner = SimpleNamespace(
+        work_dir=str(tmp_path),
+        iter=10,
+        val_evaluator=SimpleNamespace(metrics=[]),
+        val_loop=SimpleNamespace(run=validate),
+        hook=hook,
+    )
+    hook.before_train(runner)
+    return runner
+
+
+def test_the_result_is_that_of_the_last_validation(runner, tmp_path):
+    runner.hook.after_val_epoch(runner, {'coco/bbox_mAP': 0.25})
+    assert not (tmp_path / 'result.json').exists()
+    runner.hook.after_train(runner)
+    result = json.loads((tmp_path / 'result.json').read_text())
+    assert (result['metrics'], result['iterations']) == ({'coco/bbox_mAP': 0.25}, 10)
+    assert result['code'].startswith(f'torch {torch.__version__}, mmdet 3.')
+    assert [path.name for path in tmp_path.iterdir()] == ['result.json']
+
+
+def test_a_run_that_was_resumed_after_its_last_epoch_is_validated(runner, tmp_path):
+    runner.hook.after_train(runner)
+    assert json.loads((tmp_path / 'result.json').read_text())['metrics'] == {'coco/bbox_mAP': 0.5}
+
+
+def _detector(backbone):
+    model = nn.Module()
+    model.backbone = backbone
+    return model
+
+
+def test_a_fresh_se_beside_plain_weights():
+    torch.manual_seed(0)
+    plain = _detector(ResNet(18, base_channels=16)).state_dict()
+    model = _detector(SEResNet(18, base_channels=16))
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    refuse_what_does_not_fit(model)
+    with pytest.raises(UsageError, match=r'missing: backbone\.layer1\.0\.se\.fc1'):
+        model.load_state_dict(plain, strict=False)
+    checkpoint = dict(state_dict=dict(plain))
+    FreshSEHook().after_load_checkpoint(SimpleNamespace(model=model), checkpoint)
+    model.load_state_dict(checkpoint['state_dict'])
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key] if '.se.' in key else plain[key])
+    trained = {key: value + 1 for key, value in model.state_dict().items()}  # of a run to resume
+    checkpoint = dict(state_dict=dict(trained))
+    FreshSEHook().after_load_checkpoint(SimpleNamespace(model=model), checkpoint)
+    assert all(checkpoint['state_dict'][key] is value for key, value in trained.items())
+    del checkpoint['state_dict']['backbone.conv1.weight']
+    with pytest.raises(UsageError, match=r'missing: backbone\.conv1\.weight'):
+        model.load_state_dict(checkpoint['state_dict'], strict=False)
+
+
+@pytest.mark.parametrize('depth', [18, 50])
+def test_how_residuals_start(depth):
+    """The defaults are mmdet's own start; other values are where they belong, and only there."""
+    usual = [
+        dict(type='Kaiming', layer='Conv2d'),
+        dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']),
+    ]
+
+    def started(init_cfg):
+        torch.manual_seed(0)
+        backbone = SEResNet(depth, base_channels=16, init_cfg=init_cfg)
+        torch.manual_seed(1)
+        backbone.init_weights()
+        return backbone.state_dict()
+
+    mmdets = started(None)
+    ours = started([*usual, dict(type='ResidualStart')])
+    assert all(torch.equal(value, mmdets[key]) for key, value in ours.items())
+    changed = started([*usual, dict(type='ResidualStart', last_norm=2.0, gate_bias=3.0)])
+    last_norm = 'bn3.weight' if depth == 50 else 'bn2.weight'
+    blocks = sum(key.endswith('se.fc2.bias') for key in mmdets)
+    expected = {2.0: last_norm, 3.0: 'se.fc2.bias'}
+    found = {key for key, value in changed.items() if not torch.equal(value, mmdets[key])}
+    assert len(found) == 2 * blocks
+    for value, name in expected.items():
+        keys = [key for key in found if key.endswith(name)]
+        assert len(keys) == blocks
+        assert all((changed[key] == value).all() for key in keys)
+
+
+def test_residual_start_takes_plain_backbones_too():
+    backbone = ResNet(18, base_channels=8)
+    initialize(backbone, [dict(type='ResidualStart', last_norm=0.5)])
+    assert ResidualStart(last_norm=0.5).gate_bias == 0
+    assert (backbone.layer3[1].bn2.weight == 0.5).all()
+    assert (backbone.layer3[1].bn1.weight == 1).all()
+
+
+def test_other_code_has_another_name(tmp_path, monkeypatch):
+    monkeypatch.setattr('se_det.engine.experiments.result_hook.PACKAGE', tmp_path)
+    (tmp_path / 'a.py').write_text('1')
+    first = code()
+    assert code() == first
+    (tmp_path / 'a.py').write_text('2')
+    assert code() != first

@@ -1,0 +1,101 @@
+import pytest
+
+from se_det.errors import UsageError
+
+
+def test_runs_are_seed_by_seed(make_plan):
+    plan = make_plan('seeds = [3, 1]')
+    assert plan.name == 'mine'
+    assert plan.runs() == [('plain', 3), ('se', 3), ('plain', 1), ('se', 1)]
+    assert plan.comparisons == (('plain', 'se'),)
+
+
+def test_a_start_for_each_seed_or_for_all(make_plan):
+    start = "start = dict(config='configs/faster_rcnn_r50_shapes.py'{})"
+    arms = [('plain', 0), ('se', 0), ('plain', 1), ('se', 1)]
+    plan = make_plan(start.format(''))
+    assert plan.runs() == [('start', 0), *arms[:2], ('start', 1), *arms[2:]]
+    plan = make_plan(start.format(', seeds=[7]'))
+    assert plan.runs() == [('start', 7), *arms]
+    with pytest.raises(UsageError, match='one seed, or the seeds of the arms'):
+        make_plan(start.format(', seeds=[7, 8]'))
+
+
+def test_configs_of_runs(make_plan):
+    """Common options come first, an arm's own change them; a run has its seed."""
+    plan = make_plan("""
+_epochs = 3
+cfg_options = {'train_cfg.max_epochs': _epochs, 'optim_wrapper': dict(optimizer=dict(lr=0.5))}
+arms['se']['cfg_options'] = dict(optim_wrapper=dict(optimizer=dict(lr=0.25)))
+""")
+    plain, se = plan.config('plain', 0, None), plan.config('se', 1, None)
+    assert (plain.model.backbone.type, se.model.backbone.type) == ('ResNet', 'SEResNet')
+    assert (plain.randomness.seed, se.randomness.seed) == (0, 1)
+    assert (plain.optim_wrapper.optimizer.lr, se.optim_wrapper.optimizer.lr) == (0.5, 0.25)
+    assert plain.train_cfg.max_epochs == se.train_cfg.max_epochs == 3
+    assert plain.train_dataloader == se.train_dataloader
+
+
+def test_weights_to_start_from_are_loaded_grafted_or_inserted(make_plan):
+    plan = make_plan("""
+_plain = arms['plain']['config']
+arms['se'] = dict(config=_plain, se=True)
+arms['inserted'] = dict(config=_plain, se=True, fresh_se=True)
+""")
+    plain, grafted, inserted = (plan.config(arm, 0, 'w.pth') for arm in plan.arms)
+    assert plain.load_from == inserted.load_from == 'w.pth'
+    assert plain.model.backbone.type == 'ResNet'
+    assert grafted.load_from is None
+    assert grafted.model.init_cfg == dict(type='SEPretrained', checkpoint='w.pth', graft=True)
+    assert inserted.model.backbone.type == 'SEResNet'
+    assert inserted.model.get('init_cfg') is None
+    assert inserted.custom_hooks[-1].type == 'FreshSEHook'
+    with pytest.raises(UsageError, match='fresh_se in inserted is for weights from start'):
+        plan.config('inserted', 0, None)
+
+
+def test_checkpoints_are_written_only_where_they_are_needed(make_plan):
+    def checkpoint(text, arm='se'):
+        hook = make_plan(text).config(arm, 0, None).default_hooks.checkpoint
+        return hook.interval, hook.get('save_last'), hook.get('max_keep_ckpts')
+
+    assert checkpoint('') == (-1, False, None)
+    assert checkpoint('keep_checkpoints = True') == (-1, True, None)
+    assert checkpoint('resume = True') == (1, None, 1)
+    start = "start = dict(config='configs/faster_rcnn_r50_shapes.py')"
+    assert checkpoint(start, 'start') == (-1, True, None)
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('arms = dict(se=dict(config="a.py"))', 'arms has to be a dict of two or more'),
+        ('arms["start"] = arms["se"]', 'none of them called start'),
+        ('arms["se"] = "a.py"', r'arms\.se is a dict with the keys config, se'),
+        ('arms["se"] = dict(se=True)', r'arms\.se has to name its config'),
+        ('arms["se"] = dict(config="a.py", sed=1)', r"got \['sed'\]"),
+        ('seeds = 0', 'seeds has to be how many'),
+        ('seeds = [1, 1]', 'seeds has to be how many'),
+        ('del seeds', 'got None'),
+        ('sedes = 3', r"got \['sedes'\]"),
+        ('comparisons = [("plain", "x")]', 'comparisons are pairs of the arms plain, se'),
+    ],
+)
+def test_what_is_no_plan(make_plan, text, message):
+    with pytest.raises(UsageError, match=message):
+        make_plan(text)
+
+
+def test_a_part_of_a_plan(make_plan):
+    plan = make_plan("""
+arms['odd'] = arms['se']
+seeds = 3
+""")
+    part = plan.only(['plain', 'odd'], 2)
+    assert part.runs() == [('plain', 0), ('odd', 0), ('plain', 1), ('odd', 1)]
+    assert part.comparisons == (('plain', 'odd'),)
+    assert plan.only(None, None) == plan
+    with pytest.raises(UsageError, match=r"mine has the arms plain, se, odd; got \['x'\]"):
+        plan.only(['x'], None)
+    with pytest.raises(UsageError, match='mine has 3 seeds; got --seeds 4'):
+        plan.only(None, 4)

@@ -1,0 +1,54 @@
+#!/usr/bin/env python3
+"""Train the arms of a plan on the same seeds and compare them: tools/run_experiment.py PLAN."""
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+
+from se_det.command_line import usage_errors_alone
+from se_det.engine.experiments.comparing import compare_arms
+from se_det.engine.experiments.display import Display
+from se_det.engine.experiments.experiment import Experiment
+from se_det.engine.experiments.launching import Launcher
+from se_det.engine.experiments.plan import read_plan
+
+
+def main() -> None:
+    """Parse the arguments, train and compare."""
+    parser = argparse.ArgumentParser(
+        description='Train the arms of a plan on the same seeds and compare them. Killed and '
+        'started again, it goes on.'
+    )
+    parser.add_argument('plan', help='a plan, such as configs/experiments/shapes_scratch.py')
+    parser.add_argument('--work-dir', help='default work_dirs/<name of the plan>')
+    parser.add_argument('--jobs', type=int, default=1, help='how many runs train at once')
+    parser.add_argument(
+        '--gpus-per-run', type=int, default=1, help='GPUs (without any: processes) for each run'
+    )
+    parser.add_argument('--slurm', metavar='PARTITION', help='train in jobs of Slurm')
+    parser.add_argument('--srun-args', nargs='*', default=[], help='further arguments of srun')
+    parser.add_argument('--arms', nargs='+', help='train and compare these alone')
+    parser.add_argument('--seeds', type=int, help='no more than the first so many')
+    arguments = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM):  # an exit stops the runs
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    launcher = Launcher(
+        arguments.jobs, arguments.gpus_per_run, arguments.slurm, tuple(arguments.srun_args)
+    )
+    with usage_errors_alone():
+        plan = read_plan(arguments.plan).only(arguments.arms, arguments.seeds)
+        experiment = Experiment(plan, arguments.work_dir or Path('work_dirs', plan.name))
+        validation = experiment.check()
+        with Display(experiment, launcher.jobs) as display:
+            experiment.train(launcher, display.update)
+        if len(codes := experiment.codes()) > 1:
+            print('Runs were trained by different code:')
+            for code, runs in codes.items():
+                print(f'- {code}: {"; ".join(map(str, runs))}')
+        for compared in compare_arms(experiment, validation):
+            print(f'\n{compared}')
+
+
+if __name__ == '__main__':
+    main()
