@@ -85,6 +85,6 @@ param_scheduler = [
     ),
 ]
 # Batch norm learns here, on each process its own; SyncBuffersHook makes one of them.
-custom_hooks = [dict(type='SyncBuffersHook'), dict(type='ReportHook')]
+custom_hooks = [dict(type='SyncBuffersHook')]
 default_hooks = dict(logger=dict(interval=10))
 auto_scale_lr = dict(base_batch_size=8)

@@ -1,5 +1,1 @@
-"""What happens around mmengine's Runner: launching, data checks, a report of the run."""
-
-from se_det.engine.report import ReportHook
-
-__all__ = ['ReportHook']
+"""What happens around mmengine's Runner: launching, processes without a GPU."""

@@ -169,6 +169,9 @@ def load_config(
 
 def _build_runner(cfg: Config, launcher: str) -> Runner:
     setup_cache_size_limit_of_dynamo()
+    hooks = cfg.get('custom_hooks') or []
+    if all(hook.get('type') != 'ReportHook' for hook in hooks):
+        cfg.custom_hooks = [*hooks, dict(type='ReportHook')]
     cfg.launcher = launcher
     join_process_group(cfg, launcher)
     if 'runner_type' in cfg:
