@@ -184,7 +184,7 @@ def _errors(scores: Scores) -> FigureOnPage:
     return FigureOnPage(
         as_svg(figure, title),
         title,
-        'TIDE's six types, each mended alone (AP50 is '
+        "TIDE's six types, each mended alone (AP50 is "
         f'{100 * costs.ap50:.1f}). Classification: right box, wrong class. Localisation: right '
         'class, IoU 0.1 to 0.5. Both: neither is right. Duplicate: the object was found already. '
         'Background: no object there. Missed: an object that none of these would find.',

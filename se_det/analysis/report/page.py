@@ -22,7 +22,7 @@ _templates = Environment(
 
 def points(value: float) -> str:
     """An AP in points of 100; a dash where there is none."""
-    return '–' if value != value else f'{100 * value:.1f}'
+    return '\N{EN DASH}' if value != value else f'{100 * value:.1f}'
 
 
 _templates.filters['points'] = points

@@ -1,4 +1,4 @@
-"""What the report says of detections on annotated images: COCO's numbers, and where they are lost."""
+"""Detections measured against annotations: COCO's numbers, and where they are lost."""
 
 import contextlib
 import io
