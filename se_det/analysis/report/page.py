@@ -20,9 +20,9 @@ _templates = Environment(
 )
 
 
-def points(value: float) -> str:
-    """An AP in points of 100; a dash where there is none."""
-    return '\N{EN DASH}' if value != value else f'{100 * value:.1f}'
+def points(value: float | None) -> str:
+    """An AP in points of 100; a dash where there is none: None, NaN or pycocotools' -1."""
+    return f'{100 * value:.1f}' if value is not None and value >= 0 else '\N{EN DASH}'
 
 
 _templates.filters['points'] = points
