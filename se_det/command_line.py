@@ -1,10 +1,12 @@
 """What the command line tools have in common."""
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from mmengine.config import DictAction
@@ -79,3 +81,25 @@ def usage_errors_alone() -> Iterator[None]:
     except UsageError as error:
         print(f'\nerror: {error}', file=sys.stderr)
         sys.exit(2)
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write a JSON file under another name and rename it, so that it is whole or not there.
+
+    Args:
+        path: the file; its folder is made.
+        value: what ``json.dump`` takes.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    path = Path(path)
+    partial = path.with_name(f'{path.name}.{os.getpid()}.partial')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(value, indent=1, allow_nan=False))
+        partial.replace(path)
+    except OSError as error:
+        raise UsageError(f'{path} cannot be written: {error.strerror}.') from error
+    finally:
+        partial.unlink(missing_ok=True)

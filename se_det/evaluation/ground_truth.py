@@ -1,0 +1,133 @@
+"""The annotations that detections are compared with."""
+
+import contextlib
+import io
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import Params
+
+from se_det.errors import UsageError
+
+PARAMS = Params('bbox')  # pycocotools' IoU thresholds, recall thresholds, areas and numbers
+IOU_THRESHOLDS = PARAMS.iouThrs  # (T,) = (10,)
+RECALL_THRESHOLDS = PARAMS.recThrs  # (101,)
+AREAS = np.array(PARAMS.areaRng, dtype=float)  # (A, 2) = (4, 2): all, small, medium, large
+MAX_DETECTIONS = PARAMS.maxDets  # 1, 10, 100 an image and category
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """A COCO annotation file.
+
+    Attributes:
+        path: the file.
+        coco: pycocotools' index of it.
+        categories: the ids of the categories to evaluate, ascending.
+        labels: the id of the category that each label of a detector means.
+    """
+
+    path: Path
+    coco: COCO
+    categories: np.ndarray
+    labels: np.ndarray
+
+    @classmethod
+    def read(cls, path: str | Path, classes: Sequence[str] | None = None) -> 'GroundTruth':
+        """Read an annotation file.
+
+        Args:
+            path: the file, in COCO's format.
+            classes: the names of the categories to evaluate, as ``metainfo.classes`` of an mmdet
+                config; default all.
+
+        Raises:
+            UsageError: the file is missing, cut off or not in COCO's format, or a class is not
+                among its categories.
+        """
+        path = Path(path)
+        content = read_json(path)
+        keys = ('images', 'categories')
+        if not isinstance(content, dict) or any(not content.get(key) for key in keys):
+            raise UsageError(
+                f'{path} is not a COCO annotation file: expected a JSON object with images and '
+                'categories. Give the file that the detectors were evaluated with.'
+            )
+        content.setdefault('annotations', [])
+        coco = COCO()
+        coco.dataset = content
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                coco.createIndex()
+            ids = [annotation['id'] for annotation in content['annotations']]
+            _ = [(a['bbox'], a['area'], a['category_id'], a['iscrowd']) for a in coco.anns.values()]
+            names = [category['name'] for category in content['categories']]
+        except (KeyError, TypeError) as error:
+            raise UsageError(
+                f'{path} is not a COCO annotation file: an entry has no {error}.'
+            ) from error
+        if len(set(ids)) != len(ids):
+            raise UsageError(f'{path} uses an annotation id twice; pycocotools needs unique ids.')
+        unknown = [name for name in classes or () if name not in names]
+        if unknown:
+            raise UsageError(f'{path} has no category {unknown[0]!r}; it has {names}.')
+        labels = np.array(coco.getCatIds(catNms=list(classes or ())))
+        return cls(path, coco, np.unique(labels), labels)
+
+    @cached_property
+    def images(self) -> np.ndarray:
+        """The ids of the images, ascending, (I,)."""
+        return np.array(sorted(self.coco.getImgIds()))
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The names of the categories, in the order of ``categories``."""
+        return [category['name'] for category in self.coco.loadCats(self.categories.tolist())]
+
+    @cached_property
+    def pairs(self) -> dict[tuple[int, int], list[dict]]:
+        """The annotations of each (image, category), as indices, that has any."""
+        categories = {category: k for k, category in enumerate(self.categories.tolist())}
+        images = {image: i for i, image in enumerate(self.images.tolist())}
+        pairs = defaultdict(list)
+        for image, i in images.items():
+            for annotation in self.coco.imgToAnns[image]:
+                # As pycocotools' _prepare: a crowd is ignored, whatever 'ignore' says.
+                annotation['ignore'] = annotation['iscrowd']
+                if annotation['category_id'] in categories:
+                    pairs[i, categories[annotation['category_id']]].append(annotation)
+        return pairs
+
+    @cached_property
+    def positives(self) -> np.ndarray:
+        """How many objects of a category and area must be found in an image, (A, K, I)."""
+        counts = np.zeros((len(AREAS), len(self.categories), len(self.images)), dtype=np.int32)
+        for (i, k), annotations in self.pairs.items():
+            area = np.array([annotation['area'] for annotation in annotations])[:, None]
+            inside = (area >= AREAS[:, 0]) & (area <= AREAS[:, 1])
+            crowd = np.array([bool(annotation['ignore']) for annotation in annotations])
+            counts[:, k, i] = inside[~crowd].sum(0)
+        return counts
+
+
+def read_json(path: Path) -> object:
+    """Read a JSON file.
+
+    Raises:
+        UsageError: the file is missing or not whole.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise UsageError(f'{path} cannot be read: {error.strerror}. Check the path.') from error
+    except ValueError as error:
+        raise UsageError(
+            f'{path} is not a whole JSON file, as if it was cut off while it was written: {error}. '
+            'Write it again.'
+        ) from error

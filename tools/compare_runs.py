@@ -1,0 +1,40 @@
+#!/usr/bin/env python3
+"""Compare detectors: tools/compare_runs.py BASELINE ... --candidate CANDIDATE ... --ann FILE."""
+
+import argparse
+
+from se_det.command_line import usage_errors_alone, write_json
+from se_det.evaluation import compare_runs
+
+
+def main() -> None:
+    """Parse the arguments, compare, print."""
+    parser = argparse.ArgumentParser(
+        description='COCO metrics of two sides, with intervals of the differences'
+    )
+    parser.add_argument(
+        'baseline',
+        nargs='+',
+        metavar='BASELINE',
+        help="a result file for each seed: the json of CocoMetric's outfile_prefix, or the pkl of "
+        'tools/test.py --out',
+    )
+    parser.add_argument('--candidate', nargs='+', required=True, help='as many of the other side')
+    parser.add_argument('--ann', required=True, metavar='FILE', help='the annotations of both')
+    parser.add_argument('--metric', choices=['bbox', 'segm'], default='bbox')
+    parser.add_argument('--classes', nargs='+', help="the configs' classes, if some are left out")
+    parser.add_argument('--resamples', type=int, default=1000, help='draws of images')
+    parser.add_argument('--seed', type=int, default=0, help='of the draws')
+    parser.add_argument('--workers', type=int, default=2, help='processes')
+    parser.add_argument('--json', metavar='FILE', help='write all values there too')
+    arguments = vars(parser.parse_args())
+    out = arguments.pop('json')
+    with usage_errors_alone():
+        comparison = compare_runs(ann_file=arguments.pop('ann'), **arguments)
+        if out:
+            write_json(out, comparison.to_dict())
+        print(comparison.to_table())
+
+
+if __name__ == '__main__':
+    main()
