@@ -1,19 +1,18 @@
 """Why detections are wrong: the six error types of TIDE (Bolya et al. 2020, arXiv 2008.08115)."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import cached_property
 
 import numpy as np
 from pycocotools import mask as coco_mask
-from pycocotools.coco import COCO
+
+from se_det.evaluation.detections import Detections
+from se_det.evaluation.ground_truth import MAX_DETECTIONS, RECALL_THRESHOLDS, GroundTruth
 
 FOREGROUND = 0.5  # TIDE's t_f: from this IoU on, a detection finds an object
 BACKGROUND = 0.1  # TIDE's t_b: up to this IoU, it looks at no object at all
-MAX_DETECTIONS = 100  # of a class in an image, as in COCO
-RECALLS = np.linspace(0, 1, 101)
 
 
 class Verdict(IntEnum):
@@ -78,7 +77,10 @@ class JudgedImage:
     """An image's detections, by falling score, and its ground truth, with their verdicts.
 
     Attributes:
-        detections: COCO results, D of them.
+        image_id: in the annotations.
+        classes: ids of the categories of the detections, ``(D,)``.
+        scores: ``(D,)``.
+        shapes: boxes ``[x, y, width, height]``, ``(D, 4)``, or run-length encoded masks.
         truth: COCO annotations that are no crowds, G of them.
         iou: ``(D, G)``.
         verdicts: ``(D,)``, see `judge`.
@@ -86,7 +88,9 @@ class JudgedImage:
     """
 
     image_id: int
-    detections: Sequence[dict]
+    classes: np.ndarray
+    scores: np.ndarray
+    shapes: np.ndarray | list[dict]
     truth: Sequence[dict]
     iou: np.ndarray
     verdicts: np.ndarray
@@ -99,11 +103,6 @@ class JudgedImage:
         found[self.partners[matched]] = True
         return found
 
-    @cached_property
-    def scores(self) -> np.ndarray:
-        """Of the detections, ``(D,)``."""
-        return np.array([detection['score'] for detection in self.detections])
-
     def f1(self, threshold: float) -> float:
         """``2 TP / (2 TP + FP + FN)`` of the detections of at least this score; 1 if all are 0."""
         correct = self.found(threshold).sum()
@@ -112,51 +111,71 @@ class JudgedImage:
         return float(2 * correct / total) if total else 1.0
 
 
-def judge_images(
-    truth: COCO, results: COCO, iou_type: str, category_ids: Collection[int]
-) -> Iterator[JudgedImage]:
+def judge_images(truth: GroundTruth, detections: Detections, metric: str) -> Iterator[JudgedImage]:
     """Judge the detections of each image, in the order of their ids.
 
     Args:
         truth: annotations.
-        results: detections, of ``truth.loadRes``.
-        iou_type: ``'bbox'`` or ``'segm'``.
-        category_ids: annotations and detections of other categories are left out.
+        detections: of its images.
+        metric: ``'bbox'`` or ``'segm'``: overlap of boxes or of masks.
     """
-    for image_id in sorted(truth.imgs):
-        annotations, found = (
-            [ann for ann in coco.imgToAnns[image_id] if ann['category_id'] in category_ids]
-            for coco in (truth, results)
+    order = np.lexsort((-detections.score, detections.image))
+    starts = np.searchsorted(detections.image[order], np.arange(len(truth.images) + 1))
+    categories = set(truth.categories.tolist())
+    for index, image_id in enumerate(truth.images.tolist()):
+        kept = _best_of_each_class(order[starts[index] : starts[index + 1]], detections.category)
+        shapes = _rows(detections.shapes, kept)
+        classes = truth.categories[detections.category[kept]]
+        annotations = [a for a in truth.coco.imgToAnns[image_id] if a['category_id'] in categories]
+        objects, crowds = (
+            [ann for ann in annotations if bool(ann.get('iscrowd', 0)) is crowd]
+            for crowd in (False, True)
         )
-        objects = [ann for ann in annotations if not ann.get('iscrowd', 0)]
-        crowds = [ann for ann in annotations if ann.get('iscrowd', 0)]
-        detections, seen = [], Counter()
-        for detection in sorted(found, key=lambda found: -found['score']):
-            seen[detection['category_id']] += 1
-            if seen[detection['category_id']] <= MAX_DETECTIONS:
-                detections.append(detection)
-        outlines = _outlines(results, detections, iou_type)
-        iou, cover = (
-            np.reshape(
-                coco_mask.iou(outlines, _outlines(truth, group, iou_type), [crowd] * len(group)),
-                (len(detections), len(group)),
-            )
+        iou, covered = (
+            _overlaps(shapes, group, crowd, truth, metric)
             for group, crowd in ((objects, 0), (crowds, 1))
         )
-        in_crowd = ((cover >= FOREGROUND) & _same_class(detections, crowds)).any(1)
-        judged = judge(iou, _same_class(detections, objects), in_crowd)
-        yield JudgedImage(image_id, detections, objects, iou, *judged)
+        in_crowd = ((covered >= FOREGROUND) & _same_class(classes, crowds)).any(1)
+        judged = judge(iou, _same_class(classes, objects), in_crowd)
+        yield JudgedImage(image_id, classes, detections.score[kept], shapes, objects, iou, *judged)
 
 
-def _outlines(coco: COCO, annotations: list[dict], iou_type: str) -> np.ndarray | list:
-    if iou_type == 'bbox':
-        return np.array([ann['bbox'] for ann in annotations], float).reshape(-1, 4)
-    return [coco.annToRLE(ann) for ann in annotations]
+def _best_of_each_class(by_score: np.ndarray, category: np.ndarray) -> np.ndarray:
+    """The detections of an image that COCO looks at: 100 of each class."""
+    if len(by_score) <= MAX_DETECTIONS[-1]:
+        return by_score
+    seen = Counter()
+    kept = []
+    for index in by_score.tolist():
+        seen[category[index]] += 1
+        if seen[category[index]] <= MAX_DETECTIONS[-1]:
+            kept.append(index)
+    return np.array(kept)
 
 
-def _same_class(detections: list[dict], truth: list[dict]) -> np.ndarray:
-    found, wanted = ([ann['category_id'] for ann in anns] for anns in (detections, truth))
-    return np.array(found, int)[:, None] == np.array(wanted, int)
+def _rows(shapes: np.ndarray | list[dict], kept: np.ndarray) -> np.ndarray | list[dict]:
+    return [shapes[index] for index in kept] if isinstance(shapes, list) else shapes[kept]
+
+
+def _overlaps(
+    shapes: np.ndarray | list[dict],
+    annotations: list[dict],
+    crowd: int,
+    truth: GroundTruth,
+    metric: str,
+) -> np.ndarray:
+    """IoU, or with a crowd the part of a detection that it covers, ``(D, annotations)``."""
+    if not len(shapes) or not annotations:
+        return np.zeros((len(shapes), len(annotations)))
+    if metric == 'bbox':
+        outlines = np.array([ann['bbox'] for ann in annotations], float)
+    else:
+        outlines = [truth.coco.annToRLE(ann) for ann in annotations]
+    return coco_mask.iou(shapes, outlines, [crowd] * len(annotations))
+
+
+def _same_class(classes: np.ndarray, annotations: list[dict]) -> np.ndarray:
+    return classes[:, None] == np.array([ann['category_id'] for ann in annotations], int)
 
 
 @dataclass(frozen=True)
@@ -192,10 +211,10 @@ def error_costs(images: Sequence[JudgedImage]) -> ErrorCosts:
         partners.append(np.where(image.partners < 0, -1, image.partners + len(truth_classes)))
         verdicts.append(image.verdicts)
         scores.append(image.scores)
-        classes += [detection['category_id'] for detection in image.detections]
+        classes.append(image.classes)
         truth_classes += [ann['category_id'] for ann in image.truth]
-    verdicts, partners, scores = map(np.concatenate, (verdicts, partners, scores))
-    classes, truth_classes = np.array(classes, int), np.array(truth_classes, int)
+    verdicts, classes, scores, partners = map(np.concatenate, (verdicts, classes, scores, partners))
+    truth_classes = np.array(truth_classes, int)
 
     found = np.zeros(len(truth_classes), bool)
     found[partners[verdicts == Verdict.CORRECT]] = True
@@ -241,7 +260,7 @@ def _mean_ap(
         hits = correct[order][classes[order] == category]
         precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
         envelope = np.maximum.accumulate(precision[::-1])[::-1]
-        reached = np.searchsorted(np.cumsum(hits) / objects, RECALLS, side='left')
+        reached = np.searchsorted(np.cumsum(hits) / objects, RECALL_THRESHOLDS, side='left')
         aps.append(np.append(envelope, np.zeros(102))[np.minimum(reached, len(hits))].mean())
     return float(np.mean(aps)) if aps else 0.0
 

@@ -2,18 +2,21 @@
 
 import contextlib
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
+from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from se_det.analysis.report.scores import load_results
+from se_det.evaluation.detections import Detections
+from se_det.evaluation.ground_truth import GroundTruth
 
 
-def make_coco(annotations, images=1, categories=3):
+def make_truth(annotations, images=1, categories=3):
     """Annotations given as ``(image, category, box)`` or ``(image, category, box, iscrowd)``."""
-    truth = COCO()
-    truth.dataset = dict(
+    coco = COCO()
+    coco.dataset = dict(
         images=[dict(id=i + 1, file_name=f'{i}.png', width=100, height=100) for i in range(images)],
         categories=[dict(id=k + 1, name=f'class {k + 1}') for k in range(categories)],
         annotations=[
@@ -24,27 +27,53 @@ def make_coco(annotations, images=1, categories=3):
                 bbox=list(box),
                 area=box[2] * box[3],
                 iscrowd=int(any(crowd)),
+                segmentation=_corners(*box),
             )
             for index, (image, category, box, *crowd) in enumerate(annotations)
         ],
     )
     with contextlib.redirect_stdout(io.StringIO()):
-        truth.createIndex()
-    return truth
+        coco.createIndex()
+    ids = np.arange(1, categories + 1)
+    return GroundTruth(Path('annotations'), coco, ids, ids)
 
 
-def make_results(truth, detections):
+def _corners(x, y, w, h):
+    return [[x, y, x + w, y, x + w, y + h, x, y + h]]
+
+
+def make_results(truth, detections, metric='bbox'):
     """Detections given as ``(image, category, box, score)``."""
-    return load_results(
-        truth,
-        [
-            dict(image_id=image, category_id=category, bbox=list(box), score=score)
-            for image, category, box, score in detections
-        ],
+    boxes = np.array([box for _, _, box, _ in detections], float).reshape(-1, 4)
+    shapes, area = boxes, boxes[:, 2] * boxes[:, 3]
+    if metric == 'segm':
+        shapes = [coco_mask.merge(coco_mask.frPyObjects(_corners(*box), 100, 100)) for box in boxes]
+        area = coco_mask.area(shapes).astype(float) if shapes else np.zeros(0)
+    return Detections(
+        image=np.array([found[0] - 1 for found in detections], int),
+        category=np.array([found[1] - 1 for found in detections], int),
+        score=np.array([found[3] for found in detections], float),
+        area=area,
+        shapes=shapes,
     )
 
 
-def make_random(seed, crowds=False, images=30, categories=4):
+def as_coco(truth, found):
+    """The same detections for pycocotools."""
+    key = 'segmentation' if isinstance(found.shapes, list) else 'bbox'
+    shapes = found.shapes if key == 'segmentation' else found.shapes.tolist()
+    columns = zip(
+        found.image.tolist(), found.category.tolist(), found.score.tolist(), shapes, strict=True
+    )
+    results = [
+        {'image_id': image + 1, 'category_id': category + 1, 'score': score, key: shape}
+        for image, category, score, shape in columns
+    ]
+    with contextlib.redirect_stdout(io.StringIO()):
+        return truth.coco.loadRes(results)
+
+
+def make_random(seed, crowds=False, images=30, categories=4, metric='bbox'):
     """Annotations, and detections that are right, shifted, of another class, or nowhere near."""
     rng = np.random.default_rng(seed)
     annotations, detections = [], []
@@ -63,14 +92,20 @@ def make_random(seed, crowds=False, images=30, categories=4):
             box = [*rng.uniform(0, 60, 2), *rng.uniform(10, 40, 2)]
             category = int(rng.integers(1, categories + 1))
             detections.append((image, category, box, float(0.7 * rng.random())))
-    truth = make_coco(annotations, images, categories)
-    return truth, make_results(truth, detections)
+    truth = make_truth(annotations, images, categories)
+    return truth, make_results(truth, detections, metric)
 
 
-@pytest.fixture(scope='session', name='make_coco')
+@pytest.fixture(scope='session', name='make_truth')
+def truth_maker():
+    """See `make_truth`."""
+    return make_truth
+
+
+@pytest.fixture(scope='session', name='as_coco')
 def coco_maker():
-    """See `make_coco`."""
-    return make_coco
+    """See `as_coco`."""
+    return as_coco
 
 
 @pytest.fixture(scope='session', name='make_results')

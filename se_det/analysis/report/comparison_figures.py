@@ -1,22 +1,19 @@
 """The figures of a comparison: differences with their intervals, seeds, and errors."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from se_det.analysis.detection_errors import ERRORS, ErrorCosts
 from se_det.analysis.report.figures import FigureOnPage
 from se_det.analysis.report.svg import BAD, GOOD, INK, MUTED, SERIES, as_svg, new_figure, style
-
-if TYPE_CHECKING:
-    from se_det.evaluation import Comparison, Difference
+from se_det.evaluation import Comparison, Difference
 
 ROW = 22  # height of a row, in pixels
 
 
 def comparison_figures(
-    comparison: 'Comparison',
+    comparison: Comparison,
     baseline: Sequence[ErrorCosts],
     candidate: Sequence[ErrorCosts],
     sides: tuple[str, str],
@@ -35,7 +32,7 @@ def comparison_figures(
     return [*drawn, _errors(baseline, candidate, sides)]
 
 
-def _metric_differences(comparison: 'Comparison') -> FigureOnPage:
+def _metric_differences(comparison: Comparison) -> FigureOnPage:
     shown = [name for name, value in comparison.metrics.items() if value.low is not None]
     apart = [name for name in shown if _side(comparison.metrics[name])]
     title = (
@@ -46,7 +43,7 @@ def _metric_differences(comparison: 'Comparison') -> FigureOnPage:
     return _forest(comparison.metrics, title, comparison)
 
 
-def _class_differences(comparison: 'Comparison') -> FigureOnPage:
+def _class_differences(comparison: Comparison) -> FigureOnPage:
     known = {name: value for name, value in comparison.classes.items() if value.low is not None}
     ordered = dict(sorted(known.items(), key=lambda item: -item[1].difference))
     better = sum(value.difference > 0 for value in known.values())
@@ -55,7 +52,7 @@ def _class_differences(comparison: 'Comparison') -> FigureOnPage:
 
 
 def _forest(
-    differences: 'Mapping[str, Difference]', title: str, comparison: 'Comparison'
+    differences: Mapping[str, Difference], title: str, comparison: Comparison
 ) -> FigureOnPage:
     known = {name: value for name, value in differences.items() if value.low is not None}
     with style():
@@ -87,12 +84,12 @@ def _forest(
         )
 
 
-def _side(value: 'Difference') -> int:
+def _side(value: Difference) -> int:
     """1 where the interval is above zero, -1 below, 0 around it."""
     return int(value.low > 0) - int(value.high < 0)
 
 
-def _seeds(comparison: 'Comparison', sides: tuple[str, str]) -> FigureOnPage:
+def _seeds(comparison: Comparison, sides: tuple[str, str]) -> FigureOnPage:
     ap = comparison.metrics['AP']
     with style():
         figure = new_figure(440, 170)

@@ -4,11 +4,9 @@ import difflib
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from mmengine.config import Config
-from pycocotools.coco import COCO
 
 from se_det.analysis.detection_errors import ErrorCosts, JudgedImage, error_costs, judge_images
 from se_det.analysis.report.comparison_figures import comparison_figures
@@ -19,21 +17,21 @@ from se_det.analysis.report.pictures import (
     picture,
     truth_marks,
 )
-
-if TYPE_CHECKING:
-    from se_det.evaluation import Comparison
+from se_det.evaluation import Comparison
+from se_det.evaluation.detections import read_detections
+from se_det.evaluation.ground_truth import GroundTruth
 
 PICTURES = 3  # of wins, and of losses
 
 
 def write_comparison_page(
     folder: str | Path,
-    comparison: 'Comparison',
-    truth: COCO,
-    baseline: Sequence[COCO],
-    candidate: Sequence[COCO],
+    comparison: Comparison,
+    baseline: Sequence[str | Path],
+    candidate: Sequence[str | Path],
+    ann_file: str | Path,
     *,
-    category_ids: Sequence[int] | None = None,
+    classes: Sequence[str] | None = None,
     images: str | Path | None = None,
     sides: tuple[str, str] = ('baseline', 'candidate'),
     configs: tuple[Config, Config] | None = None,
@@ -44,11 +42,11 @@ def write_comparison_page(
 
     Args:
         folder: where to.
-        comparison: of `se_det.evaluation.compare_runs`.
-        truth: the annotations.
-        baseline: the detections of each seed, of `se_det.analysis.report.scores.load_results`.
+        comparison: of `se_det.evaluation.compare_runs`, with the arguments that follow.
+        baseline: a result file for each seed.
         candidate: likewise.
-        category_ids: the categories that were evaluated; default all.
+        ann_file: the annotations.
+        classes: that were evaluated; default all.
         images: the folder that ``file_name`` in the annotations starts from; without it, the page
             has no pictures.
         sides: what to call them.
@@ -58,10 +56,14 @@ def write_comparison_page(
 
     Returns:
         The path of the page.
+
+    Raises:
+        UsageError: a file cannot be read, as `se_det.evaluation.compare_runs` raises it.
     """
-    categories = set(truth.getCatIds() if category_ids is None else category_ids)
+    truth = GroundTruth.read(ann_file, classes)
+    metric = comparison.metric
     judged = [
-        [list(judge_images(truth, found, comparison.metric, categories)) for found in side]
+        [list(judge_images(truth, read_detections(file, truth, metric), metric)) for file in side]
         for side in (baseline, candidate)
     ]
     costs = [[error_costs(seed) for seed in side] for side in judged]
@@ -90,7 +92,7 @@ def write_comparison_page(
 
 
 def _pictures(
-    truth: COCO,
+    truth: GroundTruth,
     judged: list[list[list[JudgedImage]]],
     costs: list[list[ErrorCosts]],
     folder: str | Path,
@@ -116,10 +118,10 @@ def _pictures(
 
     def draw(index: int) -> Picture | None:
         sample = judged[0][0][index]
-        path = Path(folder, truth.imgs[sample.image_id]['file_name'])
+        path = Path(folder, truth.coco.imgs[sample.image_id]['file_name'])
         if not path.is_file():
             return None
-        names = {category: entry['name'] for category, entry in truth.cats.items()}
+        names = {category: entry['name'] for category, entry in truth.coco.cats.items()}
         panels = {f'Ground truth: {len(sample.truth)}': truth_marks(sample, names, -1)}
         for name, side, cost, value in zip(sides, judged, costs, f1[:, index], strict=True):
             marks = detection_marks(side[0][index], names, cost[0].threshold)

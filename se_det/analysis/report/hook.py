@@ -1,10 +1,9 @@
 """The page of a run, written anew after each validation and after a test."""
 
-import json
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from mmdet.evaluation import CocoMetric
 from mmdet.registry import HOOKS
 from mmdet.structures import DetDataSample
@@ -12,10 +11,13 @@ from mmengine.dist import collect_results, is_main_process
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from pycocotools import mask as coco_mask
 
 from se_det.analysis.report.history import VALIDATED_AT, History
 from se_det.analysis.report.run_page import write_run_page
-from se_det.analysis.report.scores import Scores, load_results, score
+from se_det.analysis.report.scores import Scores, score
+from se_det.evaluation.detections import Detections
+from se_det.evaluation.ground_truth import GroundTruth
 
 
 @HOOKS.register_module()
@@ -113,17 +115,34 @@ def _coco_metric(evaluator: Evaluator) -> CocoMetric | None:
 
 
 def _scores(metric: CocoMetric, results: Sequence[dict]) -> list[Scores]:
-    """Score what the metric evaluated, boxes and masks, from its own result files."""
-    scores = []
-    with tempfile.TemporaryDirectory() as folder:
-        files = metric.results2json(results, str(Path(folder) / 'results'))
-        for iou_type in ('bbox', 'segm'):
-            if iou_type in metric.metrics:
-                detections = json.loads(Path(files[iou_type]).read_text())
-                if iou_type == 'segm':
-                    for detection in detections:
-                        del detection['bbox']  # areas are those of masks then
-                truth = metric._coco_api
-                found = load_results(truth, detections)
-                scores.append(score(truth, found, iou_type, metric.cat_ids))
-    return scores
+    """Score what the metric evaluated, boxes and masks."""
+    labels = np.array(metric.cat_ids)
+    truth = GroundTruth(Path('annotations'), metric._coco_api, np.unique(labels), labels)
+    return [
+        score(truth, _detections(results, truth, kind), kind)
+        for kind in ('bbox', 'segm')
+        if kind in metric.metrics
+    ]
+
+
+def _detections(results: Sequence[dict], truth: GroundTruth, kind: str) -> Detections:
+    """What CocoMetric would write to a result file, in the same order and precision."""
+    ids = np.array([result['img_id'] for result in results], int)
+    counts = [len(result['labels']) for result in results]
+    labels = np.concatenate([np.zeros(0, int), *(result['labels'] for result in results)])
+    scores = 'scores'
+    if kind == 'segm':
+        shapes = [mask for result in results for mask in result['masks']]
+        area = np.array(coco_mask.area(shapes), float) if shapes else np.zeros(0)
+        scores = 'mask_scores' if any('mask_scores' in result for result in results) else 'scores'
+    else:
+        shapes = np.concatenate([np.zeros((0, 4)), *(result['bboxes'] for result in results)])
+        shapes[:, 2:] -= shapes[:, :2]
+        area = shapes[:, 2] * shapes[:, 3]
+    return Detections(
+        image=np.searchsorted(truth.images, ids).repeat(counts),
+        category=np.searchsorted(truth.categories, truth.labels[labels.astype(int)]),
+        score=np.concatenate([np.zeros(0), *(result[scores] for result in results)]),
+        area=area,
+        shapes=shapes,
+    )

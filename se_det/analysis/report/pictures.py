@@ -15,6 +15,7 @@ from se_det.analysis.detection_errors import JudgedImage, Verdict
 WIDTH = 480  # of a panel, in units of its own; the page scales it
 MARGIN = 20  # above and below the image, for labels
 LETTER, LINE_HEIGHT = 7.2, 15  # of a label, in these units
+MOST = 20  # detections of an image are drawn at most
 LONG_SIDE = 800  # pixels of the embedded copy at most
 _numbers = count()
 
@@ -90,19 +91,18 @@ def truth_marks(image: JudgedImage, names: Mapping[int, str], threshold: float) 
 
 
 def detection_marks(image: JudgedImage, names: Mapping[int, str], threshold: float) -> list[Mark]:
-    """The detections of at least this score, each with its error if it is one."""
+    """The best detections of at least this score, each with its error if it is one."""
     marks = []
-    for detection, verdict in zip(image.detections, image.verdicts, strict=True):
-        if detection['score'] < threshold:
-            break
-        label = f'{names[detection["category_id"]]} {detection["score"]:.2f}'
+    is_mask = isinstance(image.shapes, list)
+    for index in np.flatnonzero(image.scores >= threshold)[:MOST]:
+        verdict, shape = Verdict(image.verdicts[index]), image.shapes[index]
+        label = f'{names[image.classes[index]]} {image.scores[index]:.2f}'
         correct = verdict in (Verdict.CORRECT, Verdict.IGNORED)
         if not correct:
-            label += f' · {Verdict(verdict).name.lower()}'
-        outline = _outline(detection.get('segmentation'))
-        marks.append(
-            Mark(tuple(detection['bbox']), label, 'correct' if correct else 'wrong', outline)
-        )
+            label += f' \N{MIDDLE DOT} {verdict.name.lower()}'
+        box = coco_mask.toBbox(shape) if is_mask else shape
+        outline = _outline(shape) if is_mask else ''
+        marks.append(Mark(tuple(box.tolist()), label, 'correct' if correct else 'wrong', outline))
     return marks
 
 
@@ -113,11 +113,9 @@ def spread(images: Sequence[JudgedImage], number: int, threshold: float) -> list
     return [ranked[step] for step in steps]
 
 
-def _outline(segmentation: dict | list | None) -> str:
-    """The contours of a mask as an SVG path, in pixels of the image; of a box, none."""
-    if not isinstance(segmentation, dict):
-        return ''
-    mask = coco_mask.decode(segmentation)
+def _outline(rle: dict) -> str:
+    """The contours of a mask as an SVG path, in pixels of the image."""
+    mask = coco_mask.decode(rle)
     contours, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_TC89_L1)
     return ''.join(f'M{"L".join(f"{x} {y}" for x, y in contour[:, 0])}Z' for contour in contours)
 

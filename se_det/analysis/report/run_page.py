@@ -17,9 +17,12 @@ from se_det.analysis.report.pictures import (
     spread,
     truth_marks,
 )
-from se_det.analysis.report.scores import COCO_METRICS, Scores
+from se_det.analysis.report.scores import Scores
+from se_det.evaluation.accumulation import METRICS
+from se_det.evaluation.ground_truth import IOU_THRESHOLDS, MAX_DETECTIONS
 
-IOU_TYPES = {'bbox': 'boxes', 'segm': 'masks'}
+AREA_NAMES = ('all', 'small', 'medium', 'large')
+KINDS = {'bbox': 'boxes', 'segm': 'masks'}
 
 
 def write_run_page(
@@ -46,17 +49,28 @@ def write_run_page(
         'run.html',
         title=_name(runner),
         facts=_facts(runner, history, scores),
-        headline=[(name, scores[0].stats[name]) for name, *_ in COCO_METRICS[:6]] if scores else [],
-        kinds=[IOU_TYPES[one.iou_type] for one in scores],
-        metrics=[(*metric, [one.stats[metric[0]] for one in scores]) for metric in COCO_METRICS],
+        headline=[(name, scores[0].stats[name]) for name in list(METRICS)[:6]] if scores else [],
+        kinds=[KINDS[one.metric] for one in scores],
+        metrics=_metric_rows(scores),
         training=training_figures(history),
-        results=[(IOU_TYPES[one.iou_type], score_figures(one), _by_ap(one)) for one in scores],
+        results=[(KINDS[one.metric], score_figures(one), _by_ap(one)) for one in scores],
         pictures=_pictures(scores, paths, num_images),
         threshold=scores[-1].costs.threshold if scores else None,
         environment=environment(),
         command=command(),
         config=runner.cfg.pretty_text,
     )
+
+
+def _metric_rows(scores: Sequence[Scores]) -> list[tuple]:
+    """Name, IoU, area, detections an image, and the values: the rows of pycocotools' table."""
+    rows = []
+    for name, (_, area, thresholds, number) in METRICS.items():
+        iou = IOU_THRESHOLDS[thresholds]
+        span = f'{iou[0]:.2f}' if len(iou) == 1 else f'{iou[0]:.2f} to {iou[-1]:.2f}'
+        values = [one.stats[name] for one in scores]
+        rows.append((name, span, AREA_NAMES[area], MAX_DETECTIONS[number], values))
+    return rows
 
 
 def _name(runner: Runner) -> str:

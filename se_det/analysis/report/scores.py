@@ -1,13 +1,10 @@
 """Detections measured against annotations: COCO's numbers, and where they are lost."""
 
-import contextlib
-import io
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from se_det.analysis.detection_errors import (
     FOREGROUND,
@@ -16,22 +13,10 @@ from se_det.analysis.detection_errors import (
     error_costs,
     judge_images,
 )
-
-# Name, IoU, area, detections an image: the rows of pycocotools' table.
-COCO_METRICS = (
-    ('AP', '0.50:0.95', 'all', 100),
-    ('AP50', '0.50', 'all', 100),
-    ('AP75', '0.75', 'all', 100),
-    ('APs', '0.50:0.95', 'small', 100),
-    ('APm', '0.50:0.95', 'medium', 100),
-    ('APl', '0.50:0.95', 'large', 100),
-    ('AR1', '0.50:0.95', 'all', 1),
-    ('AR10', '0.50:0.95', 'all', 10),
-    ('AR100', '0.50:0.95', 'all', 100),
-    ('ARs', '0.50:0.95', 'small', 100),
-    ('ARm', '0.50:0.95', 'medium', 100),
-    ('ARl', '0.50:0.95', 'large', 100),
-)
+from se_det.evaluation.accumulation import METRICS, precision_and_recall, summaries
+from se_det.evaluation.detections import Detections
+from se_det.evaluation.ground_truth import GroundTruth
+from se_det.evaluation.matching import match
 
 
 @dataclass(frozen=True)
@@ -49,7 +34,7 @@ class Scores:
     """Detections measured against annotations.
 
     Attributes:
-        iou_type: ``'bbox'`` or ``'segm'``.
+        metric: ``'bbox'`` or ``'segm'``.
         stats: the twelve numbers of pycocotools; NaN where there is no ground truth.
         precision: ``(10, 101)`` at IoU 0.50 to 0.95 and recall 0 to 1, the mean over classes.
         classes: in the order of the categories.
@@ -59,7 +44,7 @@ class Scores:
         confusion: ``(K + 1, K + 1)``, see `confusion_matrix`, at ``costs.threshold``.
     """
 
-    iou_type: str
+    metric: str
     stats: dict[str, float]
     precision: np.ndarray
     classes: list[ClassScore]
@@ -69,60 +54,39 @@ class Scores:
     confusion: np.ndarray
 
 
-def load_results(truth: COCO, results: list[dict]) -> COCO:
-    """``truth.loadRes`` that takes an empty list too."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        if results:
-            return truth.loadRes(results)
-        empty = COCO()
-        empty.dataset = {**truth.dataset, 'annotations': []}
-        empty.createIndex()
-    return empty
-
-
-def score(
-    truth: COCO, results: COCO, iou_type: str, category_ids: Sequence[int] | None = None
-) -> Scores:
-    """Evaluate with pycocotools, judge each detection, and count.
+def score(truth: GroundTruth, detections: Detections, metric: str) -> Scores:
+    """Evaluate as pycocotools does, judge each detection, and count.
 
     Args:
         truth: annotations.
-        results: detections, of `load_results`.
-        iou_type: ``'bbox'`` or ``'segm'``.
-        category_ids: the categories to evaluate; default all.
+        detections: of its images.
+        metric: ``'bbox'`` or ``'segm'``.
     """
-    category_ids = list(truth.getCatIds() if category_ids is None else category_ids)
-    evaluation = COCOeval(truth, results, iou_type)
-    evaluation.params.catIds = category_ids
-    with contextlib.redirect_stdout(io.StringIO()):
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    precision = evaluation.eval['precision'][:, :, :, 0, -1]  # (IoU, recall, class)
+    matches = match(detections, truth, metric)
+    points, _ = summaries(matches, truth)
+    precision = precision_and_recall(matches, truth)[0][..., 0]  # (IoU, recall, class)
     precision = np.where(precision < 0, np.nan, precision)
-    images = list(judge_images(truth, results, iou_type, set(category_ids)))
+    images = list(judge_images(truth, detections, metric))
     costs = error_costs(images)
-    objects = [ann['category_id'] for image in images for ann in image.truth]
+    categories = truth.categories.tolist()
+    objects = Counter(ann['category_id'] for image in images for ann in image.truth)
     return Scores(
-        iou_type,
-        {
-            name: float(value) if value >= 0 else float('nan')
-            for (name, *_), value in zip(COCO_METRICS, evaluation.stats, strict=True)
-        },
+        metric,
+        dict(zip(METRICS, np.where(points < 0, np.nan, points).tolist(), strict=True)),
         np.nan_to_num(_mean(precision, axis=2)),
         [
             ClassScore(
-                truth.cats[category]['name'],
+                name,
                 float(_mean(precision[:, :, index])),
                 float(_mean(precision[0, :, index])),
-                objects.count(category),
+                objects[category],
             )
-            for index, category in enumerate(category_ids)
+            for index, (category, name) in enumerate(zip(categories, truth.names, strict=True))
         ],
-        {category: truth.cats[category]['name'] for category in category_ids},
+        dict(zip(categories, truth.names, strict=True)),
         images,
         costs,
-        confusion_matrix(images, category_ids, costs.threshold),
+        confusion_matrix(images, categories, costs.threshold),
     )
 
 
@@ -139,19 +103,18 @@ def confusion_matrix(
         where no object is, the last column of objects that were not found.
     """
     nothing = len(category_ids)
-    index = {category: position for position, category in enumerate(category_ids)}
+    places = {category: place for place, category in enumerate(category_ids)}
     counts = np.zeros((nothing + 1, nothing + 1), int)
     for image in images:
-        wanted = [index[ann['category_id']] for ann in image.truth]
+        wanted = [places[ann['category_id']] for ann in image.truth]
         free = np.ones(len(wanted), bool)
-        for detection, overlap in zip(image.detections, image.iou, strict=True):
-            if detection['score'] < threshold:
-                break
+        for index in np.flatnonzero(image.scores >= threshold):
+            overlap = image.iou[index]
             best = int(np.where(free, overlap, -1).argmax()) if len(wanted) else -1
             hit = best >= 0 and free[best] and overlap[best] >= FOREGROUND
             if hit:
                 free[best] = False
-            counts[wanted[best] if hit else nothing, index[detection['category_id']]] += 1
+            counts[wanted[best] if hit else nothing, places[image.classes[index]]] += 1
         for missed in np.flatnonzero(free):
             counts[wanted[missed], nothing] += 1
     return counts

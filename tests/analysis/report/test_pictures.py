@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pycocotools import mask as coco_mask
 
 from se_det.analysis.detection_errors import judge_images
 from se_det.analysis.report.pictures import (
@@ -19,7 +18,6 @@ from se_det.analysis.report.pictures import (
     spread,
     truth_marks,
 )
-from se_det.analysis.report.scores import load_results
 
 BOX, AWAY = (10, 10, 20, 20), (70, 70, 20, 20)
 
@@ -70,10 +68,10 @@ def test_boxes_scale_with_the_picture(photo):
     assert drawn.photo.startswith('data:image/jpeg;base64,')
 
 
-def test_marks_say_what_each_detection_is(make_coco, make_results):
-    truth = make_coco([(1, 1, BOX), (1, 2, AWAY)])
+def test_marks_say_what_each_detection_is(make_truth, make_results):
+    truth = make_truth([(1, 1, BOX), (1, 2, AWAY)])
     results = make_results(truth, [(1, 1, BOX, 0.9), (1, 3, AWAY, 0.8), (1, 3, BOX, 0.1)])
-    (image,) = judge_images(truth, results, 'bbox', {1, 2, 3})
+    (image,) = judge_images(truth, results, 'bbox')
     names = {1: 'ring', 2: 'cross', 3: 'square'}
     assert [(m.label, m.kind) for m in truth_marks(image, names, 0.5)] == [
         ('ring', 'found'),
@@ -85,24 +83,19 @@ def test_marks_say_what_each_detection_is(make_coco, make_results):
     ]
 
 
-def test_the_outline_of_a_mask_bounds_it(make_coco):
-    mask = np.zeros((100, 100), np.uint8, order='F')
-    mask[20:40, 30:60] = 1
-    rle = coco_mask.encode(mask)
-    truth = make_coco([(1, 1, (30, 20, 30, 20))])
-    truth.anns[1]['segmentation'] = rle
-    result = dict(image_id=1, category_id=1, score=0.9, segmentation=rle)
-    found = load_results(truth, [result])
-    (image,) = judge_images(truth, found, 'segm', {1})
+def test_the_outline_of_a_mask_bounds_it(make_truth, make_results):
+    truth = make_truth([(1, 1, (30, 20, 30, 20))])
+    found = make_results(truth, [(1, 1, (30, 20, 30, 20), 0.9)], 'segm')
+    (image,) = judge_images(truth, found, 'segm')
     (mark,) = detection_marks(image, {1: 'ring'}, 0.5)
-    assert mark.kind == 'correct'
+    assert mark.kind == 'correct' and mark.box == (30, 20, 30, 20)
     corners = {tuple(map(int, corner.split())) for corner in mark.outline[1:-1].split('L')}
     assert corners == {(30, 20), (30, 39), (59, 39), (59, 20)}
 
 
 def test_spread_is_from_worst_to_best(make_random):
     truth, results = make_random(4)
-    images = list(judge_images(truth, results, 'bbox', {1, 2, 3, 4}))
+    images = list(judge_images(truth, results, 'bbox'))
     chosen = [image.f1(0.5) for image in spread(images, 5, 0.5)]
     every = sorted(image.f1(0.5) for image in images)
     assert chosen == sorted(chosen)

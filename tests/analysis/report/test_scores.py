@@ -2,33 +2,35 @@
 
 import contextlib
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from pycocotools.cocoeval import COCOeval
 
-from se_det.analysis.report.scores import COCO_METRICS, confusion_matrix, score
+from se_det.analysis.report.scores import confusion_matrix, score
+from se_det.evaluation.detections import Detections
 
 BOX, AWAY = (10, 10, 20, 20), (70, 70, 20, 20)
 
 
-def test_numbers_are_pycocotools(make_random):
+def test_numbers_are_pycocotools(make_random, as_coco):
     truth, results = make_random(1)
     scores = score(truth, results, 'bbox')
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = COCOeval(truth, results, 'bbox')
+        evaluation = COCOeval(truth.coco, as_coco(truth, results), 'bbox')
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    values = [scores.stats[name] for name, *_ in COCO_METRICS]
-    np.testing.assert_array_equal(np.nan_to_num(values, nan=-1), evaluation.stats)
+    values = np.nan_to_num(list(scores.stats.values()), nan=-1)
+    np.testing.assert_array_equal(values, evaluation.stats)
     assert np.mean([kind.ap for kind in scores.classes]) == pytest.approx(scores.stats['AP'])
     assert scores.precision.mean(1)[0] == pytest.approx(scores.stats['AP50'])
-    assert sum(kind.objects for kind in scores.classes) == len(truth.anns)
+    assert sum(kind.objects for kind in scores.classes) == len(truth.coco.anns)
 
 
-def test_confusion_by_hand(make_coco, make_results):
-    truth = make_coco([(1, 1, BOX), (1, 2, AWAY), (2, 3, BOX)], images=2)
+def test_confusion_by_hand(make_truth, make_results):
+    truth = make_truth([(1, 1, BOX), (1, 2, AWAY), (2, 3, BOX)], images=2)
     results = make_results(
         truth,
         [
@@ -54,15 +56,19 @@ def test_confusion_rows_count_the_objects(make_random):
 
 
 def test_a_subset_of_the_classes(make_random):
-    truth, results = make_random(3)
-    scores = score(truth, results, 'bbox', [2, 4])
+    truth, found = make_random(3)
+    some = np.array([2, 4])
+    kept = np.isin(found.category, some - 1)
+    category = np.searchsorted(some, found.category[kept] + 1)
+    parts = (found.image[kept], category, found.score[kept], found.area[kept], found.shapes[kept])
+    scores = score(replace(truth, categories=some, labels=some), Detections(*parts), 'bbox')
     assert list(scores.names) == [2, 4]
     assert scores.confusion.shape == (3, 3)
     assert all(ann['category_id'] in (2, 4) for image in scores.images for ann in image.truth)
 
 
-def test_without_detections_and_without_objects_of_a_class(make_coco, make_results):
-    truth = make_coco([(1, 1, BOX)])
+def test_without_detections_and_without_objects_of_a_class(make_truth, make_results):
+    truth = make_truth([(1, 1, BOX)])
     scores = score(truth, make_results(truth, []), 'bbox')
     assert scores.stats['AP'] == 0 and np.isnan(scores.stats['APl'])
     assert np.isnan(scores.classes[1].ap)
