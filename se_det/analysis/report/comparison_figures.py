@@ -35,11 +35,7 @@ def comparison_figures(
 def _metric_differences(comparison: Comparison) -> FigureOnPage:
     shown = [name for name, value in comparison.metrics.items() if value.low is not None]
     apart = [name for name in shown if _side(comparison.metrics[name])]
-    title = (
-        f'{len(apart)} of {len(shown)} metrics differ by more than chance explains'
-        if apart
-        else 'No metric differs by more than chance explains'
-    )
+    title = f'{len(apart)} of {len(shown)} intervals exclude zero'
     return _forest(comparison.metrics, title, comparison)
 
 
@@ -80,7 +76,7 @@ def _forest(
             as_svg(figure, title),
             title,
             f'Dot: difference. Line: {comparison.confidence:.0%} interval; in colour where it '
-            'excludes zero. Many intervals at once: one in twenty does so by chance.',
+            'excludes zero. Of many intervals, one in twenty does so by chance.',
         )
 
 

@@ -122,7 +122,7 @@ def _pictures(
         if not path.is_file():
             return None
         names = {category: entry['name'] for category, entry in truth.coco.cats.items()}
-        panels = {f'Ground truth: {len(sample.truth)}': truth_marks(sample, names, -1)}
+        panels = {f'Ground truth: {len(sample.truth)}': truth_marks(sample, names)}
         for name, side, cost, value in zip(sides, judged, costs, f1[:, index], strict=True):
             marks = detection_marks(side[0][index], names, cost[0].threshold)
             panels[f'{name}: F1 {value:.2f}'] = marks

@@ -27,7 +27,6 @@ class FigureOnPage:
     svg: Markup
     title: str
     caption: str
-    wide: bool = False
 
 
 def training_figures(history: History) -> list[FigureOnPage]:
@@ -73,14 +72,15 @@ def _loss_parts(history: History) -> FigureOnPage:
     figure = new_figure()
     axes = figure.add_subplot()
     parts = {name: values for name, values in history.losses.items() if name != 'loss'}
-    largest = sorted(parts, key=lambda name: -np.mean(parts[name]))[: len(SERIES)]
+    in_the_end = {name: np.mean(values[-_window(values) :]) for name, values in parts.items()}
+    largest = sorted(parts, key=lambda name: -in_the_end[name])[: len(SERIES)]
     for colour, name in zip(SERIES, largest, strict=False):
         at, mean, *_ = smooth(parts[name], _window(parts[name]))
         x, unit = _training_axis(history, at)
         axes.plot(x, mean, color=colour, label=name.removeprefix('loss_'), linewidth=1.5)
     axes.set(xlabel=unit, xlim=(0, None), ylim=(0, None))
     axes.legend(ncols=2, loc='upper right')
-    title = f'Its parts: {largest[0]} is the largest'
+    title = f'Its parts: {largest[0].removeprefix("loss_")} is the largest in the end'
     return FigureOnPage(as_svg(figure, title), title, 'Each smoothed in the same way.')
 
 
@@ -226,7 +226,6 @@ def _confusion(scores: Scores) -> FigureOnPage:
         f'Detections of score {scores.costs.threshold:.2f} or more, where F1 is highest, at IoU '
         '0.5. Each takes the free object that it overlaps most, of whatever class. Shade: share '
         'of the row.',
-        wide=True,
     )
 
 

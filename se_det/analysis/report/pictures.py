@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 
 from se_det.analysis.detection_errors import JudgedImage, Verdict
 
-WIDTH = 480  # of a panel, in units of its own; the page scales it
+WIDTH = 960  # of all panels side by side, in pixels of a wide page, which scales them
 MARGIN = 20  # above and below the image, for labels
 LETTER, LINE_HEIGHT = 7.2, 15  # of a label, in these units
 MOST = 20  # detections of an image are drawn at most
@@ -46,6 +46,7 @@ class Picture:
     key: str
     title: str
     photo: str
+    width: float
     height: float
     scale: float
     panels: list[Panel]
@@ -70,23 +71,25 @@ def picture(path: str, title: str, panels: Mapping[str, Sequence[Mark]]) -> Pict
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     jpeg = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, 82])[1].tobytes()
     photo = f'data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}'
-    scale = WIDTH / width
+    scale = WIDTH / len(panels) / width
+    extent = (width * scale, height * scale)
     laid = [
-        Panel(name, _lay_labels([_scaled(mark, scale) for mark in marks], height * scale))
+        Panel(name, _lay_labels([_scaled(mark, scale) for mark in marks], *extent))
         for name, marks in panels.items()
     ]
-    return Picture(f'photo-{next(_numbers)}', title, photo, height * scale, scale, laid)
+    return Picture(f'photo-{next(_numbers)}', title, photo, *extent, scale, laid)
 
 
-def truth_marks(image: JudgedImage, names: Mapping[int, str], threshold: float) -> list[Mark]:
-    """The objects of an image: those found with at least this score, and those missed."""
+def truth_marks(
+    image: JudgedImage, names: Mapping[int, str], threshold: float | None = None
+) -> list[Mark]:
+    """The objects of an image; with a threshold, those found with this score, and those missed."""
+    kinds = ['truth'] * len(image.truth)
+    if threshold is not None:
+        kinds = np.where(image.found(threshold), 'found', 'missed').tolist()
     return [
-        Mark(
-            tuple(ann['bbox']),
-            names[ann['category_id']],
-            'found' if found else 'missed',
-        )
-        for ann, found in zip(image.truth, image.found(threshold), strict=True)
+        Mark(tuple(ann['bbox']), names[ann['category_id']], kind)
+        for ann, kind in zip(image.truth, kinds, strict=True)
     ]
 
 
@@ -124,21 +127,21 @@ def _scaled(mark: Mark, scale: float) -> Mark:
     return Mark(tuple(scale * side for side in mark.box), mark.label, mark.kind, mark.outline)
 
 
-def _lay_labels(marks: list[Mark], height: float) -> list[Mark]:
+def _lay_labels(marks: list[Mark], width: float, height: float) -> list[Mark]:
     """Put each label outside of its box, where it covers least of boxes and other labels."""
     boxes = [mark.box for mark in marks]
     laid = []
     for mark in sorted(marks, key=lambda mark: mark.box[1]):
         x, y, w, h = mark.box
-        width = LETTER * len(mark.label)
-        left, right = min(max(0, x), WIDTH - width), min(max(0, x + w - width), WIDTH - width)
+        length = LETTER * len(mark.label)
+        left, right = (max(0, min(side, width - length)) for side in (x, x + w - length))
         places = [
             (side, top)
             for top in (y - LINE_HEIGHT - 1, y + h + 1, y + 1, y + h - LINE_HEIGHT - 1)
             for side in (left, right)
             if -MARGIN <= top <= height + MARGIN - LINE_HEIGHT
         ] or [(left, 0)]
-        areas = [(*place, width, LINE_HEIGHT) for place in places]
+        areas = [(*place, length, LINE_HEIGHT) for place in places]
         costs = [
             sum(_overlap(area, box) for box in boxes) + 4 * sum(_overlap(area, one) for one in laid)
             for area in areas

@@ -67,7 +67,7 @@ def _metric_rows(scores: Sequence[Scores]) -> list[tuple]:
     rows = []
     for name, (_, area, thresholds, number) in METRICS.items():
         iou = IOU_THRESHOLDS[thresholds]
-        span = f'{iou[0]:.2f}' if len(iou) == 1 else f'{iou[0]:.2f} to {iou[-1]:.2f}'
+        span = f'{iou[0]:.2f}' if len(iou) == 1 else f'{iou[0]:.2f}\N{EN DASH}{iou[-1]:.2f}'
         values = [one.stats[name] for one in scores]
         rows.append((name, span, AREA_NAMES[area], MAX_DETECTIONS[number], values))
     return rows

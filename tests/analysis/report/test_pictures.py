@@ -63,7 +63,7 @@ def test_a_label_is_outside_of_its_box_and_of_others(photo):
 
 def test_boxes_scale_with_the_picture(photo):
     drawn = picture(photo, 'a', {'all': [Mark((12, 6, 60, 30), 'x', 'correct')]})
-    assert drawn.panels[0].marks[0].box == (48, 24, 240, 120)
+    assert drawn.panels[0].marks[0].box == (96, 48, 480, 240)
     assert drawn.height == WIDTH / 2
     assert drawn.photo.startswith('data:image/jpeg;base64,')
 
