@@ -27,6 +27,7 @@ class FigureOnPage:
     svg: Markup
     title: str
     caption: str
+    is_wide: bool = False
 
 
 def training_figures(history: History) -> list[FigureOnPage]:
@@ -226,6 +227,7 @@ def _confusion(scores: Scores) -> FigureOnPage:
         f'Detections of score {scores.costs.threshold:.2f} or more, where F1 is highest, at IoU '
         '0.5. Each takes the free object that it overlaps most, of whatever class. Shade: share '
         'of the row.',
+        is_wide=many,
     )
 
 

@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ def write_page(folder: str | Path, template: str, **content: Any) -> Path:
     return page
 
 
+@cache
 def environment() -> dict[str, str]:
     """Versions and devices that figures depend on, by name."""
     found = collect_env()
