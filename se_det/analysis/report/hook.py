@@ -91,6 +91,8 @@ class ReportHook(Hook):
             return
         try:
             metric = evaluator and _coco_metric(evaluator)
+            if getattr(metric, '_coco_api', None) is None:  # LVISMetric has another
+                metric = None
             page = write_run_page(
                 runner,
                 history=self._history(runner),
@@ -106,7 +108,8 @@ class ReportHook(Hook):
         hub = runner.message_hub
         if 'train/loss' in hub.log_scalars or not self._loaded:
             return History.read(hub.log_scalars, hub.runtime_info)
-        return History.read(self._loaded['log_scalars'], self._loaded['runtime_info'])
+        loaded = [self._loaded.get(part) or {} for part in ('log_scalars', 'runtime_info')]
+        return History.read(*loaded)
 
 
 def _coco_metric(evaluator: Evaluator) -> CocoMetric | None:

@@ -97,7 +97,7 @@ def _facts(runner: Runner, history: History, scores: Sequence[Scores]) -> list[s
     if scores:
         objects = sum(kind.objects for kind in scores[0].classes)
         facts.append(f'{len(scores[0].images):,} images, {objects:,} objects')
-    if seed := runner.cfg.get('randomness', {}).get('seed'):
+    if (seed := getattr(runner, 'seed', None)) is not None:
         facts.append(f'seed {seed}')
     return [*facts, f'{datetime.now():%Y-%m-%d %H:%M}']
 
