@@ -6,7 +6,7 @@ READY := .venv/.ready
 # Two test processes with one thread each: more threads than cores slow each other down.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
 
-.PHONY: train test test-all lint
+.PHONY: train test test-all test-browser lint
 
 train: $(READY)
 	$(BIN)/python tools/train.py configs/faster_rcnn_se_r50_shapes.py
@@ -16,6 +16,12 @@ test: $(READY)
 
 test-all: $(READY)
 	$(PYTEST) -m 'long or not long'
+
+# The report page in headless Chromium; Debian's packages are chromium and chromium-driver.
+test-browser: $(READY)
+	@command -v chromedriver || { echo 'chromedriver is missing. Type: apt-get install chromium chromium-driver'; exit 1; }
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[browser]'
+	$(BIN)/python -m pytest -m browser
 
 lint: $(READY)
 	$(BIN)/ruff check

@@ -85,6 +85,6 @@ param_scheduler = [
     ),
 ]
 # Batch norm is trained here, per process. SyncBuffersHook averages its buffers over processes.
-custom_hooks = [dict(type='SyncBuffersHook'), dict(type='ReportHook')]
+custom_hooks = [dict(type='SyncBuffersHook')]
 default_hooks = dict(logger=dict(interval=10))
 auto_scale_lr = dict(base_batch_size=8)

@@ -43,6 +43,13 @@ def height_and_width(text: str) -> tuple[int, int]:
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that ``tools/train.py`` and ``tools/test.py`` share, named as in mmdet."""
     parser.add_argument('--work-dir', help='folder for logs; default work_dirs/<config name>')
+    add_config_arguments(parser)
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that change a config, named as in mmdet."""
     parser.add_argument(
         '--se',
         action='store_true',
@@ -57,8 +64,6 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         help='change values of the config (with --se, before SE is added): '
         'model.backbone.depth=101 key="[a,b]" key="(1,2)"',
     )
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
 def parse_run_arguments(parser: argparse.ArgumentParser) -> dict[str, Any]:

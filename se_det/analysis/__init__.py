@@ -1,1 +1,1 @@
-"""Measures and pictures of models, without training them."""
+"""What a model costs, what its gates do, and the report page of a run."""

@@ -1,6 +1,5 @@
-"""What happens around mmengine's Runner: launching, reports, experiments."""
+"""What happens around mmengine's Runner: launching, experiments, progress."""
 
 from se_det.engine.experiments import FreshSEHook, ResidualStart, RunResultHook
-from se_det.engine.report import ReportHook
 
-__all__ = ['FreshSEHook', 'ReportHook', 'ResidualStart', 'RunResultHook']
+__all__ = ['FreshSEHook', 'ResidualStart', 'RunResultHook']

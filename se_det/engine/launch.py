@@ -188,6 +188,9 @@ def configure(config: str, cfg_options: Sequence[Mapping[str, Any]], se: bool = 
 
 def _build_runner(cfg: Config, launcher: str) -> Runner:
     setup_cache_size_limit_of_dynamo()
+    hooks = cfg.get('custom_hooks') or []
+    if all(hook.get('type') != 'ReportHook' for hook in hooks):
+        cfg.custom_hooks = [*hooks, dict(type='ReportHook')]
     cfg.launcher = launcher
     join_process_group(cfg, launcher)
     if 'runner_type' in cfg:

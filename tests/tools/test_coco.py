@@ -35,6 +35,9 @@ def test_train_then_test_print_the_same_coco_table(coco, run, quick):
     assert '[79/79]' in trained.stdout
     table = _coco_table(trained.stdout)
     assert len(table) == 12
+    page = coco / 'work_dirs/faster_rcnn_se_r50/report.html'
+    assert f'The page of this run: {page}' in trained.stdout
+    assert 'Training loss' in page.read_text()
 
     checkpoint = str(coco / 'work_dirs/faster_rcnn_se_r50/epoch_1.pth')
     tested = run(
@@ -42,6 +45,8 @@ def test_train_then_test_print_the_same_coco_table(coco, run, quick):
     )
     assert tested.returncode == 0, tested.stderr
     assert _coco_table(tested.stdout) == table
+    assert 'Training loss' in page.read_text()  # the checkpoint's
+    assert f'{checkpoint} --out out.pkl' in page.read_text()
     predictions = pickle.loads((coco / 'out.pkl').read_bytes())
     assert len(predictions) == 79
 

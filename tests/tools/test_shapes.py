@@ -31,9 +31,12 @@ def test_train_stop_and_resume(run, quick, tmp_path):
     resumed = run('train.py', SHAPES, '--resume', options=[*options, 'train_cfg.max_epochs=2'])
     assert _epochs(resumed) == [(2, step) for step in (1, 2, 3, 4)]
     assert 'Load checkpoint from' in resumed.stdout
-    report = tmp_path / WORK_DIR / 'report'
-    pictures = sorted(path.name for path in report.iterdir())
-    assert pictures == ['000000.png', '000001.png', '000002.png', '000003.png', 'curves.png']
+    page = tmp_path / WORK_DIR / 'report.html'
+    assert f'The page of this run: {page}' in resumed.stdout
+    page = page.read_text()
+    assert 'epoch 2' in page  # that before the resume included
+    assert page.count('<image ') == 4  # all validation images
+    assert page.count('role="img"') == 4 * 2 + 7  # and seven figures
     assert (tmp_path / WORK_DIR / 'epoch_2.pth').exists()
 
     tampered = tmp_path / 'tampered.pth'

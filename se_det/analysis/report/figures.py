@@ -1,0 +1,260 @@
+"""The figures of a run: how training went, and where AP is lost."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
+
+from se_det.analysis.detection_errors import ERRORS
+from se_det.analysis.report.history import History, smooth
+from se_det.analysis.report.scores import Scores
+from se_det.analysis.report.svg import (
+    INK,
+    MUTED,
+    SERIES,
+    SURFACE,
+    as_svg,
+    new_figure,
+    style,
+)
+
+SHADES = 16  # of the cells of the confusion matrix
+
+
+@dataclass(frozen=True)
+class FigureOnPage:
+    """A drawing, the sentence above it that says what is seen, and how it was made."""
+
+    svg: Markup
+    title: str
+    caption: str
+    is_wide: bool = False
+
+
+def training_figures(history: History) -> list[FigureOnPage]:
+    """Loss, its parts, learning rate, and mAP by epoch; those that there is something for."""
+    drawn = []
+    with style():
+        if len(history.losses.get('loss', ())):
+            drawn.append(_loss(history))
+            if len(history.losses) > 2:
+                drawn.append(_loss_parts(history))
+        if len(history.learning_rate):
+            drawn.append(_learning_rate(history))
+        if history.metrics:
+            drawn.append(_map_by_epoch(history))
+    return drawn
+
+
+def score_figures(scores: Scores) -> list[FigureOnPage]:
+    """Precision against recall, error types, and the confusion matrix."""
+    with style():
+        return [_precision_recall(scores), _errors(scores), _confusion(scores)]
+
+
+def _loss(history: History) -> FigureOnPage:
+    values, window = history.losses['loss'], _window(history.losses['loss'])
+    figure = new_figure()
+    axes = figure.add_subplot()
+    at, mean, low, high = smooth(values, window)
+    x, unit = _training_axis(history, at)
+    axes.fill_between(x, low, high, color=SERIES[0], alpha=0.18, linewidth=0)
+    axes.plot(x, mean, color=SERIES[0])
+    top = np.nanmax(high[len(high) // 50 :], initial=0)  # the first steps may be far above
+    axes.set(xlabel=unit, xlim=(0, None), ylim=(0, 1.05 * top or None))
+    title = f'Training loss: {mean[0]:.2f} at first, {mean[-1]:.2f} in the end'
+    return FigureOnPage(
+        as_svg(figure, title),
+        title,
+        f'Line: mean over {window} iterations. Band: the middle 80 % of them.',
+    )
+
+
+def _loss_parts(history: History) -> FigureOnPage:
+    figure = new_figure()
+    axes = figure.add_subplot()
+    parts = {name: values for name, values in history.losses.items() if name != 'loss'}
+    in_the_end = {name: np.mean(values[-_window(values) :]) for name, values in parts.items()}
+    largest = sorted(parts, key=lambda name: -in_the_end[name])[: len(SERIES)]
+    for colour, name in zip(SERIES, largest, strict=False):
+        at, mean, *_ = smooth(parts[name], _window(parts[name]))
+        x, unit = _training_axis(history, at)
+        axes.plot(x, mean, color=colour, label=name.removeprefix('loss_'), linewidth=1.5)
+    axes.set(xlabel=unit, xlim=(0, None), ylim=(0, None))
+    axes.legend(ncols=2, loc='upper right')
+    title = f'Its parts: {largest[0].removeprefix("loss_")} is the largest in the end'
+    return FigureOnPage(as_svg(figure, title), title, 'Each smoothed in the same way.')
+
+
+def _learning_rate(history: History) -> FigureOnPage:
+    values = history.learning_rate
+    figure = new_figure()
+    axes = figure.add_subplot()
+    at = np.unique(np.linspace(0, len(values) - 1, min(600, len(values))).round().astype(int))
+    x, unit = _training_axis(history, at + 1)
+    axes.plot(x, values[at], color=SERIES[2])
+    axes.set(xlabel=unit, xlim=(0, None), ylim=(0, 1.08 * values.max() or None))
+    axes.ticklabel_format(axis='y', style='sci', scilimits=(-2, 3), useMathText=True)
+    title = f'Learning rate: {values.max():.2g} at most, {values[-1]:.2g} in the end'
+    return FigureOnPage(as_svg(figure, title), title, 'Of the first group of parameters.')
+
+
+def _map_by_epoch(history: History) -> FigureOnPage:
+    figure = new_figure()
+    axes = figure.add_subplot()
+    x, unit = _training_axis(history, history.validated_at)
+    first = next(iter(history.metrics))
+    for colour, (name, values) in zip(SERIES, history.metrics.items(), strict=False):
+        axes.plot(x[-len(values) :], 100 * values, color=colour, marker='o', ms=4, label=name)
+    best = int(np.nanargmax(history.metrics[first])) if len(x) else 0
+    top = max(100 * np.nanmax(values) for values in history.metrics.values())
+    axes.set(xlabel=unit, xlim=(0, None), ylim=(0, min(100, 1.15 * top) or 1))
+    axes.legend(loc='lower right', ncols=2 if len(history.metrics) > 3 else 1)
+    value = 100 * history.metrics[first][best]
+    when = f'{unit} {x[-len(history.metrics[first]) :][best]:.6g}'
+    title = f'{first} by {unit}: best {value:.1f} at {when}'
+    return FigureOnPage(as_svg(figure, title), title, 'Each validation, in points of 100.')
+
+
+def _precision_recall(scores: Scores) -> FigureOnPage:
+    figure = new_figure()
+    axes = figure.add_subplot()
+    recall = np.linspace(0, 1, scores.precision.shape[1])
+    for index, precision in enumerate(scores.precision):
+        axes.plot(
+            recall,
+            precision,
+            color=SERIES[0],
+            alpha=1 - 0.08 * index,
+            lw=1.8 if index in (0, 5) else 1,
+        )
+        if index in (0, 5, 9):
+            at = min(int((precision > 0.5).sum()), 92)
+            axes.annotate(
+                f'IoU {0.5 + 0.05 * index:.2f}',
+                (recall[at], precision[at]),
+                xytext=(4, 3),
+                textcoords='offset points',
+                fontsize=10,
+                color=INK,
+            )
+    axes.set(xlabel='recall', ylabel='precision', xlim=(0, 1), ylim=(0, 1.02))
+    ap, ap50 = (100 * scores.stats[name] for name in ('AP', 'AP50'))
+    title = f'Precision and recall: {ap50:.1f} under the curve at IoU 0.50, {ap:.1f} over all'
+    return FigureOnPage(
+        as_svg(figure, title),
+        title,
+        'A line for each IoU from 0.50 to 0.95, the mean over the classes. '
+        'The area under a line is its AP.',
+    )
+
+
+def _errors(scores: Scores) -> FigureOnPage:
+    costs = scores.costs
+    gains = [100 * costs.gains[error] for error in ERRORS]
+    figure = new_figure()
+    axes = figure.add_subplot()
+    axes.barh(range(len(ERRORS)), gains, color=SERIES[1], height=0.62)
+    for row, error in enumerate(ERRORS):
+        axes.annotate(
+            f'{gains[row]:.1f}',
+            (gains[row], row),
+            xytext=(4, 0),
+            textcoords='offset points',
+            va='center',
+            color=INK,
+        )
+        axes.annotate(
+            f'{costs.counts[error]:,}',
+            (1, row),
+            xycoords=('axes fraction', 'data'),
+            va='center',
+            ha='right',
+            color=MUTED,
+            fontsize=10,
+        )
+    axes.annotate(
+        'how many', (1, 1), xycoords='axes fraction', ha='right', color=MUTED, fontsize=10
+    )
+    axes.set_yticks(range(len(ERRORS)), [error.name.lower() for error in ERRORS], color=INK)
+    axes.tick_params(axis='y', length=0)
+    axes.grid(axis='y', visible=False)
+    axes.set(xlabel='points of AP50 to gain', xlim=(0, 1.35 * max(*gains, 0.5)))
+    axes.invert_yaxis()
+    worst = max(ERRORS, key=lambda error: costs.gains[error])
+    title = f'Errors: {worst.name.lower()} costs most, {max(gains):.1f} points of AP50'
+    return FigureOnPage(
+        as_svg(figure, title),
+        title,
+        "TIDE's six types, each mended alone (AP50 is "
+        f'{100 * costs.ap50:.1f}). Classification: right box, wrong class. Localisation: right '
+        'class, IoU 0.1 to 0.5. Both: neither is right. Duplicate: the object was found already. '
+        'Background: no object there. Missed: an object that none of these would find.',
+    )
+
+
+def _confusion(scores: Scores) -> FigureOnPage:
+    counts = scores.confusion
+    names = [kind.name for kind in scores.classes]
+    many = len(names) > 25
+    cell = 13 if many else 30
+    label = 7 * max(map(len, names), default=0) * (0.7 if many else 0.95)
+    side = cell * len(counts)
+    figure = new_figure(max(440, side + label + 40), max(300, side + label + 40))
+    axes = figure.add_subplot()
+    shades = np.ceil(SHADES * counts / np.maximum(counts.sum(1, keepdims=True), 1)).astype(int)
+    for right, colour in ((True, SERIES[0]), (False, SERIES[1])):
+        for shade in range(1, SHADES + 1):
+            cells = np.argwhere((shades == shade) & (np.eye(len(counts), dtype=bool) == right))
+            if len(cells):
+                axes.add_patch(_squares(cells, colour, 0.08 + 0.62 * shade / SHADES))
+    if not many:
+        for row, column in np.argwhere(counts):
+            axes.text(
+                column, row, counts[row, column], ha='center', va='center', fontsize=9, color=INK
+            )
+    ticks = range(len(counts))
+    size = 7.5 if many else 10
+    axes.set_xticks(ticks, [*names, 'missed'], rotation=90, fontsize=size)
+    axes.set_yticks(ticks, [*names, 'no object'], fontsize=size)
+    axes.tick_params(length=0)
+    axes.grid(visible=False)
+    axes.set(xlabel='found', ylabel='ground truth', aspect='equal')
+    axes.set(xlim=(-0.5, len(counts) - 0.5), ylim=(len(counts) - 0.5, -0.5))
+    axes.spines[:].set_visible(False)
+    title = f'Confusion: {_most_confused(counts, names)}'
+    return FigureOnPage(
+        as_svg(figure, title),
+        title,
+        f'Detections of score {scores.costs.threshold:.2f} or more, where F1 is highest, at IoU '
+        '0.5. Each takes the free object that it overlaps most, of whatever class. Shade: share '
+        'of the row.',
+        is_wide=many,
+    )
+
+
+def _squares(cells: np.ndarray, colour: str, alpha: float) -> PathPatch:
+    """One path for all cells ``(row, column)`` of a shade: thousands of patches take megabytes."""
+    corners = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5), (-0.5, -0.5)])
+    path = Path.make_compound_path(*(Path(corners + cell[::-1], closed=True) for cell in cells))
+    return PathPatch(path, facecolor=colour, alpha=alpha, edgecolor=SURFACE, lw=1)
+
+
+def _most_confused(counts: np.ndarray, names: list[str]) -> str:
+    between = counts[:-1, :-1] * (1 - np.eye(len(names), dtype=int))
+    if not between.any():
+        return 'no class is taken for another'
+    row, column = np.unravel_index(between.argmax(), between.shape)
+    return f'{names[row]} is most often taken for {names[column]} ({between[row, column]} times)'
+
+
+def _window(values: np.ndarray) -> int:
+    return max(1, min(len(values) // 10, 200))
+
+
+def _training_axis(history: History, iterations: np.ndarray) -> tuple[np.ndarray, str]:
+    if history.epoch_length:
+        return np.asarray(iterations) / history.epoch_length, 'epoch'
+    return np.asarray(iterations), 'iteration'

@@ -1,0 +1,151 @@
+"""The page of a run, written anew after each validation and after a test."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from mmdet.evaluation import CocoMetric
+from mmdet.registry import HOOKS
+from mmdet.structures import DetDataSample
+from mmengine.dist import collect_results, is_main_process
+from mmengine.evaluator import Evaluator
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from pycocotools import mask as coco_mask
+
+from se_det.analysis.report.history import VALIDATED_AT, History
+from se_det.analysis.report.run_page import write_run_page
+from se_det.analysis.report.scores import Scores, score
+from se_det.evaluation.detections import Detections
+from se_det.evaluation.ground_truth import GroundTruth
+
+
+@HOOKS.register_module()
+class ReportHook(Hook):
+    """Write ``report.html`` into the work directory after each validation and after a test.
+
+    `tools/train.py` and `tools/test.py` add this hook to each config. The page shows how training
+    went, that before a resume included, and, where a CocoMetric evaluates, what became of each
+    detection. A test shows the training of its checkpoint. A page that cannot be written is an
+    error in the log, and training goes on.
+
+    Args:
+        num_images: how many validation images to show.
+    """
+
+    def __init__(self, num_images: int = 6) -> None:
+        self.num_images = num_images
+        self._seen: list[tuple[str, dict]] = []
+        self._loaded: dict = {}
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Keep the history of the training that a checkpoint comes from."""
+        self._loaded = checkpoint.get('message_hub') or {}
+
+    def after_val_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: Sequence[DetDataSample] | None = None,
+    ) -> None:
+        """Keep what CocoMetric made of the batch."""
+        self._keep(runner.val_evaluator, outputs)
+
+    def after_test_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: Sequence[DetDataSample] | None = None,
+    ) -> None:
+        """Keep what CocoMetric made of the batch."""
+        self._keep(runner.test_evaluator, outputs)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Write the page; checkpoints hold the hub, so that a resumed run knows the past."""
+        runner.message_hub.update_scalar(VALIDATED_AT, runner.iter)
+        self._write(runner, runner.val_evaluator, len(runner.val_dataloader.dataset))
+
+    def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Write the page."""
+        self._write(runner, runner.test_evaluator, len(runner.test_dataloader.dataset))
+
+    def after_train(self, runner: Runner) -> None:
+        """Write the page of a run without validation."""
+        if runner.val_loop is None:
+            self._write(runner, None, 0)
+
+    def _keep(self, evaluator: Evaluator, outputs: Sequence[DetDataSample]) -> None:
+        metric = _coco_metric(evaluator)
+        if metric is not None:
+            latest = metric.results[-len(outputs) :]
+            self._seen += [
+                (sample.get('img_path', ''), result)
+                for sample, (_, result) in zip(outputs, latest, strict=True)
+            ]
+
+    def _write(self, runner: Runner, evaluator: Evaluator | None, num_images: int) -> None:
+        seen, self._seen = collect_results(self._seen, num_images), []
+        if not is_main_process():
+            return
+        try:
+            metric = evaluator and _coco_metric(evaluator)
+            if getattr(metric, '_coco_api', None) is None:  # LVISMetric has another
+                metric = None
+            page = write_run_page(
+                runner,
+                history=self._history(runner),
+                scores=_scores(metric, [result for _, result in seen]) if metric else [],
+                paths={result['img_id']: path for path, result in seen},
+                num_images=self.num_images,
+            )
+            runner.logger.info(f'The page of this run: {page}')
+        except Exception:  # hours of training are worth more than a page
+            runner.logger.exception('The page of this run could not be written')
+
+    def _history(self, runner: Runner) -> History:
+        hub = runner.message_hub
+        if 'train/loss' in hub.log_scalars or not self._loaded:
+            return History.read(hub.log_scalars, hub.runtime_info)
+        loaded = [self._loaded.get(part) or {} for part in ('log_scalars', 'runtime_info')]
+        return History.read(*loaded)
+
+
+def _coco_metric(evaluator: Evaluator) -> CocoMetric | None:
+    metrics = (metric for metric in evaluator.metrics if isinstance(metric, CocoMetric))
+    return next(metrics, None)
+
+
+def _scores(metric: CocoMetric, results: Sequence[dict]) -> list[Scores]:
+    """Score what the metric evaluated, boxes and masks."""
+    labels = np.array(metric.cat_ids)
+    truth = GroundTruth(Path('annotations'), metric._coco_api, np.unique(labels), labels)
+    return [
+        score(truth, _detections(results, truth, kind), kind)
+        for kind in ('bbox', 'segm')
+        if kind in metric.metrics
+    ]
+
+
+def _detections(results: Sequence[dict], truth: GroundTruth, kind: str) -> Detections:
+    """What CocoMetric would write to a result file, in the same order and precision."""
+    ids = np.array([result['img_id'] for result in results], int)
+    counts = [len(result['labels']) for result in results]
+    labels = np.concatenate([np.zeros(0, int), *(result['labels'] for result in results)])
+    scores = 'scores'
+    if kind == 'segm':
+        shapes = [mask for result in results for mask in result['masks']]
+        area = np.array(coco_mask.area(shapes), float) if shapes else np.zeros(0)
+        scores = 'mask_scores' if any('mask_scores' in result for result in results) else 'scores'
+    else:
+        shapes = np.concatenate([np.zeros((0, 4)), *(result['bboxes'] for result in results)])
+        shapes[:, 2:] -= shapes[:, :2]
+        area = shapes[:, 2] * shapes[:, 3]
+    return Detections(
+        image=np.searchsorted(truth.images, ids).repeat(counts),
+        category=np.searchsorted(truth.categories, truth.labels[labels.astype(int)]),
+        score=np.concatenate([np.zeros(0), *(result[scores] for result in results)]),
+        area=area,
+        shapes=shapes,
+    )

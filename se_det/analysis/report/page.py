@@ -1,0 +1,69 @@
+"""Fill a template of the page and write it, whole or not at all."""
+
+import os
+import shlex
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from mmengine.utils.dl_utils import collect_env
+
+PAGE = 'report.html'
+
+_templates = Environment(
+    loader=PackageLoader('se_det.analysis.report'),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def points(value: float | None) -> str:
+    """An AP in points of 100; a dash where there is none: None, NaN or pycocotools' -1."""
+    return f'{100 * value:.1f}' if value is not None and value >= 0 else '\N{EN DASH}'
+
+
+_templates.filters['points'] = points
+
+
+def write_page(folder: str | Path, template: str, **content: Any) -> Path:
+    """Write ``report.html``.
+
+    Args:
+        folder: where to; created if it does not exist.
+        template: ``'run.html'`` or ``'comparison.html'``.
+        **content: what the template names.
+
+    Returns:
+        The path of the page.
+    """
+    text = _templates.get_template(template).render(content)
+    page = Path(folder) / PAGE
+    page.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = page.with_name(f'.{PAGE}.{os.getpid()}')
+    unfinished.write_text(text, encoding='utf-8')
+    os.replace(unfinished, page)
+    return page
+
+
+@cache
+def environment() -> dict[str, str]:
+    """Versions and devices that figures depend on, by name."""
+    found = collect_env()
+    names = ('Python', 'PyTorch', 'TorchVision', 'MMEngine', 'OpenCV', 'CUDA_HOME', 'NVCC')
+    kept = {name: str(found[name]) for name in names if name in found}
+    kept['Python'] = kept['Python'].split()[0]
+    gpus = [str(found[name]) for name in found if name.startswith('GPU ')]
+    kept['Devices'] = ', '.join(gpus) or f'CPU, {os.cpu_count()} cores'
+    return kept
+
+
+def command() -> str:
+    """The command line of this process, its program by its path from the current folder."""
+    program = Path(sys.argv[0])
+    if program.is_absolute() and program.is_relative_to(Path.cwd()):
+        program = program.relative_to(Path.cwd())
+    return shlex.join([str(program), *sys.argv[1:]])

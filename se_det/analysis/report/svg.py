@@ -1,0 +1,84 @@
+"""matplotlib figures as SVG elements that take their colours and font from the page around them."""
+
+import io
+import itertools
+import re
+
+from markupsafe import Markup, escape
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+# Drawn in these colours, which nothing else has, and replaced by the CSS variables of the page:
+# one drawing for light, dark and print.
+INK, MUTED, LINE, SURFACE = '#010203', '#010204', '#010205', '#010206'
+SERIES = ('#020301', '#020302', '#020303', '#020304', '#020305', '#020306')
+GOOD, BAD = SERIES[0], SERIES[1]
+VARIABLES = {INK: '--ink', MUTED: '--muted', LINE: '--line', SURFACE: '--surface'}
+VARIABLES |= {colour: f'--series-{number}' for number, colour in enumerate(SERIES, 1)}
+
+STYLE = {
+    'svg.fonttype': 'none',
+    'font.size': 11,
+    'axes.labelsize': 11,
+    'text.color': INK,
+    'axes.labelcolor': MUTED,
+    'axes.edgecolor': LINE,
+    'axes.facecolor': 'none',
+    'axes.spines.top': False,
+    'axes.spines.right': False,
+    'axes.grid': True,
+    'axes.axisbelow': True,
+    'grid.color': LINE,
+    'grid.linewidth': 0.6,
+    'xtick.color': LINE,
+    'ytick.color': LINE,
+    'xtick.labelcolor': MUTED,
+    'ytick.labelcolor': MUTED,
+    'xtick.labelsize': 10,
+    'ytick.labelsize': 10,
+    'legend.frameon': False,
+    'legend.fontsize': 10,
+    'legend.labelcolor': INK,
+    'lines.linewidth': 1.8,
+    'figure.facecolor': 'none',
+    'savefig.facecolor': 'none',
+}
+_drawn = itertools.count()
+
+
+def style() -> rc_context:
+    """The context in which the page's figures are made."""
+    return rc_context(STYLE)
+
+
+def new_figure(width: float = 440, height: float = 260) -> Figure:
+    """An empty figure, its size in the pixels that the page shows it at, at most."""
+    return Figure(figsize=(width / 72, height / 72), layout='constrained')
+
+
+def as_svg(figure: Figure, label: str) -> Markup:
+    """Turn a figure into an ``<svg>`` for a page that defines `VARIABLES`.
+
+    Args:
+        figure: drawn within `style`.
+        label: what it shows, for those who cannot see it.
+    """
+    file = io.StringIO()
+    with style():
+        figure.savefig(
+            file, format='svg', metadata=dict.fromkeys(('Date', 'Creator', 'Format', 'Type'))
+        )
+    svg = file.getvalue()
+    svg = svg[svg.index('<svg') :]
+    svg = re.sub(r'<metadata>.*?</metadata>\s*|<!--.*?-->\s*', '', svg, flags=re.DOTALL)
+    prefix = f'f{next(_drawn)}-'  # ids are unique in a page
+    svg = re.sub(r'(\bid="|href="#|url\(#)', rf'\g<1>{prefix}', svg)
+    for colour, variable in VARIABLES.items():
+        svg = svg.replace(colour, f'var({variable})')
+    width, height = re.search(r'width="([\d.]+)pt" height="([\d.]+)pt"', svg).groups()
+    opening = (
+        f'<svg class="plot" role="img" aria-label="{escape(label)}" '
+        f'viewBox="0 0 {width} {height}" style="max-width:{float(width):.0f}px" '
+        f'width="{width}" height="{height}">'
+    )
+    return Markup(re.sub(r'<svg[^>]*>', lambda _: opening, svg, count=1))
