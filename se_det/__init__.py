@@ -8,7 +8,7 @@ from se_det.mmcv_ops import install
 
 install()
 
-from se_det import backbones, checkpoints, datasets  # noqa: E402, F401  (needs mmcv.ops)
+from se_det import backbones, checkpoints, datasets, engine  # noqa: E402, F401  (needs mmcv.ops)
 from se_det.analysis import report  # noqa: E402, F401  (registers its hook)
 from se_det.swap import swap_backbone  # noqa: E402
 

@@ -18,8 +18,8 @@ from se_det.analysis.report.pictures import (
     truth_marks,
 )
 from se_det.analysis.report.scores import Scores
-from se_det.evaluation.accumulation import METRICS
 from se_det.evaluation.ground_truth import IOU_THRESHOLDS, MAX_DETECTIONS
+from se_det.evaluation.metrics import METRICS
 
 AREA_NAMES = ('all', 'small', 'medium', 'large')
 KINDS = {'bbox': 'boxes', 'segm': 'masks'}

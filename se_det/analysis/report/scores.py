@@ -13,10 +13,10 @@ from se_det.analysis.detection_errors import (
     error_costs,
     judge_images,
 )
-from se_det.evaluation.accumulation import METRICS, precision_and_recall, summaries
 from se_det.evaluation.detections import Detections
 from se_det.evaluation.ground_truth import GroundTruth
 from se_det.evaluation.matching import match
+from se_det.evaluation.metrics import METRICS, precision_and_recall, summaries
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ def score(truth: GroundTruth, detections: Detections, metric: str) -> Scores:
         metric: ``'bbox'`` or ``'segm'``.
     """
     matches = match(detections, truth, metric)
-    points, _ = summaries(matches, truth)
-    precision = precision_and_recall(matches, truth)[0][..., 0]  # (IoU, recall, class)
+    points, _ = summaries(matches, truth.positives)
+    precision = precision_and_recall(matches, truth.positives)[0][..., 0]  # (IoU, recall, class)
     precision = np.where(precision < 0, np.nan, precision)
     images = list(judge_images(truth, detections, metric))
     costs = error_costs(images)
