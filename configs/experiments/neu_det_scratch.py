@@ -1,6 +1,6 @@
 # B. Plain against SE from scratch on real images: six kinds of defects of steel surfaces (NEU-DET,
 # 1,440 + 360 images, in COCO's format below data/neu_det/), small enough for a CPU.
-_scale = (160, 160)
+_scale = (128, 128)
 _train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
@@ -43,7 +43,7 @@ _val_dataloader = dict(
     )
 )
 _val_evaluator = dict(ann_file=_data_root + 'annotations/instances_val.json')
-_epochs = 5
+_epochs = 3
 cfg_options = dict(
     model=dict(
         backbone=dict(depth=18),

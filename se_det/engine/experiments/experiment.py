@@ -158,11 +158,10 @@ def _validation(cfg: Config) -> Validation | None:
     for evaluator in evaluators:
         if str(evaluator.type).endswith('CocoMetric') and evaluator.get('ann_file'):
             dataset = cfg.val_dataloader.dataset
+            folder = dataset.get('data_prefix', {}).get('img') or dataset.get('split', '')
             return Validation(
                 ann_file=evaluator.ann_file,
                 classes=dataset.get('metainfo', {}).get('classes'),
-                images=os.path.join(
-                    dataset.get('data_root', ''), dataset.get('data_prefix', {}).get('img', '')
-                ),
+                images=os.path.join(dataset.get('data_root', ''), folder),
             )
     return None

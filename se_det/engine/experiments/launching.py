@@ -34,7 +34,7 @@ class Launcher:
         """Check that this machine has the devices.
 
         Raises:
-            UsageError: it has not.
+            UsageError: there are fewer GPUs than the runs need.
         """
         needed, found = self.jobs * self.gpus_per_run, torch.cuda.device_count()
         if min(self.jobs, self.gpus_per_run) < 1:

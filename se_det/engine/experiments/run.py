@@ -77,6 +77,8 @@ class Run:
     @property
     def state(self) -> State:
         """What is known of the run now."""
+        if self.process:
+            self.process.poll()  # lets the system forget a process that has ended
         if self._is_locked():
             return State.RUNNING
         if (self.folder / RESULT).is_file():

@@ -94,6 +94,28 @@ def test_a_failed_run(make_experiment, make_launcher):
     assert all(run.state is State.FINISHED for run in experiment.runs.values())
 
 
+@pytest.mark.parametrize('resume', [True, False])
+def test_a_run_that_was_cut_off_begins_anew_unless_the_plan_says_resume(
+    make_experiment, make_launcher, resume
+):
+    experiment = make_experiment(f'resume = {resume}')
+    run = experiment.runs['plain', 0]
+    run.folder.mkdir(parents=True)
+    experiment.configs[run].dump(run.config)
+    (run.folder / 'epoch_2.pth').write_text('half')
+    (run.folder / 'last_checkpoint').write_text(str(run.folder / 'epoch_2.pth'))
+    experiment.train(make_launcher(), nothing)
+    assert run.process.args[2:] == [
+        str(run.config),
+        '--work-dir',
+        str(run.folder),
+        *(['--resume'] if resume else []),
+    ]
+    fresh = experiment.runs['plain', 1]
+    assert '--resume' not in fresh.process.args
+    assert not [*run.folder.glob('*.pth')]
+
+
 def test_another_config_is_refused_where_runs_would_be_mixed(make_experiment, make_launcher):
     make_experiment().train(make_launcher(), nothing)
     with pytest.raises(UsageError, match='another config than the plan has now'):
@@ -105,7 +127,9 @@ def test_data_is_checked_before_anything_is_trained(make_plan, tmp_path, monkeyp
         return Experiment(make_plan(text), tmp_path / 'experiment').check()
 
     monkeypatch.chdir(tmp_path)
-    assert check().ann_file.endswith('instances_val.json')
+    validation = check()
+    assert validation.ann_file.endswith('/shapes/annotations/instances_val.json')
+    assert validation.images.endswith('/shapes/val')
     with pytest.raises(UsageError, match=r'same ann_file and classes; found .*other\.json'):
         check("arms['se']['cfg_options'] = {'val_evaluator.ann_file': 'other.json'}")
     with pytest.raises(UsageError, match='num_classes must be'):

@@ -1,5 +1,8 @@
+from pathlib import Path
+
 import pytest
 
+from se_det.engine.experiments.plan import read_plan
 from se_det.errors import UsageError
 
 
@@ -99,3 +102,24 @@ seeds = 3
         plan.only(['x'], None)
     with pytest.raises(UsageError, match='mine has 3 seeds; got --seeds 4'):
         plan.only(None, 4)
+
+
+PLANS = sorted(Path(__file__).parents[3].glob('configs/experiments/*.py'))
+
+
+@pytest.mark.parametrize('path', PLANS, ids=lambda path: path.stem)
+def test_the_plans_here_differ_in_what_they_say(path):
+    """Arms have the same data, batches and number of epochs, unless they are named after it."""
+    plan = read_plan(str(path))
+    assert len(plan.seeds) >= 3
+    configs = {arm: plan.config(arm, 0, 'start.pth' if plan.start else None) for arm in plan.arms}
+    first, *others = configs.values()
+    for other in others:
+        for key in ('train_dataloader', 'val_dataloader', 'val_evaluator', 'auto_scale_lr'):
+            assert other[key] == first[key]
+    for baseline, candidate in plan.comparisons:
+        for key in ('train_cfg', 'param_scheduler', 'optim_wrapper'):
+            assert configs[baseline][key] == configs[candidate][key]
+        assert configs[baseline].model != configs[candidate].model
+    for arm, cfg in configs.items():
+        assert (cfg.model.backbone.type == 'SEResNet') == arm.startswith('se')
