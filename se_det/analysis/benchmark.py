@@ -141,8 +141,7 @@ def saved_bytes(model: nn.Module, images: Tensor) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        output = model(images)
-    del output
+        model(images)
     return sum(kept.values())
 
 
@@ -196,8 +195,9 @@ class _Run:
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
                 nn.init.uniform_(module.weight, 0.2, 0.6)  # so that no branch is 0
+        model.to(setting.device)
         contender.prepare(model, backbone)
-        self._model = model.to(setting.device).train(setting.mode == 'train')
+        self._model = model.train(setting.mode == 'train')
         self._images = images
         self._train = setting.mode == 'train'
         self._autocast = dict(

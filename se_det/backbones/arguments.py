@@ -1,4 +1,4 @@
-"""What the backbones accept, checked before mmdet's assertions and tracebacks are met."""
+"""Checks the arguments of the backbones, with messages that say what is allowed."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -117,7 +117,7 @@ def check_arguments(
 
 
 def _check_pretrained(name: str, pretrained: Any, init_cfgs: Sequence[dict]) -> None:
-    """Refuse mmengine's ``Pretrained``, which loads what fits and leaves the rest to chance."""
+    """Refuse mmengine's ``Pretrained``, which ignores keys that do not match."""
     named = [pretrained] if pretrained is not None else []
     for cfg in init_cfgs:
         kind = cfg['type']
@@ -126,8 +126,8 @@ def _check_pretrained(name: str, pretrained: Any, init_cfgs: Sequence[dict]) -> 
     if named:
         line = f"init_cfg=dict(type='SEPretrained', checkpoint={named[0]!r}"
         raise ArgumentError(
-            f'{name} takes no weights by pretrained or Pretrained, which would leave what does not '
-            f'fit to chance. Set\n{line})\nor, if they are plain, to graft SE to them,\n'
+            f'{name} takes no weights by pretrained or Pretrained, which ignore keys that do not '
+            f'match. Set\n{line})\nor, if they are plain, to graft SE to them,\n'
             f'{line}, graft=True)'
         )
 

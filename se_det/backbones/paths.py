@@ -1,11 +1,11 @@
 """Which path computes a block: a fused one only where it computes what the block's parts do.
 
 Parts can be replaced, patched and hooked at any time, so each forward looks at them. A part is the
-original if its class is one of those below, no method of these was set on the instance or exchanged
-on the class, and no hook would be skipped.
+original if its class is one of those below, no method of it was patched on the instance or on the
+class, and it has no hooks.
 """
 
-from enum import Enum
+from enum import Enum, auto
 
 import torch
 from torch import Tensor, nn
@@ -18,16 +18,16 @@ from se_det.layers.precision import is_half
 class Path(Enum):
     """How a block computes ``relu(x + SE(R(x)))``."""
 
-    PLAIN = 'one part after the other'
-    LEAN = 'from the last norm on in one function'
-    FOLDED = 'with each norm folded into the convolution before it'
+    PLAIN = auto()  # one layer after the other
+    LEAN = auto()  # the last norm, SE, sum and ReLU in one function
+    FOLDED = auto()  # each norm folded into the convolution before it
 
 
 _METHODS: dict[type[nn.Module], dict[str, object]] = {}
 
 
 def record_methods(kind: type[nn.Module], *names: str) -> None:
-    """Remember the present methods of a class, those that a fused path does not call."""
+    """Record the methods of a class that fused paths do not call, to notice later patches."""
     _METHODS[kind] = {name: getattr(kind, name) for name in names}
 
 
@@ -43,8 +43,8 @@ record_methods(SqueezeExcitation, 'forward', 'gate')
 def choose_path(block: nn.Module, x: Tensor) -> Path:
     """The path of a block for its input ``x`` ``(N, C, H, W)``."""
     if not (
-        _runs_eagerly(block.fused, x)
-        and _is_original(block)
+        _runs_eagerly(block.fused, x, block.se.fc1.weight.dtype)
+        and _has_original_methods(block)
         and _is_original(block.relu, nn.ReLU)
         and not block.relu_before_se
         and not block.with_plugins
@@ -57,14 +57,17 @@ def choose_path(block: nn.Module, x: Tensor) -> Path:
     if not (
         _is_original(norm, nn.BatchNorm2d)
         and _has_parameters_and_statistics(norm)
-        and not is_half(norm.running_mean)
+        and not is_half(norm.running_mean.dtype)
     ):
         return Path.PLAIN
-    # In training, PyTorch's batch norm refuses a single value per channel and averages over all
-    # batches if momentum is None: that is left to it.
-    pixels = x[:, 0].numel() // block.stride**2
-    can_train = pixels > 1 and norm.momentum is not None
-    return Path.LEAN if can_train or not norm.training else Path.PLAIN
+    if norm.training and not (
+        norm.track_running_stats
+        and norm.num_batches_tracked is not None
+        and norm.momentum is not None  # else PyTorch averages over all batches
+        and x[:, 0].numel() > block.stride**2  # else it raises: one value has no variance
+    ):
+        return Path.PLAIN
+    return Path.LEAN
 
 
 def can_fold(conv: nn.Module, norm: nn.Module) -> bool:
@@ -77,6 +80,7 @@ def can_fold(conv: nn.Module, norm: nn.Module) -> bool:
         and _is_original(norm, nn.BatchNorm2d, nn.SyncBatchNorm)
         and _has_parameters_and_statistics(norm)
         and not norm.training
+        and conv.out_channels == norm.num_features
     )
 
 
@@ -96,7 +100,7 @@ def is_pointwise(conv: nn.Conv2d) -> bool:
     return geometry == ((1, 1), (1, 1), (0, 0), 1)
 
 
-def _runs_eagerly(fused: bool | None, x: Tensor) -> bool:
+def _runs_eagerly(fused: bool | None, x: Tensor, dtype: torch.dtype) -> bool:
     """Not compiled, exported, traced or transformed, and on a device where fusing is wanted."""
     return (
         type(x) in (Tensor, nn.Parameter)
@@ -107,22 +111,29 @@ def _runs_eagerly(fused: bool | None, x: Tensor) -> bool:
         and (fused if x.is_cuda else fused is not False and x.device.type == 'cpu')
         and x.is_floating_point()
         and x.numel() > 0
+        and (torch.is_autocast_enabled(x.device.type) or x.dtype == dtype)
     )
 
 
 def _is_original(module: nn.Module, *kinds: type[nn.Module]) -> bool:
-    kind = type(module)
-    methods = _METHODS.get(kind)
     return (
-        methods is not None
-        and (not kinds or kind in kinds)
-        and methods.keys().isdisjoint(module.__dict__)
+        type(module) in kinds
+        and _has_original_methods(module)
         and not (
             module._forward_hooks
             or module._forward_pre_hooks
             or module._backward_hooks
             or module._backward_pre_hooks
         )
+    )
+
+
+def _has_original_methods(module: nn.Module) -> bool:
+    kind = type(module)
+    methods = _METHODS.get(kind)
+    return (
+        methods is not None
+        and methods.keys().isdisjoint(module.__dict__)
         and all(getattr(kind, name) is method for name, method in methods.items())
     )
 
@@ -136,6 +147,7 @@ def _is_original_se(se: nn.Module) -> bool:
             _is_original(fc, nn.Conv2d) and is_pointwise(fc) and fc.bias is not None
             for fc in (se.fc1, se.fc2)
         )
+        and se.fc2.out_channels == se.fc1.in_channels
     )
 
 

@@ -24,7 +24,7 @@ from se_det.layers import (
     gated_norm,
     gated_projection,
 )
-from se_det.layers.precision import in_autocast, is_half
+from se_det.layers.precision import autocast_dtype, is_half
 from se_det.mmcv_ops import is_compiled
 
 BLOCK_METHODS = ('_forward', 'residual', 'before_last_norm', 'last_norm', 'shortcut')
@@ -135,12 +135,12 @@ class SEBottleneck(SEResidual, Bottleneck):
     def folds(self, x: Tensor) -> bool:
         """Whether the norms have fixed statistics, so that they can go into the convolutions.
 
-        And whether that pays: weights are folded anew in each forward and backward, which takes
-        longer than it saves where maps are small. With a bound of fewer pixels than channels, a
-        training step of ResNet-50 at 1x256x416 takes 1.02 of plain's, without it 1.11.
+        Small maps are not folded, as folding the weights costs more than it saves there: a
+        training step of ResNet-50 at 1x256x416 takes 1.02 times plain's with this bound, 1.11
+        without.
         """
         return (
-            not (is_half(in_autocast(x)) and torch.is_grad_enabled())
+            not (torch.is_grad_enabled() and is_half(autocast_dtype(x)))
             and can_fold(self.conv3, self.norm3)
             and is_pointwise(self.conv3)
             and can_fold(self.conv1, self.norm1)
@@ -171,9 +171,9 @@ class SEResNet(ResNet):
     ``norm_eval``, ``style``, ``deep_stem``, ``avg_down``, ``zero_init_residual``.
 
     On a CPU the weights are in channels_last, and so are the maps that the backbone computes and
-    returns. They are contiguous where compiled operators of mmcv may read them, which assume it:
-    within a backbone with ``dcn``, ``plugins`` or ``conv_cfg``, and as returned maps if mmcv is
-    compiled.
+    returns. mmcv's compiled operators need contiguous maps: within a backbone with ``dcn``,
+    ``plugins`` or ``conv_cfg`` maps are contiguous, and returned maps are if mmcv is compiled. A
+    move to another device sets the memory format anew; set one of your own after it.
 
     Args:
         depth: 18, 34, 50, 101 or 152.
@@ -182,8 +182,8 @@ class SEResNet(ResNet):
             mmdet's own blocks); ``relu_before_se``, whether a ReLU ends the residual branch
             (default no), for weights trained so (timm's legacy 18 and 34); ``fused``, whether
             blocks take paths that compute the same, up to rounding, in less time and memory
-            (default on a CPU only). Second derivatives and forward-mode differentiation need
-            ``fused=False``.
+            (default on a CPU only; True: on CUDA too). Second derivatives and forward-mode
+            differentiation need ``fused=False``.
         stem_pool: ``'padded'``, the pool of nearly all ResNets, or ``'ceil'``, without padding and
             with the output size rounded up, for weights trained so (timm's legacy ones).
         **kwargs: as mmdet's ResNet.
@@ -233,8 +233,8 @@ class SEResNet(ResNet):
     def make_res_layer(self, block: type[nn.Module], **kwargs: Any) -> nn.Module:
         """Build the next stage, of SE blocks if ``se_cfg`` gives it SE.
 
-        ``arch_settings`` keeps mmdet's blocks, which are exchanged here only, because mmdet applies
-        ``zero_init_residual`` to no other classes than its own.
+        mmdet applies ``zero_init_residual`` only if ``arch_settings`` has its own blocks, so they
+        are replaced here.
         """
         reduction = self.se_reductions[len(self.res_layers)]
         if reduction is not None:
@@ -248,13 +248,17 @@ class SEResNet(ResNet):
 
     def _set_memory_format(self) -> None:
         """Convolutions on a CPU compute in the memory format of their weights."""
-        on_cpu = next(self.parameters()).device.type == 'cpu'
-        channels_last = on_cpu and not self._has_foreign_layers
+        channels_last = self._device == 'cpu' and not self._has_foreign_layers
         self.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
 
+    @property
+    def _device(self) -> str | None:
+        """The device of the weights, None for a backbone whose parameters were taken away."""
+        return next((parameter.device.type for parameter in self.parameters()), None)
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
-        device = next(self.parameters()).device
+        device = self._device
         super()._apply(fn, recurse)
-        if next(self.parameters()).device != device:
+        if self._device != device:
             self._set_memory_format()
         return self

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from se_det.layers.maps import convolution_backward, relu_backward
-from se_det.layers.precision import autocast_off, in_autocast, vector_dtype
+from se_det.layers.precision import autocast_dtype, autocast_off, vector_dtype
 
 
 def folded_convolution(x: Tensor, conv: nn.Conv2d, norm: _BatchNorm, relu: bool) -> Tensor:
@@ -29,7 +29,7 @@ def folded_convolution(x: Tensor, conv: nn.Conv2d, norm: _BatchNorm, relu: bool)
     Returns:
         ``(N, C_out, H', W')``.
     """
-    x = in_autocast(x)
+    x = x.to(autocast_dtype(x))
     geometry = conv.stride, conv.padding, conv.dilation, conv.groups
     weight = conv.weight.to(vector_dtype(x))
     with autocast_off(x):

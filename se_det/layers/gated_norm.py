@@ -1,7 +1,7 @@
 """The end of any block with SE, from its last batch norm on, in one function.
 
-Batch norm saves its input for backward, and the ReLU its output. The residual branch is ``a x + b``
-of the former, so that neither it nor its product with the gate has to be saved.
+Batch norm saves its input x for backward, and the ReLU its output. The residual branch is
+``a x + b``, so neither the branch nor its product with the gate is saved.
 """
 
 from typing import Any
@@ -71,7 +71,7 @@ class _GatedNorm(torch.autograd.Function):
         pixels = x[0, 0].numel()
         with autocast_off(x):
             gradient, sums = relu_backward(gradient, y)
-            products = (gradient * x).sum((2, 3), dtype=scale.dtype)
+            products = (gradient.to(scale.dtype) * x).sum((2, 3))  # float16 could overflow
             of_gate = scale * products + shift * sums
             of_z, of_excitation = excite_backward(of_gate, z, hidden, gate, fc1, fc2)
             # The gradient of the norm's output is gate * gradient + of_z / pixels.

@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from se_det.layers.folded_convolution import norm_gradients, norm_inputs, scale_and_shift
 from se_det.layers.maps import convolution_backward, relu_backward, scale_add_relu_
-from se_det.layers.precision import autocast_off, in_autocast, vector_dtype
+from se_det.layers.precision import autocast_dtype, autocast_off, vector_dtype
 from se_det.layers.squeeze_excitation import SqueezeExcitation, excite, excite_backward
 
 POINTWISE = (1, 1), (0, 0), (1, 1), 1  # stride, padding, dilation, groups
@@ -36,7 +36,7 @@ def gated_projection(
     Returns:
         ``(N, C, H, W)``.
     """
-    u = in_autocast(u)
+    u = u.to(autocast_dtype(u))
     dtype = vector_dtype(u)
     weight = conv.weight.flatten(1).to(dtype)
     parameters = *norm_inputs(norm, u), *se.matrices(dtype)

@@ -6,12 +6,11 @@ import torch
 from torch import Tensor
 
 
-def in_autocast(x: Tensor) -> Tensor:
-    """``x`` in the precision in which autocast, where it is on, calls a convolution."""
+def autocast_dtype(x: Tensor) -> torch.dtype:
+    """The dtype that autocast would give ``x`` as the input of a convolution."""
     device = x.device.type
-    if torch.is_autocast_enabled(device) and x.dtype is not torch.float64:
-        return x.to(torch.get_autocast_dtype(device))
-    return x
+    on = torch.is_autocast_enabled(device) and x.dtype is not torch.float64
+    return torch.get_autocast_dtype(device) if on else x.dtype
 
 
 def autocast_off(x: Tensor) -> AbstractContextManager:
@@ -21,9 +20,9 @@ def autocast_off(x: Tensor) -> AbstractContextManager:
     return torch.autocast(device, enabled=False) if on else nullcontext()
 
 
-def is_half(x: Tensor) -> bool:
-    """Whether ``x`` is in float16 or bfloat16."""
-    return x.dtype.itemsize < 4
+def is_half(dtype: torch.dtype) -> bool:
+    """Whether a dtype is float16 or bfloat16."""
+    return dtype.itemsize < 4
 
 
 def vector_dtype(x: Tensor) -> torch.dtype:

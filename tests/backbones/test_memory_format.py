@@ -62,6 +62,12 @@ def test_off_the_cpu_weights_are_contiguous(model):
     assert _all_channels_last(model.to_empty(device='cpu'))
 
 
+def test_a_backbone_without_parameters_can_be_moved(model):
+    for module in model.modules():
+        module._parameters.clear()
+    assert model.float() is model
+
+
 def test_a_memory_format_that_is_set_is_kept(model):
     model.to(memory_format=torch.contiguous_format)
     assert model.layer3[0].conv2.weight.is_contiguous()
@@ -160,7 +166,7 @@ def test_fused_can_be_switched_after_construction(model):
         calls.append(1) or type(model.layer4[0]).before_last_norm(model.layer4[0], x)
     )
     model.fused = False
-    assert not any(block.fused for block in model.layer3)
+    assert all(block.fused is False for block in model.layer3)
     model(images)
     assert calls
     assert SEResNet(**SMALL, se_cfg=dict(fused=False)).layer1[0].fused is False

@@ -185,6 +185,11 @@ REPLACEMENTS = {
         'bn2', lambda block: nn.BatchNorm2d(PLANES, track_running_stats=False).double()
     ),
     'bn2 momentum': _set('bn2.momentum', lambda block: None),
+    'bn2 not tracked': _set('bn2.track_running_stats', lambda block: False),
+    'bn2 not counted': _set('bn2.num_batches_tracked', lambda block: None),
+    'se.fc2 to one channel': _set(
+        'se.fc2', lambda block: nn.Conv2d(block.se.fc2.in_channels, 1, 1).double()
+    ),
     'bn2 eval': lambda block: block.bn2.eval(),
     'bn2 train': lambda block: block.bn2.train(),
     'weight norm': lambda block: parametrizations.weight_norm(block.conv1),
@@ -196,6 +201,8 @@ BOTTLENECK_REPLACEMENTS = {
     'bn3 eval': lambda block: block.bn3.eval(),
     'bn3 train': lambda block: block.bn3.train(),
     'bn3 momentum': _set('bn3.momentum', lambda block: None),
+    'bn3 not tracked': _set('bn3.track_running_stats', lambda block: False),
+    'bn3 not counted': _set('bn3.num_batches_tracked', lambda block: None),
     'bn3 no statistics': _set(
         'bn3', lambda block: nn.BatchNorm2d(4 * PLANES, track_running_stats=False).double()
     ),
@@ -352,6 +359,11 @@ def test_what_is_kept_for_backward(block, training):
     assert saved_bytes(block, x) < 1.05 * expected
     block.fused = False
     assert saved_bytes(block, x) > 3 * wide + 4 * narrow
+
+
+def test_an_input_of_another_precision_is_an_error_as_in_torch(block, x):
+    with pytest.raises(RuntimeError, match='type'):
+        block(x.float())
 
 
 @pytest.mark.parametrize('anywhere', [False, True])

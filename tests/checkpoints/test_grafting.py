@@ -43,7 +43,8 @@ def _twin(init_cfg, fused=False, se_cfg=None, **cfg):
     model = MODELS.build(dict(cfg, type=f'SE{cfg["type"]}', se_cfg=se_cfg, init_cfg=init_cfg))
     model.init_weights()
     model.eval()
-    return model
+    # As the plain model's weights, for the same digits.
+    return model.to(memory_format=torch.contiguous_format)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +203,7 @@ def test_a_faster_rcnn(by, faster_rcnn, save, tmp_path):
         twin = MODELS.build(faster_rcnn('SEResNet', 64, PLAIN, init_cfg=init_cfg))
         twin.init_weights()
 
-    plain.eval(), twin.eval()
+    plain.eval(), twin.eval().to(memory_format=torch.contiguous_format)  # as the plain one's
     with torch.no_grad():
         (ours, theirs) = (model(*_batch(), mode='predict') for model in (twin, plain))
     for our_sample, their_sample in zip(ours, theirs, strict=True):

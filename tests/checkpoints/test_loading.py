@@ -34,7 +34,8 @@ def test_all_weights_are_loaded_and_the_log_says_so(trained, save, log):
 
 
 def test_safetensors(trained, tmp_path):
-    save_file(trained.state_dict(), tmp_path / 'model.safetensors')
+    weights = {key: value.contiguous() for key, value in trained.state_dict().items()}
+    save_file(weights, tmp_path / 'model.safetensors')
     backbone = MODELS.build(BACKBONE)
     SEPretrained(f'{tmp_path}/model.safetensors')(backbone)
     _assert_same(backbone, trained.state_dict())

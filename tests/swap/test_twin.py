@@ -279,7 +279,7 @@ def test_a_grafted_twin_starts_as_the_plain_detector(where, tmp_path):
     twin = MODELS.build(swap_backbone(base, fused=False).model)
     twin.init_weights()
     images = torch.randn(1, 3, 64, 96)
-    plain.eval(), twin.eval()
+    plain.eval(), twin.eval().to(memory_format=torch.contiguous_format)  # as the plain one's
     with torch.no_grad():
         if where == 'backbone':
             pairs = zip(twin.backbone(images), plain.backbone(images), strict=True)

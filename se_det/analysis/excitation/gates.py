@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner, load_checkpoint
 from torch import Tensor, nn
 
-from se_det.checkpoints.loading import refuse_what_does_not_fit
+from se_det.checkpoints.fit import refuse_what_does_not_fit
 from se_det.datasets.checks import check_data
 from se_det.errors import UsageError
 

@@ -10,7 +10,7 @@ from mmengine.model import initialize
 from torch import nn
 
 from se_det.backbones import SEResNet
-from se_det.checkpoints.loading import refuse_what_does_not_fit
+from se_det.checkpoints.fit import refuse_what_does_not_fit
 from se_det.engine.experiments import FreshSEHook, ResidualStart, RunResultHook
 from se_det.engine.experiments.result_hook import code
 from se_det.errors import UsageError
