@@ -9,7 +9,7 @@ import numpy as np
 from se_det.evaluation.benchmark import costs, write_made_up
 from se_det.evaluation.planning import power_of
 from se_det.evaluation.simulation import Arms
-from se_det.evaluation.trials import coverage, draw_pilot, observed_power
+from se_det.evaluation.trials import coverage, draw_pilot, observed_power, pooled
 
 
 def main() -> None:
@@ -63,12 +63,19 @@ def power(experiments: int, images: list[int], seeds: list[int]) -> None:
     arms = Arms(spread=0.05)
     pilots = [draw_pilot(arms, rng, images=200, seeds=5) for _ in range(10)]
     truth = arms.true_difference()
-    print('| images | seeds a side | planned, mean of 10 pilots | observed |\n|---|---|---|---|')
+    print(
+        '| images | seeds a side | planned | by single pilots | observed |\n|---|---|---|---|---|'
+    )
     for number in images:
         for count in seeds:
-            planned = np.mean([power_of(rng, pilot, truth, count, number) for pilot in pilots])
+            planned = power_of(rng, pooled(pilots), truth, count, number)
+            single = [power_of(rng, pilot, truth, count, number) for pilot in pilots]
             seen = observed_power(arms, experiments=experiments, images=number, seeds=count)
-            print(f'| {number} | {count} | {planned:.0%} | {seen:.0%} |', flush=True)
+            print(
+                f'| {number} | {count} | {planned:.0%} | {min(single):.0%} to {max(single):.0%} | '
+                f'{seen:.0%} |',
+                flush=True,
+            )
 
 
 if __name__ == '__main__':

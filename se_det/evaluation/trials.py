@@ -1,5 +1,7 @@
 """Intervals and plans, checked on detectors whose true difference is known."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from se_det.evaluation.matching import Matches
@@ -67,6 +69,17 @@ def draw_pilot(
     sample = Images.draw(rng, images)
     weights = draw_images(images, resamples, 0)
     return pilot_of(*_measured(arms.detect(rng, sample, seeds), sample, weights), images)
+
+
+def pooled(pilots: list[Pilot]) -> Pilot:
+    """The pilot whose variances are the means of others: power is no linear function of them.
+
+    Args:
+        pilots: of equally many images and seeds.
+    """
+    names = ('image_variance', 'mixed_variance', 'seed_variance')
+    means = {name: np.mean([getattr(pilot, name) for pilot in pilots]) for name in names}
+    return replace(pilots[0], **means)
 
 
 def observed_power(

@@ -5,7 +5,7 @@ from scipy.stats import ttest_ind
 from se_det.evaluation.planning import pilot_of, power_of
 from se_det.evaluation.resampling import draw_images, interval
 from se_det.evaluation.simulation import Arms, Images, detect, resampled_ap
-from se_det.evaluation.trials import coverage, draw_pilot, observed_power
+from se_det.evaluation.trials import coverage, draw_pilot, observed_power, pooled
 
 
 def test_each_resample_draws_as_many_images_as_there_are():
@@ -109,7 +109,7 @@ def test_planned_power_is_seen():
     rng = np.random.default_rng(0)
     pilots = [draw_pilot(arms, rng, images=150, seeds=5) for _ in range(8)]
     truth = arms.true_difference()
-    planned = np.mean([power_of(rng, pilot, truth, 3, 200) for pilot in pilots])
+    planned = power_of(rng, pooled(pilots), truth, 3, 200)
     assert planned == pytest.approx(
         observed_power(arms, experiments=150, images=200, seeds=3), abs=0.12
     )
