@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from mmengine.runner import Runner
 
-from se_det.analysis.report.figures import score_figures, training_figures
 from se_det.analysis.report.history import History
 from se_det.analysis.report.page import command, environment, write_page
 from se_det.analysis.report.pictures import (
@@ -17,7 +16,9 @@ from se_det.analysis.report.pictures import (
     spread,
     truth_marks,
 )
+from se_det.analysis.report.score_figures import score_figures
 from se_det.analysis.report.scores import Scores
+from se_det.analysis.report.training_figures import training_figures
 from se_det.evaluation.accumulation import METRICS
 from se_det.evaluation.ground_truth import IOU_THRESHOLDS, MAX_DETECTIONS
 
