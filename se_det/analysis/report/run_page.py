@@ -98,8 +98,8 @@ def _facts(runner: Runner, history: History, scores: Sequence[Scores]) -> list[s
     if scores:
         objects = sum(kind.objects for kind in scores[0].classes)
         facts.append(f'{len(scores[0].images):,} images, {objects:,} objects')
-    if (seed := getattr(runner, 'seed', None)) is not None:
-        facts.append(f'seed {seed}')
+    if getattr(runner, 'iter', 0):  # a test has a seed of its own, which says nothing
+        facts.append(f'seed {runner.seed}')
     return [*facts, f'{datetime.now():%Y-%m-%d %H:%M}']
 
 

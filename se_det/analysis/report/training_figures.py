@@ -1,6 +1,7 @@
 """The figures of how training went."""
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from se_det.analysis.report.history import History, smooth
 from se_det.analysis.report.svg import SERIES, FigureOnPage, as_svg, new_figure, style
@@ -75,6 +76,7 @@ def _map_by_epoch(history: History) -> FigureOnPage:
     first = next(iter(history.metrics))
     for colour, (name, values) in zip(SERIES, history.metrics.items(), strict=False):
         axes.plot(x[-len(values) :], 100 * values, color=colour, marker='o', ms=4, label=name)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     best = int(np.nanargmax(history.metrics[first])) if len(x) else 0
     top = max(100 * np.nanmax(values) for values in history.metrics.values())
     axes.set(xlabel=unit, xlim=(0, None), ylim=(0, min(100, 1.15 * top) or 1))
