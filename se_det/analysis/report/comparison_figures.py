@@ -4,9 +4,19 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from se_det.analysis.detection_errors import ERRORS, ErrorCosts
-from se_det.analysis.report.figures import FigureOnPage
-from se_det.analysis.report.svg import BAD, GOOD, INK, MUTED, SERIES, as_svg, new_figure, style
+from se_det.analysis.detection_errors import ErrorCosts
+from se_det.analysis.report.svg import (
+    BAD,
+    GOOD,
+    INK,
+    MUTED,
+    SERIES,
+    FigureOnPage,
+    as_svg,
+    new_figure,
+    style,
+)
+from se_det.analysis.verdicts import ERRORS
 from se_det.evaluation import Comparison, Difference
 
 ROW = 22  # height of a row, in pixels

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from mmengine.config import Config
 
-from se_det.analysis.detection_errors import ErrorCosts, JudgedImage, error_costs, judge_images
+from se_det.analysis.detection_errors import ErrorCosts, error_costs
 from se_det.analysis.report.comparison_figures import comparison_figures
 from se_det.analysis.report.page import environment, write_page
 from se_det.analysis.report.pictures import (
@@ -17,6 +17,7 @@ from se_det.analysis.report.pictures import (
     picture,
     truth_marks,
 )
+from se_det.analysis.verdicts import JudgedImage, judge_images
 from se_det.evaluation import Comparison
 from se_det.evaluation.detections import read_detections
 from se_det.evaluation.ground_truth import GroundTruth

@@ -10,11 +10,11 @@ import mmcv
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from se_det.analysis.detection_errors import JudgedImage, Verdict
+from se_det.analysis.verdicts import JudgedImage, Verdict
 
 WIDTH = 960  # of all panels side by side, in pixels of a wide page, which scales them
 MARGIN = 20  # above and below the image, for labels
-LETTER, LINE_HEIGHT = 7.2, 15  # of a label, in these units
+LETTER, LINE_HEIGHT = 8, 15  # of a label, in these units; the page's font may be narrower
 MOST = 20  # detections of an image are drawn at most
 LONG_SIDE = 800  # pixels of the embedded copy at most
 _numbers = count()
@@ -29,6 +29,7 @@ class Mark:
     kind: str
     outline: str = ''
     at: tuple[float, float] = (0, 0)
+    anchor: str = 'start'
 
 
 @dataclass(frozen=True)
@@ -134,20 +135,22 @@ def _lay_labels(marks: list[Mark], width: float, height: float) -> list[Mark]:
     for mark in sorted(marks, key=lambda mark: mark.box[1]):
         x, y, w, h = mark.box
         length = LETTER * len(mark.label)
-        left, right = (max(0, min(side, width - length)) for side in (x, x + w - length))
         places = [
-            (side, top)
+            (max(0, min(side, width - length)), top, anchor)
             for top in (y - LINE_HEIGHT - 1, y + h + 1, y + 1, y + h - LINE_HEIGHT - 1)
-            for side in (left, right)
+            for side, anchor in ((x, 'start'), (x + w - length, 'end'))
             if -MARGIN <= top <= height + MARGIN - LINE_HEIGHT
-        ] or [(left, 0)]
-        areas = [(*place, length, LINE_HEIGHT) for place in places]
+        ] or [(0, 0, 'start')]
+        areas = [(left, top, length, LINE_HEIGHT) for left, top, _ in places]
         costs = [
             sum(_overlap(area, box) for box in boxes) + 4 * sum(_overlap(area, one) for one in laid)
             for area in areas
         ]
         best = int(np.argmin(costs))
-        mark.at = places[best]
+        left, top, mark.anchor = places[best]
+        if left < x and mark.anchor == 'start':  # the right edge pushed it
+            mark.anchor = 'end'
+        mark.at = (left + (length if mark.anchor == 'end' else 0), top)
         laid.append(areas[best])
     return marks
 

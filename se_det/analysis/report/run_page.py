@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from mmengine.runner import Runner
 
-from se_det.analysis.report.figures import score_figures, training_figures
 from se_det.analysis.report.history import History
 from se_det.analysis.report.page import command, environment, write_page
 from se_det.analysis.report.pictures import (
@@ -17,7 +16,9 @@ from se_det.analysis.report.pictures import (
     spread,
     truth_marks,
 )
+from se_det.analysis.report.score_figures import score_figures
 from se_det.analysis.report.scores import Scores
+from se_det.analysis.report.training_figures import training_figures
 from se_det.evaluation.ground_truth import IOU_THRESHOLDS, MAX_DETECTIONS
 from se_det.evaluation.metrics import METRICS
 
@@ -97,8 +98,8 @@ def _facts(runner: Runner, history: History, scores: Sequence[Scores]) -> list[s
     if scores:
         objects = sum(kind.objects for kind in scores[0].classes)
         facts.append(f'{len(scores[0].images):,} images, {objects:,} objects')
-    if (seed := getattr(runner, 'seed', None)) is not None:
-        facts.append(f'seed {seed}')
+    if getattr(runner, 'iter', 0):  # a test has a seed of its own, which says nothing
+        facts.append(f'seed {runner.seed}')
     return [*facts, f'{datetime.now():%Y-%m-%d %H:%M}']
 
 

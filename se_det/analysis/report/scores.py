@@ -6,13 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from se_det.analysis.detection_errors import (
-    FOREGROUND,
-    ErrorCosts,
-    JudgedImage,
-    error_costs,
-    judge_images,
-)
+from se_det.analysis.detection_errors import ErrorCosts, error_costs
+from se_det.analysis.verdicts import FOREGROUND, JudgedImage, judge_images
 from se_det.evaluation.detections import Detections
 from se_det.evaluation.ground_truth import GroundTruth
 from se_det.evaluation.matching import match

@@ -3,6 +3,7 @@
 import io
 import itertools
 import re
+from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 from matplotlib import rc_context
@@ -44,6 +45,16 @@ STYLE = {
     'savefig.facecolor': 'none',
 }
 _drawn = itertools.count()
+
+
+@dataclass(frozen=True)
+class FigureOnPage:
+    """A drawing, the sentence above it that says what is seen, and how it was made."""
+
+    svg: Markup
+    title: str
+    caption: str
+    is_wide: bool = False
 
 
 def style() -> rc_context:
