@@ -205,8 +205,8 @@ def test_dcn_and_conv_cfg():
 def test_weights_that_would_load_as_far_as_they_fit(arguments):
     """mmengine's initializer is not strict."""
     with says(
-        'SEResNet takes no weights by pretrained or Pretrained, which would leave what does not '
-        "fit to chance. Set\ninit_cfg=dict(type='SEPretrained', checkpoint='weights.pth')\nor, if "
+        'SEResNet takes no weights by pretrained or Pretrained, which ignore keys that do not '
+        "match. Set\ninit_cfg=dict(type='SEPretrained', checkpoint='weights.pth')\nor, if "
         "they are plain, to graft SE to them,\ninit_cfg=dict(type='SEPretrained', "
         "checkpoint='weights.pth', graft=True)"
     ):

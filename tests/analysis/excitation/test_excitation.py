@@ -44,7 +44,8 @@ def test_gates_are_what_scales_the_residual(cfg, model, excitation):
     for row, batch in zip((0, 1), loader, strict=False):
         x = model.data_preprocessor(batch, False)['inputs']
         with torch.no_grad():
-            x = model.backbone.maxpool(model.backbone._stem(x))
+            stem = model.backbone
+            x = stem.maxpool(stem.relu(stem.norm1(stem.conv1(x))))
             gates = {}
             for stage, layer in enumerate(model.backbone.res_layers, 2):
                 for number, block in enumerate(getattr(model.backbone, layer), 1):
