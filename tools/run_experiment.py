@@ -2,10 +2,12 @@
 """Train the arms of a plan on the same seeds and compare them: tools/run_experiment.py PLAN."""
 
 import argparse
+import shlex
 import signal
 import sys
 from pathlib import Path
 
+from se_det.analysis.report.comparison_page import write_comparison_page
 from se_det.command_line import usage_errors_alone
 from se_det.engine.experiments.comparing import compare_arms
 from se_det.engine.experiments.display import Display
@@ -47,7 +49,18 @@ def main() -> None:
             for code, runs in codes.items():
                 print(f'- {code}: {"; ".join(map(str, runs))}')
         for compared in compare_arms(experiment, validation):
-            print(f'\n{compared}')
+            page = write_comparison_page(
+                compared.folder,
+                compared.comparison,
+                *compared.files,
+                validation.ann_file,
+                classes=validation.classes,
+                images=validation.images,
+                sides=(compared.baseline, compared.candidate),
+                configs=compared.configs,
+                commands=[shlex.join(sys.argv)],
+            )
+            print(f'\n{compared}\n{page}')
 
 
 if __name__ == '__main__':

@@ -63,6 +63,8 @@ seeds = 1
     printed = _comparison(finished)
     assert printed.startswith('# grafted against inserted')
     folder = tmp_path / 'work_dirs/mine'
+    assert 'work_dirs/mine/grafted_against_inserted/report.html' in printed
+    assert (folder / 'grafted_against_inserted/report.html').stat().st_size > 10_000
     logs = {
         arm: (folder / arm / 'seed_0/output.txt').read_text() for arm in ('inserted', 'grafted')
     }

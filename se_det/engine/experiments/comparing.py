@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmengine.config import Config
+
 from se_det.command_line import write_json
 from se_det.engine.experiments.experiment import Experiment, Validation
 from se_det.evaluation import Comparison, compare_runs
@@ -16,6 +18,7 @@ class ComparedArms:
     Attributes:
         baseline: name of an arm.
         candidate: name of the other.
+        configs: of both, for the first seed.
         files: the result files of both, one for each seed.
         comparison: what `compare_runs` makes of them.
         folder: where ``comparison.json`` is, below the folder of the experiment.
@@ -23,6 +26,7 @@ class ComparedArms:
 
     baseline: str
     candidate: str
+    configs: tuple[Config, Config]
     files: tuple[list[Path], list[Path]]
     comparison: Comparison
     folder: Path
@@ -50,8 +54,9 @@ def compare_arms(experiment: Experiment, validation: Validation) -> Iterator[Com
         files = tuple(
             [experiment.runs[arm, seed].detections for seed in plan.seeds] for arm in arms
         )
+        configs = tuple(experiment.configs[experiment.runs[arm, plan.seeds[0]]] for arm in arms)
         comparison = compare_runs(*files, validation.ann_file, classes=validation.classes)
         baseline, candidate = arms
         folder = experiment.work_dir / f'{candidate}_against_{baseline}'
         write_json(folder / 'comparison.json', comparison.to_dict())
-        yield ComparedArms(baseline, candidate, files, comparison, folder)
+        yield ComparedArms(baseline, candidate, configs, files, comparison, folder)
