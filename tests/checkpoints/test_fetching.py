@@ -195,8 +195,8 @@ import se_det
 from se_det.checkpoints.fetching import fetch
 from se_det.errors import UsageError
 
-served, requests = sys.argv[1:]
-torch.distributed.init_process_group('gloo')
+served, requests, store, rank = sys.argv[1:]
+torch.distributed.init_process_group('gloo', store, rank=int(rank), world_size=2)
 original = torch.hub.urlopen
 
 def urlopen(request, *args, **kwargs):
@@ -217,12 +217,12 @@ torch.distributed.destroy_process_group()
 @pytest.mark.parametrize('there', [True, False])
 def test_one_of_two_processes_downloads_for_both(cache, tmp_path, checkpoint, there):
     served, requests = tmp_path / ('good.pth' if there else 'gone.pth'), tmp_path / 'requests'
-    command = [sys.executable, '-c', PROCESS, served.as_uri(), str(requests)]
-    group = dict(WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT='29656')
+    store = (tmp_path / 'store').as_uri()
+    command = [sys.executable, '-c', PROCESS, served.as_uri(), str(requests), store]
     processes = [
         subprocess.Popen(
-            command,
-            env={**os.environ, **group, 'RANK': rank, 'LOCAL_RANK': rank},
+            [*command, rank],
+            env={**os.environ, 'LOCAL_RANK': rank},
             stdout=subprocess.PIPE,
             text=True,
         )
