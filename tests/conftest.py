@@ -2,6 +2,8 @@
 
 import logging
 import os
+import socket
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 
@@ -33,6 +35,18 @@ def shared() -> Path:
             f'at {folder}; set SE_DET_SHARED to where it is.'
         )
     return folder
+
+
+@pytest.fixture
+def free_port() -> Callable[[], str]:
+    """A port of this machine that nothing listens at."""
+
+    def find() -> str:
+        with socket.socket() as listener:
+            listener.bind(('127.0.0.1', 0))
+            return str(listener.getsockname()[1])
+
+    return find
 
 
 @pytest.fixture

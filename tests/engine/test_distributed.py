@@ -34,8 +34,8 @@ train()
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='threads are read from /proc')
-def test_no_thread_outlives_the_run():
-    group = dict(RANK='0', WORLD_SIZE='1', MASTER_ADDR='127.0.0.1', MASTER_PORT='29655')
+def test_no_thread_outlives_the_run(free_port):
+    group = dict(RANK='0', WORLD_SIZE='1', MASTER_ADDR='127.0.0.1', MASTER_PORT=free_port())
     environment = {**os.environ, **group, 'CUDA_VISIBLE_DEVICES': ''}
     finished = subprocess.run(
         [sys.executable, '-c', RUN], env=environment, capture_output=True, text=True

@@ -48,14 +48,14 @@ def test_train_stop_and_resume(run, quick, tmp_path):
 
 
 @pytest.mark.parametrize('backbone', ['se_r50'])
-def test_two_processes_with_gloo(run, quick, backbone, tmp_path):
+def test_two_processes_with_gloo(run, quick, backbone, tmp_path, free_port):
     finished = run(
         'dist_train.sh',
         f'configs/faster_rcnn_{backbone}_shapes.py',
         '2',
         options=[*quick, *FEW, 'train_cfg.max_epochs=1'],
         CUDA_VISIBLE_DEVICES='',
-        PORT='29653',
+        PORT=free_port(),
     )
     assert finished.returncode == 0, finished.stderr
     steps = re.findall(r'Epoch\(train\)\s+\[1\]\[(\d)/2\]', finished.stdout)
@@ -69,7 +69,7 @@ def test_two_processes_with_gloo(run, quick, backbone, tmp_path):
         '2',
         options=quick + FEW,
         CUDA_VISIBLE_DEVICES='',
-        PORT='29654',
+        PORT=free_port(),
     )
     assert tested.returncode == 0, tested.stderr
     table = re.compile(r'Average .* = (-?[\d.]+)')
