@@ -9,7 +9,12 @@ from enum import Enum, auto
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import _has_any_global_hook
+from torch.nn.modules.module import (
+    _global_backward_hooks,
+    _global_backward_pre_hooks,
+    _global_forward_hooks,
+    _global_forward_pre_hooks,
+)
 
 from se_det.layers import SqueezeExcitation
 from se_det.layers.precision import is_half
@@ -24,6 +29,12 @@ class Path(Enum):
 
 
 _METHODS: dict[type[nn.Module], dict[str, object]] = {}
+_GLOBAL_HOOKS = (
+    _global_forward_hooks,
+    _global_forward_pre_hooks,
+    _global_backward_hooks,
+    _global_backward_pre_hooks,
+)
 
 
 def record_methods(kind: type[nn.Module], *names: str) -> None:
@@ -107,7 +118,7 @@ def _runs_eagerly(fused: bool | None, x: Tensor, dtype: torch.dtype) -> bool:
         and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()
         and not torch._C._are_functorch_transforms_active()
-        and not _has_any_global_hook()
+        and not any(_GLOBAL_HOOKS)
         and (fused if x.is_cuda else fused is not False and x.device.type == 'cpu')
         and x.is_floating_point()
         and x.numel() > 0
