@@ -8,10 +8,14 @@ from copy import deepcopy
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
 import se_det  # noqa: F401  (before mmcv.ops, which needs it if mmcv is not compiled)
+
+settings.register_profile('se_det', deadline=None, max_examples=50, derandomize=True)
+settings.load_profile('se_det')
 
 
 @pytest.fixture(scope='session', autouse=True)

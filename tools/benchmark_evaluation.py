@@ -5,11 +5,11 @@ import argparse
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from evaluation_checks.simulation import Arms
+from evaluation_checks.speed import costs, write_made_up
+from evaluation_checks.trials import coverage, draw_pilot, observed_power, pooled
 
-from se_det.evaluation.benchmark import costs, write_made_up
 from se_det.evaluation.planning import power_of
-from se_det.evaluation.simulation import Arms
-from se_det.evaluation.trials import coverage, draw_pilot, observed_power, pooled
 
 
 def main() -> None:

@@ -19,8 +19,8 @@ from se_det.engine.experiments.plan import read_plan
 def main() -> None:
     """Parse the arguments, train and compare."""
     parser = argparse.ArgumentParser(
-        description='Train the arms of a plan on the same seeds and compare them. Killed and '
-        'started again, it goes on.'
+        description='Train the arms of a plan on the same seeds and compare them. After a '
+        'kill, start it again: it continues.'
     )
     parser.add_argument('plan', help='a plan, such as configs/experiments/shapes_scratch.py')
     parser.add_argument('--work-dir', help='default work_dirs/<name of the plan>')

@@ -1,4 +1,4 @@
-"""What errors cost: the six types of TIDE (Bolya et al. 2020, arXiv 2008.08115)."""
+"""The AP that errors cost, by TIDE's six types (Bolya et al. 2020, arXiv 2008.08115)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from se_det.evaluation.ground_truth import RECALL_THRESHOLDS
 
 @dataclass(frozen=True)
 class ErrorCosts:
-    """What each type of error costs, as TIDE measures it.
+    """The AP that each type of error costs, as TIDE measures it.
 
     Attributes:
         ap50: AP at IoU 0.5, the mean over classes with ground truth.
-        gains: by how much `ap50` would rise if all errors of a type were mended and nothing else.
+        gains: by how much `ap50` would rise if all errors of a type were fixed and nothing else.
         counts: how many errors there are of each type.
         threshold: the score from which on F1, over all classes at IoU 0.5, is highest.
     """
@@ -27,12 +27,12 @@ class ErrorCosts:
 
 
 def error_costs(images: Sequence[JudgedImage]) -> ErrorCosts:
-    """Mend each type of error in turn, as TIDE does, and see what AP at IoU 0.5 gains.
+    """Fix each type of error in turn, as TIDE does, and measure the gain of AP at IoU 0.5.
 
     A classification or localisation error becomes a correct detection if it is the best of those
     that concern its object and no detection found that object; all other errors are deleted.
-    Missed objects, those that no such mending would find, are no longer counted. Unlike tidecv,
-    which also mends detections that a crowd makes ignored, and counts classes without ground
+    Missed objects, those that no such fix would find, are no longer counted. Unlike tidecv,
+    which also fixes detections that a crowd makes ignored, and counts classes without ground
     truth as AP 0, this follows pycocotools in both. A class all of whose objects were missed
     leaves the mean when they are no longer counted.
     """

@@ -1,4 +1,4 @@
-"""Which detections are right, and in which of TIDE's ways others are wrong (arXiv 2008.08115)."""
+"""Sorts detections into correct ones and TIDE's types of errors (arXiv 2008.08115)."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,11 +12,11 @@ from se_det.evaluation.detections import Detections
 from se_det.evaluation.ground_truth import MAX_DETECTIONS, GroundTruth
 
 FOREGROUND = 0.5  # TIDE's t_f: from this IoU on, a detection finds an object
-BACKGROUND = 0.1  # TIDE's t_b: up to this IoU, it looks at no object at all
+BACKGROUND = 0.1  # TIDE's t_b: up to this IoU, a detection is background
 
 
 class Verdict(IntEnum):
-    """What a detection is; ``MISSED`` is said of ground truth."""
+    """The verdict on a detection; ``MISSED`` is one on ground truth."""
 
     CORRECT = 0
     IGNORED = 1
@@ -141,7 +141,7 @@ def judge_images(truth: GroundTruth, detections: Detections, metric: str) -> Ite
 
 
 def _best_of_each_class(by_score: np.ndarray, category: np.ndarray) -> np.ndarray:
-    """The detections of an image that COCO looks at: 100 of each class."""
+    """The detections of an image that COCO evaluates: 100 of each class."""
     if len(by_score) <= MAX_DETECTIONS[-1]:
         return by_score
     seen = Counter()

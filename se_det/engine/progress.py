@@ -1,4 +1,4 @@
-"""A live bar on a terminal, while a detector is trained, validated or tested."""
+"""A progress bar on a terminal in training, validation and test."""
 
 import atexit
 import logging
@@ -14,14 +14,14 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column
 from torch.utils.data import DataLoader
 
-LINES_OF_PROGRESS = ' eta: '  # what the log's lines have that the bar stands for
+LINES_OF_PROGRESS = ' eta: '  # in the lines of the log that the bar replaces
 
 
 class ProgressHook(Hook):
     """Show epoch, iteration, loss, images per second and time left in a bar.
 
-    Only on a terminal, where mmengine's lines of progress go to the log file alone; its other
-    lines, and what is printed, appear above the bar. Elsewhere it does nothing.
+    It does so on a terminal only. There, mmengine's lines of progress go to the log file alone;
+    other lines appear above the bar.
 
     Args:
         console: where to show it; default standard output.
@@ -35,7 +35,7 @@ class ProgressHook(Hook):
         self.tasks: dict[str, TaskID] = {}
 
     def before_run(self, runner: Runner) -> None:
-        """Start the bar, and let the log go on above it."""
+        """Start the bar, below the log."""
         if not (self.console.is_terminal and is_main_process()):
             return
         self.bar = Progress(
@@ -46,12 +46,12 @@ class ProgressHook(Hook):
             expand=True,
         )
         self.bar.start()
-        atexit.register(self.bar.stop)  # an error shows the cursor again, too
+        atexit.register(self.bar.stop)  # after an error too, as the bar hides the cursor
         for handler in runner.logger.handlers:
             if isinstance(handler, logging.StreamHandler) and not isinstance(
                 handler, logging.FileHandler
             ):
-                handler.setStream(sys.stdout)  # which the bar has put its own in the place of
+                handler.setStream(sys.stdout)  # replaced by the bar when it started
                 handler.addFilter(lambda record: LINES_OF_PROGRESS not in record.getMessage())
 
     def after_run(self, runner: Runner) -> None:
@@ -59,48 +59,29 @@ class ProgressHook(Hook):
         if self.bar:
             self.bar.stop()
 
-    def after_train_iter(
+    def _after_iter(
         self,
         runner: Runner,
         batch_idx: int,
         data_batch: dict | None = None,
-        outputs: dict | None = None,
+        outputs: dict | Sequence | None = None,
+        mode: str = 'train',
     ) -> None:
-        """Show how far training is."""
-        if self.bar:
+        """Show the state after an iteration of training, validation or test."""
+        if self.bar is None:
+            return
+        loader = getattr(runner, f'{mode}_dataloader')
+        if mode == 'train':
             epochs, done, total = runner.max_epochs, runner.iter + 1, runner.max_iters
             epoch = f'epoch {runner.epoch + 1}/{epochs} ' if epochs > 1 else ''
             loss = runner.message_hub.get_scalar('train/loss').current()
             state = f'{epoch}iteration {done}/{total} loss {loss:.3g}'
-            self._show(runner, 'train', done, total, runner.train_dataloader, state)
-
-    def after_val_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: Sequence | None = None,
-    ) -> None:
-        """Show how far validation is."""
-        self._evaluated(runner, 'val', batch_idx)
-
-    def after_test_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: Sequence | None = None,
-    ) -> None:
-        """Show how far the test is."""
-        self._evaluated(runner, 'test', batch_idx)
-
-    def _evaluated(self, runner: Runner, mode: str, batch_idx: int) -> None:
-        if self.bar:
-            loader = runner.val_dataloader if mode == 'val' else runner.test_dataloader
+        else:
             done, total = batch_idx + 1, len(loader)
-            self._show(runner, mode, done, total, loader, f'iteration {done}/{total}')
-            if mode == 'val' and done == total:
-                self.bar.remove_task(self.tasks.pop(mode))
+            state = f'iteration {done}/{total}'
+        self._show(runner, mode, done, total, loader, state)
+        if mode == 'val' and done == total:
+            self.bar.remove_task(self.tasks.pop(mode))
 
     def _show(
         self, runner: Runner, mode: str, done: int, total: int, loader: DataLoader, state: str

@@ -85,7 +85,7 @@ def compare_runs(
 ) -> Comparison:
     """Compare detectors on the same images, with intervals of the differences.
 
-    How the intervals come about, and what they cover, is in `se_det.evaluation.resampling`.
+    `se_det.evaluation.resampling` explains the intervals and what they cover.
 
     Args:
         baseline: a result file for each seed: the ``*.bbox.json`` or ``*.segm.json`` of mmdet's

@@ -1,8 +1,8 @@
-"""Copies of an image in a resample, where equal scores make their order matter.
+"""Copies of an image in a resample, in the order that equal scores need.
 
-Two detections of one image and category with equal scores stand in pycocotools' list by image:
-where the image was drawn twice, as first, second, first, second. So one weight for each detection,
-which would mean first, first, second, second, is not enough. Each copy gets a place in the list
+pycocotools sorts detections with equal scores by image. If an image was drawn twice, two of its
+detections are listed as first, second, first, second. One weight for each detection would mean
+first, first, second, second, which is another order. Each copy gets a place in the list
 and a row of weights of its own: 1 in the resamples that drew the image often enough, else 0.
 """
 

@@ -120,7 +120,7 @@ def read_json(path: Path) -> object:
     """Read a JSON file.
 
     Raises:
-        UsageError: the file is missing or not whole.
+        UsageError: the file is missing or cut off.
     """
     try:
         return json.loads(path.read_bytes())

@@ -1,4 +1,4 @@
-"""Which detection finds which object: pycocotools' matching, where there is something to match.
+"""pycocotools' matching, applied only where there is something to match.
 
 pycocotools goes through all categories, areas and images, and through all detections, in Python:
 half a minute at val2017's size. Here its ``iou`` and its ``evaluateImg`` see only images that have
@@ -20,9 +20,9 @@ from se_det.evaluation.ground_truth import AREAS, IOU_THRESHOLDS, MAX_DETECTIONS
 
 @dataclass(frozen=True)
 class Matches:
-    """The detections that count, by category and falling score, and what each of them is.
+    """The detections that count, by category and falling score, with their matches.
 
-    Equal scores stand in the order of pycocotools: of images, then of the file.
+    Equal scores are in pycocotools' order: by image, then as in the file.
 
     Attributes:
         image: index of the image, (D,).

@@ -33,15 +33,15 @@ CORRELATION = 0.75  # of two detectors' AP over draws of images
 
 @dataclass(frozen=True)
 class Pilot:
-    """What a difference of AP is made of.
+    """The variances of a difference of AP.
 
     Attributes:
         images: of the pilot.
         seeds: of the pilot, a side.
         image_variance: of the mean difference, for as many images.
-        mixed_variance: what the difference of two single runs varies more.
+        mixed_variance: by how much more the difference of two single runs varies.
         seed_variance: of the AP of one run, on all images there could be.
-        assumed: what the pilot could not show, in words.
+        assumed: values that the pilot could not give, in words.
     """
 
     images: int
@@ -54,7 +54,7 @@ class Pilot:
 
 @dataclass(frozen=True)
 class Plan:
-    """What it takes to show a difference.
+    """The seeds and images that it takes to show a difference.
 
     Attributes:
         difference: of AP, from 0 to 1.
@@ -122,11 +122,11 @@ def plan_experiment(
         baseline: result files of the pilot, a seed each; see `compare_runs`.
         candidate: those of the other side; None if there are none yet.
         ann_file: the annotations of all.
-        difference: of AP, from 0 to 1, that the experiment shall show if it is there.
-        power: the share of experiments that shall show it.
+        difference: of AP, from 0 to 1, that the experiment has to show.
+        power: the share of experiments that have to show it.
         images: numbers of validation images to plan for; default the pilot's, and 2, 4 and 8
             times as many.
-        seed_spread: standard deviation of AP between seeds, where the pilot shall not decide.
+        seed_spread: standard deviation of AP between seeds, instead of the pilot's.
         metric: as in `compare_runs`.
         resamples: as in `compare_runs`.
         seed: of resampling and simulation.

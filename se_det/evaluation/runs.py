@@ -1,4 +1,4 @@
-"""Result files, evaluated on all images and on draws of them."""
+"""Evaluates result files on all images and on draws of them."""
 
 import sys
 from collections.abc import Sequence
@@ -54,13 +54,13 @@ def evaluate_runs(
     """Evaluate result files on the same draws of images.
 
     Args:
-        files: as the sides of `se_det.evaluation.compare_runs`.
-        ann_file: as there.
-        metric: as there.
-        resamples: as there.
-        seed: as there.
-        classes: as there.
-        workers: as there.
+        files: as ``baseline`` of `se_det.evaluation.compare_runs`, with the arguments below.
+        ann_file: as in `compare_runs`.
+        metric: as in `compare_runs`.
+        resamples: as in `compare_runs`.
+        seed: as in `compare_runs`.
+        classes: as in `compare_runs`.
+        workers: as in `compare_runs`.
 
     Raises:
         UsageError: a file cannot be used, or there are too few resamples.

@@ -17,9 +17,6 @@ from se_det.backbones import SEBasicBlock, SEBottleneck, SEResNeXtBottleneck
 from se_det.backbones.paths import Path, choose_path
 from se_det.layers import SqueezeExcitation
 
-settings.register_profile('blocks', deadline=None, max_examples=60, derandomize=True)
-settings.load_profile('blocks')
-
 KINDS = [SEBottleneck, SEResNeXtBottleneck, SEBasicBlock]
 TOLERANCE = {torch.float64: (1e-10, 1e-10), torch.float32: (1e-5, 2e-4)}  # outputs, gradients
 PLANES = 8

@@ -69,7 +69,7 @@ def run(tmp_path, monkeypatch):
             test_evaluator=[Count()],
             optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
             default_hooks=dict(logger=dict(type='LoggerHook', interval=1), checkpoint=None),
-            default_scope='mmengine',
+            default_scope='mmdet',
             experiment_name=f'{tmp_path.name}_{method}_{terminal}',
         )
         runner.register_hook(ProgressHook(console))

@@ -2,14 +2,11 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
 from se_det.layers import SqueezeExcitation, folded_convolution, gated_norm, gated_projection
-
-settings.register_profile('layers', deadline=None, max_examples=40, derandomize=True)
-settings.load_profile('layers')
 
 
 def _norm(channels, training=False):

@@ -1,4 +1,4 @@
-"""What the gates of a trained detector do: section 7.2 of the paper (arXiv 1709.01507)."""
+"""The gates of a trained detector: section 7.2 of the paper (arXiv 1709.01507)."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -33,7 +33,7 @@ def plot_excitation(
     classes: Sequence[str] = (),
     evaluate: bool = False,
 ) -> tuple[list[BlockStatistics], list[StageStatistics]]:
-    """Draw the gates of a detector by class, and say what they amount to.
+    """Draw the gates of a detector by class, with statistics of blocks and stages.
 
     Writes ``gates_by_class.png`` (the paper's figure 6), ``gates_spread.png`` (figure 7),
     ``gates.csv``, ``blocks.csv`` and ``stages.csv``.
@@ -43,7 +43,7 @@ def plot_excitation(
         checkpoint: path or URL of its weights.
         out: the folder to write to.
         num_images: how many images to read gates for, at most, evenly spread over the data set.
-        classes: those to draw; default the five that most of the images hold.
+        classes: those to draw; default the five most common in the images.
         evaluate: measure mAP with the gates of each stage in turn held constant.
 
     Returns:

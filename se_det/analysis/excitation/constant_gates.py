@@ -1,4 +1,4 @@
-"""A detector whose gates no longer look at the image, stage by stage: what is SE there worth?"""
+"""Evaluates a detector with constant gates, stage by stage, to see what SE gains there."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

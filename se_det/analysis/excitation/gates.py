@@ -1,4 +1,4 @@
-"""The gates of a trained detector, read while it looks at images."""
+"""Reads the gates of a trained detector on images."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -90,7 +90,7 @@ def se_blocks(backbone: nn.Module) -> Iterator[tuple[str, int, bool, nn.Module]]
 def collect_gates(cfg: Config, model: nn.Module, num_images: int) -> Excitation:
     """Read the gates for validation images, one image a batch.
 
-    Batches of one: the gate of an image depends on how it is padded for the images beside it.
+    In larger batches the gate of an image would depend on its padding.
 
     Args:
         cfg: its ``val_dataloader`` is read.
@@ -132,7 +132,7 @@ def collect_gates(cfg: Config, model: nn.Module, num_images: int) -> Excitation:
 
 @contextmanager
 def _watching(blocks: list[tuple], rows: dict[str, list[np.ndarray]]) -> Iterator[None]:
-    """Append the gates of each forward; a block with a hook on ``se`` computes it by itself."""
+    """Append the gates of each forward; a hook on ``se`` makes the block call it."""
 
     def keep(name: str) -> object:
         def hook(se: nn.Module, inputs: tuple[Tensor], _: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""What gates amount to: saturation, class specificity, and which stage could do without SE."""
+"""Statistics of gates: saturation, class specificity, and stages that could do without SE."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ SHUFFLES = 10  # of the images, for the specificity that is there by chance
 
 @dataclass(frozen=True)
 class BlockStatistics:
-    """What the gates of a block amount to.
+    """Statistics of the gates of a block.
 
     Attributes:
         name: of the block.
@@ -90,7 +90,7 @@ def class_specificity(gates: np.ndarray, holds: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class StageStatistics:
-    """What a stage would save without SE, and what would be lost.
+    """What a stage would save without SE, and lose.
 
     Attributes:
         stage: from 2 to 5.

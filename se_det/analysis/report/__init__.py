@@ -1,4 +1,4 @@
-"""``report.html``: what a run, or a comparison of runs, came to, on one page."""
+"""``report.html``: the results of a run, or of a comparison, on one page."""
 
 from se_det.analysis.report.hook import ReportHook
 

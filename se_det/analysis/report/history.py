@@ -36,7 +36,7 @@ class History:
 
         Args:
             log_scalars: of the hub, by name; each a HistoryBuffer.
-            runtime_info: of the hub; epochs and iterations.
+            runtime_info: of the hub; has epochs and iterations.
         """
         scalars = {name: np.asarray(buffer.data[0]) for name, buffer in log_scalars.items()}
         empty = np.empty(0)

@@ -1,4 +1,4 @@
-"""The page of a run, written anew after each validation and after a test."""
+"""Writes the page of a run after each validation and after a test."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,10 +24,10 @@ from se_det.evaluation.ground_truth import GroundTruth
 class ReportHook(Hook):
     """Write ``report.html`` into the work directory after each validation and after a test.
 
-    `tools/train.py` and `tools/test.py` add this hook to each config. The page shows how training
-    went, that before a resume included, and, where a CocoMetric evaluates, what became of each
-    detection. A test shows the training of its checkpoint. A page that cannot be written is an
-    error in the log, and training goes on.
+    `tools/train.py` and `tools/test.py` add this hook to each config. The page shows the training
+    curves, also those before a resume, and, if there is a CocoMetric, COCO's metrics and the errors
+    of the detections. After a test, the curves are those of the checkpoint. If the page cannot be
+    written, the log has the error and training continues.
 
     Args:
         num_images: how many validation images to show.
@@ -42,28 +42,25 @@ class ReportHook(Hook):
         """Keep the history of the training that a checkpoint comes from."""
         self._loaded = checkpoint.get('message_hub') or {}
 
-    def after_val_iter(
+    def _after_iter(
         self,
         runner: Runner,
         batch_idx: int,
         data_batch: dict | None = None,
         outputs: Sequence[DetDataSample] | None = None,
+        mode: str = 'train',
     ) -> None:
-        """Keep what CocoMetric made of the batch."""
-        self._keep(runner.val_evaluator, outputs)
-
-    def after_test_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: Sequence[DetDataSample] | None = None,
-    ) -> None:
-        """Keep what CocoMetric made of the batch."""
-        self._keep(runner.test_evaluator, outputs)
+        """Keep the results that CocoMetric has of a batch of validation or test."""
+        metric = None if mode == 'train' else _coco_metric(getattr(runner, f'{mode}_evaluator'))
+        if metric is not None:
+            latest = metric.results[-len(outputs) :]
+            self._seen += [
+                (sample.get('img_path', ''), result)
+                for sample, (_, result) in zip(outputs, latest, strict=True)
+            ]
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Write the page; checkpoints hold the hub, so that a resumed run knows the past."""
+        """Write the page; the message hub is in checkpoints, so a resumed run has all curves."""
         runner.message_hub.update_scalar(VALIDATED_AT, runner.iter)
         self._write(runner, runner.val_evaluator, len(runner.val_dataloader.dataset))
 
@@ -75,15 +72,6 @@ class ReportHook(Hook):
         """Write the page of a run without validation."""
         if runner.val_loop is None:
             self._write(runner, None, 0)
-
-    def _keep(self, evaluator: Evaluator, outputs: Sequence[DetDataSample]) -> None:
-        metric = _coco_metric(evaluator)
-        if metric is not None:
-            latest = metric.results[-len(outputs) :]
-            self._seen += [
-                (sample.get('img_path', ''), result)
-                for sample, (_, result) in zip(outputs, latest, strict=True)
-            ]
 
     def _write(self, runner: Runner, evaluator: Evaluator | None, num_images: int) -> None:
         seen, self._seen = collect_results(self._seen, num_images), []

@@ -1,4 +1,4 @@
-"""Fill a template of the page and write it, whole or not at all."""
+"""Fills a template of the page and writes it, complete or not at all."""
 
 import os
 import shlex
@@ -51,7 +51,7 @@ def write_page(folder: str | Path, template: str, **content: Any) -> Path:
 
 @cache
 def environment() -> dict[str, str]:
-    """Versions and devices that figures depend on, by name."""
+    """Versions and devices that the results depend on, by name."""
     found = collect_env()
     names = ('Python', 'PyTorch', 'TorchVision', 'MMEngine', 'OpenCV', 'CUDA_HOME', 'NVCC')
     kept = {name: str(found[name]) for name in names if name in found}

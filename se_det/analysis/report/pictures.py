@@ -1,4 +1,4 @@
-"""Images with the ground truth beside detections, drawn by the page over one copy of the image."""
+"""Images with ground truth beside detections: boxes that the page draws over the image."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ _numbers = count()
 
 @dataclass
 class Mark:
-    """A box on an image, its label, where that is, and what the page says of it."""
+    """A box on an image, its label with a position, and its kind."""
 
     box: tuple[float, float, float, float]
     label: str
@@ -54,7 +54,7 @@ class Picture:
 
 
 def picture(path: str, title: str, panels: Mapping[str, Sequence[Mark]]) -> Picture:
-    """Read an image, and lay the labels of its panels where they hide least.
+    """Read an image, and place the labels of its panels where they cover least.
 
     Args:
         path: of the image; boxes of marks are in its pixels.
@@ -129,7 +129,7 @@ def _scaled(mark: Mark, scale: float) -> Mark:
 
 
 def _lay_labels(marks: list[Mark], width: float, height: float) -> list[Mark]:
-    """Put each label outside of its box, where it covers least of boxes and other labels."""
+    """Place each label outside its box, where it covers other boxes and labels least."""
     boxes = [mark.box for mark in marks]
     laid = []
     for mark in sorted(marks, key=lambda mark: mark.box[1]):

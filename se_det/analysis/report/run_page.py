@@ -79,7 +79,7 @@ def _name(runner: Runner) -> str:
 
 
 def _facts(runner: Runner, history: History, scores: Sequence[Scores]) -> list[str]:
-    """What was run, in the order of what a reader asks first."""
+    """Facts of the run for the first line of the page, the most important first."""
     backbone = getattr(runner.model, 'backbone', None)
     parameters = sum(parameter.numel() for parameter in runner.model.parameters())
     facts = [type(runner.model).__name__]
@@ -98,7 +98,7 @@ def _facts(runner: Runner, history: History, scores: Sequence[Scores]) -> list[s
     if scores:
         objects = sum(kind.objects for kind in scores[0].classes)
         facts.append(f'{len(scores[0].images):,} images, {objects:,} objects')
-    if getattr(runner, 'iter', 0):  # a test has a seed of its own, which says nothing
+    if getattr(runner, 'iter', 0):  # a test has a random seed, which has no meaning
         facts.append(f'seed {runner.seed}')
     return [*facts, f'{datetime.now():%Y-%m-%d %H:%M}']
 

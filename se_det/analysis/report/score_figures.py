@@ -1,4 +1,4 @@
-"""The figures of where AP is lost."""
+"""Figures of the errors of a detector."""
 
 import numpy as np
 from matplotlib.patches import PathPatch

@@ -1,4 +1,4 @@
-"""Detections measured against annotations: COCO's numbers, and where they are lost."""
+"""Scores of detections: COCO's metrics, TIDE's errors, a confusion matrix."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Scores:
-    """Detections measured against annotations.
+    """Scores of detections.
 
     Attributes:
         metric: ``'bbox'`` or ``'segm'``.
@@ -88,7 +88,7 @@ def score(truth: GroundTruth, detections: Detections, metric: str) -> Scores:
 def confusion_matrix(
     images: Sequence[JudgedImage], category_ids: Sequence[int], threshold: float
 ) -> np.ndarray:
-    """Count which class was found where which one is.
+    """Count the classes of detections by the classes of the objects.
 
     Detections of at least ``threshold``, best first, each take the free object, of whatever
     class, with which their IoU is highest and at least 0.5.

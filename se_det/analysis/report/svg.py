@@ -1,4 +1,4 @@
-"""matplotlib figures as SVG elements that take their colours and font from the page around them."""
+"""matplotlib figures as SVG elements whose colours and font are those of the page."""
 
 import io
 import itertools
@@ -9,8 +9,8 @@ from markupsafe import Markup, escape
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-# Drawn in these colours, which nothing else has, and replaced by the CSS variables of the page:
-# one drawing for light, dark and print.
+# Figures are drawn in these unused colours, which CSS variables of the page then replace: one
+# drawing serves light, dark and print.
 INK, MUTED, LINE, SURFACE = '#010203', '#010204', '#010205', '#010206'
 SERIES = ('#020301', '#020302', '#020303', '#020304', '#020305', '#020306')
 GOOD, BAD = SERIES[0], SERIES[1]
@@ -49,7 +49,7 @@ _drawn = itertools.count()
 
 @dataclass(frozen=True)
 class FigureOnPage:
-    """A drawing, the sentence above it that says what is seen, and how it was made."""
+    """A figure with its title, which says what is seen, and its caption."""
 
     svg: Markup
     title: str
@@ -63,7 +63,7 @@ def style() -> rc_context:
 
 
 def new_figure(width: float = 440, height: float = 260) -> Figure:
-    """An empty figure, its size in the pixels that the page shows it at, at most."""
+    """An empty figure; the size is the largest on the page, in pixels."""
     return Figure(figsize=(width / 72, height / 72), layout='constrained')
 
 
@@ -72,7 +72,7 @@ def as_svg(figure: Figure, label: str) -> Markup:
 
     Args:
         figure: drawn within `style`.
-        label: what it shows, for those who cannot see it.
+        label: a description for screen readers.
     """
     file = io.StringIO()
     with style():

@@ -1,4 +1,4 @@
-"""The figures of how training went."""
+"""Figures of the training curves."""
 
 import numpy as np
 from matplotlib.ticker import MaxNLocator
@@ -8,7 +8,7 @@ from se_det.analysis.report.svg import SERIES, FigureOnPage, as_svg, new_figure,
 
 
 def training_figures(history: History) -> list[FigureOnPage]:
-    """Loss, its parts, learning rate, and mAP by epoch; those that there is something for."""
+    """Loss, its parts, learning rate, and mAP by epoch, as far as they were logged."""
     drawn = []
     with style():
         if len(history.losses.get('loss', ())):

@@ -1,4 +1,4 @@
-"""What an experiment ends with: its arms, compared seed by seed on the same images."""
+"""The comparison of the arms of an experiment, on the same seeds and images."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class ComparedArms:
         candidate: name of the other.
         configs: of both, for the first seed.
         files: the result files of both, one for each seed.
-        comparison: what `compare_runs` makes of them.
+        comparison: of `compare_runs`.
         folder: where ``comparison.json`` is, below the folder of the experiment.
     """
 
@@ -36,7 +36,7 @@ class ComparedArms:
 
 
 def compare_arms(experiment: Experiment, validation: Validation) -> Iterator[ComparedArms]:
-    """Compare the arms that the plan wants compared, when all runs have finished.
+    """Compare the pairs of arms in the plan, when all runs have finished.
 
     Args:
         experiment: whose runs have finished.

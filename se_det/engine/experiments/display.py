@@ -1,4 +1,4 @@
-"""Arms by seeds: the AP of what is finished, how far the rest is, and the time left."""
+"""A table of arms and seeds: AP of finished runs, progress of the others, time left."""
 
 import sys
 import time
@@ -17,7 +17,7 @@ WIDTH_IN_FILES = 160
 class Display:
     """A table that changes in place on a terminal; elsewhere a line when a run starts or ends.
 
-    Where it is used as a context, the table is printed at the end.
+    As a context manager it prints the table at the end.
 
     Args:
         experiment: what to show.
@@ -89,7 +89,7 @@ def ap_of(run: Run) -> float:
 
 
 def seconds_left(experiment: Experiment, jobs: int) -> float | None:
-    """How long the runs that are not finished take.
+    """The time that unfinished runs take.
 
     A run takes as long as those of its arm that are finished or, before there is one, as all. None
     where none is finished and none is far enough to tell.

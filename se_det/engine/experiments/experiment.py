@@ -1,4 +1,4 @@
-"""Train all runs of a plan; killed and started again, it goes on."""
+"""Trains all runs of a plan; after a kill it continues."""
 
 import os
 import time
@@ -94,10 +94,10 @@ class Experiment:
 
         Args:
             launcher: where to train.
-            show: is called after each look at the runs.
+            show: called after each check of the runs.
 
         Raises:
-            UsageError: a run failed. The later runs of its arm were left out then.
+            UsageError: a run failed. Later runs of its arm were not started.
         """
         launcher.check()
         try:
@@ -124,7 +124,7 @@ class Experiment:
             )
 
     def codes(self) -> dict[str, list[Run]]:
-        """What trained the finished runs, and which; all of a comparison should be of one."""
+        """The finished runs by the versions of the code that trained them; there should be one."""
         found = {}
         for run in self.runs.values():
             if run.state is State.FINISHED:

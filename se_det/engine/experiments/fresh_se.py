@@ -1,4 +1,4 @@
-"""Plain weights into an SE detector whose SE is new: for comparisons with grafting."""
+"""Loads plain weights into an SE detector with fresh SE, for comparisons with grafting."""
 
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
@@ -11,9 +11,9 @@ from mmengine.runner import Runner
 class FreshSEHook(Hook):
     """Let ``load_from`` of a plain detector leave SE its usual initialisation.
 
-    This is what happens to users who insert SE blocks into a trained detector: gates of 1/2 that
-    the weights beside them do not know of. `se_det` refuses it without this hook, and grafts. All
-    other weights have to fit.
+    Users who insert SE blocks into a trained detector do this: fresh gates are 1/2, so that each
+    residual branch is halved. Without this hook `se_det` refuses the checkpoint. All other weights
+    have to fit.
     """
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:

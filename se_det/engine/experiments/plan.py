@@ -47,9 +47,9 @@ class Plan:
         cfg_options: what to change in the configs of all arms, before an arm's own.
         start: a detector to train first; all arms start from its last checkpoint.
         load_from: a checkpoint that all arms, or ``start``, begin with.
-        resume: whether a run that was cut off goes on from its last checkpoint. As it draws other
-            random numbers then, it ends elsewhere than an uninterrupted run. By default it begins
-            anew, and ends the same.
+        resume: whether an interrupted run resumes from its last checkpoint. Its random numbers then
+            differ from those of an uninterrupted run, and so do its results. By default it starts
+            again, with the same results.
         keep_checkpoints: keep the last checkpoint of each run.
     """
 
@@ -128,7 +128,7 @@ class Plan:
         return cfg
 
     def _checkpoints(self, arm_name: str) -> dict[str, dict]:
-        """What is written while a run trains: no more than what is read again."""
+        """The checkpoints to write: those that are read again, and no others."""
         checkpoint = dict(type='CheckpointHook', max_keep_ckpts=1)
         if not self.resume:
             is_read = self.keep_checkpoints or arm_name == START
@@ -140,7 +140,7 @@ class Plan:
 def read_plan(file: str) -> Plan:
     """Read a plan, a Python file of mmengine's config format with the attributes of `Plan`.
 
-    Names with an underscore before them are the file's own.
+    Names that start with an underscore are local to the file.
 
     Args:
         file: a path, from the current folder or from se_det's checkout.
@@ -186,7 +186,7 @@ def read_plan(file: str) -> Plan:
 
 
 def _seeds(seeds: Any, where: str) -> tuple[int, ...]:
-    """A number of seeds, 0 and up, or the seeds themselves."""
+    """The seeds 0, 1, ... for a number of seeds, or the seeds that are listed."""
     if isinstance(seeds, int) and seeds > 0:
         return tuple(range(seeds))
     if (
@@ -202,7 +202,7 @@ def _seeds(seeds: Any, where: str) -> tuple[int, ...]:
 
 
 def _checked(kind: type, given: Any, where: str) -> Any:
-    """Make an arm or a plan of a dict, if it has the keys of one."""
+    """Make an arm or a plan of a dict, after a check of its keys."""
     known = [key.name for key in fields(kind)]
     if not isinstance(given, dict) or not given.keys() <= {*known}:
         found = sorted(given.keys() - {*known}) if isinstance(given, dict) else repr(given)

@@ -1,4 +1,4 @@
-"""How residual branches start, for experiments on it."""
+"""An initializer for experiments on how residual branches start."""
 
 from mmdet.models.backbones.resnet import BasicBlock, Bottleneck
 from mmengine.registry import WEIGHT_INITIALIZERS
@@ -10,8 +10,8 @@ class ResidualStart:
     """Set the last norm and the gate of each residual block of a ResNet.
 
     With the defaults it is what mmdet's ``zero_init_residual=True`` gives: the last norm is zero,
-    so that SE squeezes zeros, and its gates are 1/2. To be the last in ``init_cfg``, after Kaiming
-    and Constant.
+    so that SE squeezes zeros, and its gates are 1/2. It has to be the last in ``init_cfg``, after
+    Kaiming and Constant.
 
     Args:
         last_norm: the weight of each block's last norm.

@@ -1,4 +1,4 @@
-"""A run of an experiment leaves its result, whole or not at all."""
+"""Writes the result of a run, complete or not at all."""
 
 import hashlib
 import json
@@ -23,8 +23,8 @@ DETECTIONS = 'detections'
 class RunResultHook(Hook):
     """Write ``result.json``, the metrics of the last validation, when training has ended.
 
-    The detections of that validation are in ``detections.bbox.json`` (and ``.segm.json``) then. A
-    run with a ``result.json`` has finished: it is renamed into place after all else.
+    The detections of that validation are in ``detections.bbox.json`` (and ``.segm.json``). A run
+    that has a ``result.json`` has finished: it is the last file that is renamed into place.
     """
 
     priority = 'LOWEST'
@@ -58,7 +58,7 @@ class RunResultHook(Hook):
 
 
 def code() -> str:
-    """What trained a run: versions, and a hash of se_det's own files."""
+    """Versions of the code that trains, and a hash of se_det's own files."""
     files = sorted(PACKAGE.rglob('*.py'))
     digest = hashlib.sha256(b''.join(file.read_bytes() for file in files)).hexdigest()[:12]
     return f'torch {torch.__version__}, mmdet {version("mmdet")}, se_det {digest}'

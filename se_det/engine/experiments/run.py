@@ -30,7 +30,7 @@ PROGRESS = re.compile(
 
 
 class State(Enum):
-    """What is known of a run."""
+    """The state of a run."""
 
     WAITING = 'waiting'
     RUNNING = 'running'
@@ -40,7 +40,7 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is.
+    """The progress of a run.
 
     Attributes:
         text: epoch and iteration, as in the log.
@@ -76,9 +76,9 @@ class Run:
 
     @property
     def state(self) -> State:
-        """What is known of the run now."""
+        """The present state of the run."""
         if self.process:
-            self.process.poll()  # lets the system forget a process that has ended
+            self.process.poll()  # so that an ended process is no zombie
         if self._is_locked():
             return State.RUNNING
         if (self.folder / RESULT).is_file():
@@ -87,11 +87,11 @@ class Run:
 
     @property
     def slot(self) -> int:
-        """Which of the experiment runner's slots the running process was given."""
+        """The slot of the experiment runner in which the process runs."""
         return int((self.folder / LOCK).read_text() or 0)
 
     def _is_locked(self) -> bool:
-        """Whether a process trains here, be it of an experiment runner that was killed."""
+        """Whether a process trains here, also one that a killed experiment runner started."""
         if not (self.folder / LOCK).exists():
             return False
         with (self.folder / LOCK).open() as lock:
@@ -113,7 +113,7 @@ class Run:
         return self.folder / CHECKPOINT
 
     def progress(self) -> Progress | None:
-        """How far the run is, from the last line of its log that says so."""
+        """The progress of the run, from the last line of its log that has it."""
         try:
             with (self.folder / OUTPUT).open('rb') as output:
                 output.seek(max(0, output.seek(0, 2) - 20_000))
@@ -138,12 +138,13 @@ class Run:
     ) -> None:
         """Start a process that trains, unless there is one.
 
-        The process holds a lock on the folder: an experiment runner that starts after another was
-        killed finds the runs which go on without it.
+        The process holds a lock on the folder. So an experiment runner that starts after another
+        was killed knows which processes are still training.
 
         Args:
             cfg: the run's config.
-            command: what trains; ``CONFIG`` in it is replaced by the run's, with ``--work-dir``.
+            command: the training command; ``CONFIG`` in it is replaced by the config and
+                ``--work-dir``.
             environment: the process's environment.
             slot: which of the experiment runner's slots it has.
             resume: go on from the last checkpoint in the folder; else the folder is emptied.
@@ -181,11 +182,11 @@ class Run:
             self.process.wait()
 
     def last_lines(self, count: int = 15) -> str:
-        """The end of what the process printed."""
+        """The last lines that the process printed."""
         return '\n'.join((self.folder / OUTPUT).read_text(errors='ignore').splitlines()[-count:])
 
     def check_config(self, cfg: Config, resume: bool) -> None:
-        """Check that what the folder has was made with the plan's config.
+        """Check that the run in the folder was made with the config of the plan.
 
         Args:
             cfg: the config that the plan has for this run.
@@ -202,7 +203,7 @@ class Run:
             )
 
     def tidy(self, keep_checkpoint: bool) -> None:
-        """Remove the checkpoints of the finished run, but for the last one if that is needed."""
+        """Remove the checkpoints of the finished run, except the last one if it is needed."""
         if keep_checkpoint and not self.checkpoint.exists():
             last = find_latest_checkpoint(str(self.folder))
             Path(self.folder, Path(last).name).rename(self.checkpoint)

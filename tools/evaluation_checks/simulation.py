@@ -1,4 +1,4 @@
-"""Detectors whose true difference is known, to check intervals and plans by.
+"""Simulated detectors with a known true difference, to check intervals and plans.
 
 Nothing is drawn or matched: an object has a difficulty, which both sides share, and a detector
 finds it with an IoU and a score that fall with it. Images are crowded or not, easy or not, so that

@@ -1,4 +1,4 @@
-"""Intervals and plans, checked on detectors whose true difference is known."""
+"""Checks intervals and plans on detectors with a known true difference."""
 
 from dataclasses import replace
 
@@ -7,7 +7,8 @@ import numpy as np
 from se_det.evaluation.matching import Matches
 from se_det.evaluation.planning import Pilot, pilot_of
 from se_det.evaluation.resampling import draw_images, interval
-from se_det.evaluation.simulation import Arms, Images, ap_of, resampled_ap
+
+from .simulation import Arms, Images, ap_of, resampled_ap
 
 
 def coverage(
