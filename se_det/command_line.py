@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from typing import Any
 
 from mmengine.config import DictAction
 
-from se_det.errors import UsageError
+from se_det.errors import Interrupted, UsageError
 
 
 class KeyValues(DictAction):
@@ -75,9 +76,18 @@ def parse_run_arguments(parser: argparse.ArgumentParser) -> dict[str, Any]:
 
 @contextmanager
 def usage_errors_alone() -> Iterator[None]:
-    """Print a `UsageError` without a traceback and exit with status 2."""
+    """Print a `UsageError` without a traceback and exit with status 2.
+
+    Likewise for signals: the exit status is 128 and the signal's number.
+    """
     try:
         yield
+    except Interrupted as interrupted:
+        print(f'\n{interrupted}', file=sys.stderr)
+        sys.exit(interrupted.exit_status)
+    except KeyboardInterrupt:
+        print('\nStopped by Ctrl-C.', file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
     except UsageError as error:
         print(f'\nerror: {error}', file=sys.stderr)
         sys.exit(2)

@@ -17,3 +17,16 @@ class ArgumentError(UsageError, AssertionError, KeyError, TypeError):
     """
 
     __str__ = Exception.__str__  # KeyError shows the repr of its message
+
+
+class Interrupted(Exception):
+    """A signal ended the training.
+
+    Args:
+        message: what was saved, and how to continue.
+        number: the signal.
+    """
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.exit_status = 128 + number

@@ -5,5 +5,4 @@ arms = dict(
     se=dict(config='configs/faster_rcnn_se_r50.py'),
 )
 seeds = 3
-resume = True  # a run takes hours
 keep_checkpoints = True

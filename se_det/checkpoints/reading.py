@@ -4,6 +4,7 @@ import argparse
 import pickle
 import re
 import traceback
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,13 @@ from safetensors.torch import load_file
 from se_det.errors import UsageError
 
 
-def read_checkpoint(path: str | Path, map_location: Any = 'cpu') -> dict:
+def read_checkpoint(path: str | Path, map_location: Any = 'cpu', *, mmap: bool = False) -> dict:
     """Read a file of ``torch.save`` or safetensors, tensors and plain values only.
 
     Args:
         path: the file; safetensors must end in ``.safetensors``.
         map_location: as for `torch.load`.
+        mmap: read tensors when they are used, where the format of the file allows it.
 
     Returns:
         The contents of the file.
@@ -40,7 +42,8 @@ def read_checkpoint(path: str | Path, map_location: Any = 'cpu') -> dict:
         if path.suffix == '.safetensors':
             return load_file(path, device=str(map_location or 'cpu'))
         _allow_training_state()
-        checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+        mmap = mmap and zipfile.is_zipfile(path)
+        checkpoint = torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
     except UsageError:
         raise
     except Exception as error:  # torch raises many types for files that are not checkpoints

@@ -12,7 +12,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS, init_default_scope
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 
 from se_det.checkpoints.fetching import fetch
 from se_det.checkpoints.fit import refuse_what_does_not_fit
@@ -20,7 +20,8 @@ from se_det.checkpoints.reading import read_checkpoint
 from se_det.config_files import CHECKOUT, read_config
 from se_det.datasets.checks import check_data
 from se_det.engine.distributed import join_process_group
-from se_det.engine.progress import ProgressHook
+from se_det.engine.resume.checkpoint_files import is_resumable, latest_checkpoint
+from se_det.engine.runner import DetectorRunner
 from se_det.errors import UsageError
 from se_det.evaluation.coco_evaluation import coco_evaluation
 from se_det.swap import swap_backbone
@@ -69,21 +70,10 @@ def train(
                 f'to {config}: auto_scale_lr = dict(base_batch_size=16)'
             )
         cfg.auto_scale_lr.enable = True
-    if resume == 'auto':
-        resume = find_latest_checkpoint(cfg.work_dir)
-        if resume is None:
-            print_log(
-                f'Nothing to resume in {cfg.work_dir}: training starts from epoch 1.',
-                logger='current',
-            )
-    if resume:
-        cfg.resume = True
-        cfg.load_from = _existing_checkpoint(resume)
+    _resume_or_start(cfg, resume)
     check_preprocessing(cfg)
     check_data(cfg, ('train', 'val'))
     runner = _build_runner(cfg, launcher)
-    if cfg.get('resume') and cfg.get('load_from'):
-        _check_resumable(cfg.load_from)
     with coco_evaluation(cfg.get('coco_evaluation', 'hotcoco')):
         runner.train()
 
@@ -195,8 +185,7 @@ def _build_runner(cfg: Config, launcher: str) -> Runner:
     join_process_group(cfg, launcher)
     if 'runner_type' in cfg:
         return RUNNERS.build(cfg)
-    runner = Runner.from_cfg(cfg)
-    runner.register_hook(ProgressHook())
+    runner = DetectorRunner.from_cfg(cfg)
     refuse_what_does_not_fit(runner.model)
     return runner
 
@@ -207,15 +196,33 @@ def _existing_checkpoint(checkpoint: str) -> str:
     return checkpoint
 
 
-def _check_resumable(checkpoint: str) -> None:
-    """Check for the state of a run: published and converted files have only weights."""
-    state = read_checkpoint(fetch(checkpoint))
-    meta = state.get('meta')
-    if not (isinstance(meta, dict) and {'epoch', 'iter'} <= set(meta) and 'message_hub' in state):
-        raise UsageError(
-            f'{checkpoint} has weights, but not the state of a training run. To start from the '
-            f'weights, type instead of --resume: --cfg-options load_from={checkpoint}'
-        )
+def _resume_or_start(cfg: Config, resume: str | None) -> None:
+    """Set the checkpoint to resume from; refuse to overwrite those of another training."""
+    if not resume and cfg.get('resume'):
+        resume = cfg.get('load_from') or 'auto'
+    if not resume or resume == 'auto':
+        latest = latest_checkpoint(cfg.work_dir)
+        if latest and not resume:
+            raise UsageError(
+                f'{cfg.work_dir} has a training that would be overwritten, up to {latest.name}. '
+                'Add --resume to continue it, choose another --work-dir, or remove the folder.'
+            )
+        resume = latest and str(latest)
+        if latest is None:
+            print_log(f'A new training starts in {cfg.work_dir}.', logger='current')
+    cfg.resume = bool(resume)
+    if resume:
+        checkpoint = read_checkpoint(fetch(_existing_checkpoint(resume)), mmap=True)
+        if not is_resumable(checkpoint):
+            raise UsageError(
+                f'{resume} has weights, but not the state of a training run. To start from the '
+                f'weights, type instead of --resume: --cfg-options load_from={resume}'
+            )
+        cfg.load_from = resume
+        # The order of the data follows from the seed.
+        randomness = cfg.get('randomness') or {}
+        if randomness.get('seed') is None:
+            cfg.randomness = dict(randomness, seed=checkpoint['meta'].get('seed'))
 
 
 def find_data_folders(values: ConfigDict | list | tuple) -> None:

@@ -60,7 +60,7 @@ class Experiment:
             start = self._start_of(run)
             load_from = str(start.checkpoint) if start else plan.load_from
             self.configs[run] = plan.config(run.arm, run.seed, load_from)
-            run.check_config(self.configs[run], plan.resume)
+            run.check_config(self.configs[run])
 
     def check(self) -> Validation:
         """Check the data of all arms before anything is trained.
@@ -108,7 +108,7 @@ class Experiment:
                 free = sorted({*range(launcher.jobs)} - {run.slot for run in running})
                 for run, slot in zip(startable, free, strict=False):
                     command, environment = launcher.command(f'{run.arm}-{run.seed}', slot)
-                    run.start(self.configs[run], command, environment, slot, self.plan.resume)
+                    run.start(self.configs[run], command, environment, slot)
                 show()
                 if not running and not startable:
                     break

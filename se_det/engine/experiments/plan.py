@@ -47,9 +47,6 @@ class Plan:
         cfg_options: what to change in the configs of all arms, before an arm's own.
         start: a detector to train first; all arms start from its last checkpoint.
         load_from: a checkpoint that all arms, or ``start``, begin with.
-        resume: whether an interrupted run resumes from its last checkpoint. Its random numbers then
-            differ from those of an uninterrupted run, and so do its results. By default it starts
-            again, with the same results.
         keep_checkpoints: keep the last checkpoint of each run.
     """
 
@@ -60,7 +57,6 @@ class Plan:
     cfg_options: Mapping[str, Any] = field(default_factory=dict)
     start: Arm | None = None
     load_from: str | None = None
-    resume: bool = False
     keep_checkpoints: bool = False
 
     def runs(self) -> list[tuple[str, int]]:
@@ -110,7 +106,8 @@ class Plan:
             UsageError: the arm's config cannot be read, or its options do not fit it.
         """
         arm = self.start if arm_name == START else self.arms[arm_name]
-        run_options = dict(randomness=dict(seed=seed), default_hooks=self._checkpoints(arm_name))
+        last_alone = dict(type='CheckpointHook', max_keep_ckpts=1)
+        run_options = dict(randomness=dict(seed=seed), default_hooks=dict(checkpoint=last_alone))
         if load_from and not arm.fresh_se:
             run_options['load_from'] = load_from
         options = [self.cfg_options, arm.cfg_options, run_options]
@@ -126,15 +123,6 @@ class Plan:
             hooks.append(dict(type='FreshSEHook'))
         cfg.custom_hooks = [*cfg.get('custom_hooks', []), *hooks]
         return cfg
-
-    def _checkpoints(self, arm_name: str) -> dict[str, dict]:
-        """The checkpoints to write: those that are read again, and no others."""
-        checkpoint = dict(type='CheckpointHook', max_keep_ckpts=1)
-        if not self.resume:
-            is_read = self.keep_checkpoints or arm_name == START
-            checkpoint = dict(type='CheckpointHook', interval=-1, save_last=is_read)
-            checkpoint.update(save_optimizer=False, save_param_scheduler=False)
-        return dict(checkpoint=checkpoint)
 
 
 def read_plan(file: str) -> Plan:

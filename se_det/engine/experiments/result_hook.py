@@ -6,6 +6,7 @@ import os
 import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmdet.evaluation import CocoMetric
@@ -17,6 +18,7 @@ from mmengine.runner import Runner
 PACKAGE = Path(__file__).parents[2]
 RESULT = 'result.json'
 DETECTIONS = 'detections'
+SECONDS = 'experiment_seconds'
 
 
 @HOOKS.register_module()
@@ -31,20 +33,24 @@ class RunResultHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Name the file of detections."""
-        self.started_at = time.time()
-        self.validated_at = None
+        self.metrics: dict[str, float] | None = None
+        before = runner.message_hub.runtime_info.get(SECONDS, 0.0)  # of a run that is resumed
+        self.started_at = time.time() - before
         for metric in runner.val_evaluator.metrics:
             if isinstance(metric, CocoMetric):
                 metric.outfile_prefix = str(Path(runner.work_dir, DETECTIONS))
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Keep the metrics."""
-        self.validated_at = runner.iter
         self.metrics = metrics
 
+    def before_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
+        """Keep the time where checkpoints save it."""
+        runner.message_hub.update_info(SECONDS, time.time() - self.started_at)
+
     def after_train(self, runner: Runner) -> None:
-        """Write the result; a run that was resumed after its last epoch is validated first."""
-        if self.validated_at != runner.iter:
+        """Write the result."""
+        if self.metrics is None:  # resumed at its very end
             runner.val_loop.run()
         self._write(runner)
 

@@ -4,7 +4,6 @@ import fcntl
 import json
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +13,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from mmengine.config import Config
-from mmengine.runner import find_latest_checkpoint
 
 from se_det.engine.experiments.result_hook import DETECTIONS, RESULT
+from se_det.engine.resume.checkpoint_files import latest_checkpoint
 from se_det.errors import UsageError
 
 CHECKPOINT = 'checkpoint.pth'
@@ -134,9 +133,8 @@ class Run:
         command: Sequence[str],
         environment: Mapping[str, str],
         slot: int,
-        resume: bool,
     ) -> None:
-        """Start a process that trains, unless there is one.
+        """Start a process that trains, or resumes, unless there is one.
 
         The process holds a lock on the folder. So an experiment runner that starts after another
         was killed knows which processes are still training.
@@ -147,23 +145,18 @@ class Run:
                 ``--work-dir``.
             environment: the process's environment.
             slot: which of the experiment runner's slots it has.
-            resume: go on from the last checkpoint in the folder; else the folder is emptied.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / LOCK).open('a') as lock:
             if not _take(lock):
                 return
-            if not resume:
-                self._empty()
             lock.truncate(0)
             lock.write(str(slot))
             lock.flush()
             unfinished = self.config.with_suffix('.unfinished.py')
             cfg.dump(unfinished)
             os.replace(unfinished, self.config)
-            here = [str(self.config), '--work-dir', str(self.folder)]
-            if resume and find_latest_checkpoint(str(self.folder)):
-                here.append('--resume')
+            here = [str(self.config), '--work-dir', str(self.folder), '--resume']
             command = [part for word in command for part in (here if word == CONFIG else [word])]
             with (self.folder / OUTPUT).open('ab') as output:
                 self.process = subprocess.Popen(
@@ -185,18 +178,17 @@ class Run:
         """The last lines that the process printed."""
         return '\n'.join((self.folder / OUTPUT).read_text(errors='ignore').splitlines()[-count:])
 
-    def check_config(self, cfg: Config, resume: bool) -> None:
+    def check_config(self, cfg: Config) -> None:
         """Check that the run in the folder was made with the config of the plan.
 
         Args:
             cfg: the config that the plan has for this run.
-            resume: whether a run that was cut off would go on.
 
         Raises:
             UsageError: it was made with another.
         """
-        stays = self.state in (State.FINISHED, State.RUNNING) or (resume and self.config.exists())
-        if stays and self.config.read_text() != cfg.pretty_text:
+        has_begun = self.state is not State.WAITING or any(self.folder.glob('*.pth'))
+        if has_begun and self.config.read_text() != cfg.pretty_text:
             raise UsageError(
                 f'{self.folder} has a run with another config than the plan has now. Delete that '
                 'folder to train it anew, or choose another --work-dir.'
@@ -205,18 +197,10 @@ class Run:
     def tidy(self, keep_checkpoint: bool) -> None:
         """Remove the checkpoints of the finished run, except the last one if it is needed."""
         if keep_checkpoint and not self.checkpoint.exists():
-            last = find_latest_checkpoint(str(self.folder))
-            Path(self.folder, Path(last).name).rename(self.checkpoint)
+            latest_checkpoint(self.folder).rename(self.checkpoint)
         for checkpoint in {*self.folder.glob('*.pth')} - {self.checkpoint}:
             checkpoint.unlink()
         (self.folder / 'last_checkpoint').unlink(missing_ok=True)
-
-    def _empty(self) -> None:
-        for path in self.folder.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path.name != LOCK:
-                path.unlink()
 
 
 def _take(lock: IO[str]) -> bool:

@@ -1,6 +1,7 @@
 import sys
 
 import pytest
+import torch
 
 from se_det.engine.experiments.experiment import Experiment
 from se_det.engine.experiments.plan import read_plan
@@ -37,7 +38,7 @@ def make_experiment(make_plan, tmp_path):
 
 # Stands in for tools/train.py: ten steps, then detections and a result that follow from the seed.
 TRAINER = """
-import json, os, pathlib, re, sys, time
+import json, os, pathlib, re, shutil, sys, time
 config, folder = sys.argv[1], pathlib.Path(sys.argv[3])
 seed = int(re.search(r'seed=(\\d+)', pathlib.Path(config).read_text())[1])
 value = seed
@@ -48,8 +49,7 @@ for step in range(1, 11):
     time.sleep(SECONDS / 10)
 if seed in FAILS:
     sys.exit('no luck')
-(folder / 'epoch_1.pth').write_text(f'weights {value}')
-(folder / 'last_checkpoint').write_text(str(folder / 'epoch_1.pth'))
+shutil.copy(CHECKPOINT, folder / 'epoch_1.pth')
 (folder / 'detections.bbox.json').write_text(json.dumps([value]))
 result = dict(metrics={'coco/bbox_mAP': value / 1000}, iterations=10, seconds=1.0)
 (folder / '.result.json').write_text(json.dumps(result))
@@ -66,7 +66,10 @@ def make_launcher(tmp_path, monkeypatch):
         def __init__(self, jobs, seconds, fails):
             self.jobs = jobs
             self.script = tmp_path / 'trainer.py'
+            checkpoint = tmp_path / 'any.pth'
+            torch.save(dict(meta=dict(epoch=1, iter=10), message_hub={}, optimizer={}), checkpoint)
             text = TRAINER.replace('SECONDS', str(seconds)).replace('FAILS', str(fails))
+            text = text.replace('CHECKPOINT', repr(str(checkpoint)))
             self.script.write_text(text)
 
         def check(self):

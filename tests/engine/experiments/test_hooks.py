@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmdet.models.backbones.resnet import ResNet
+from mmengine.logging import MessageHub
 from mmengine.model import initialize
 from torch import nn
 
@@ -30,6 +31,7 @@ def runner(tmp_path):
         val_evaluator=SimpleNamespace(metrics=[]),
         val_loop=SimpleNamespace(run=validate),
         hook=hook,
+        message_hub=MessageHub('test'),
     )
     hook.before_train(runner)
     return runner

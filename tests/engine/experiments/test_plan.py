@@ -57,16 +57,10 @@ arms['inserted'] = dict(config=_plain, se=True, fresh_se=True)
         plan.config('inserted', 0, None)
 
 
-def test_checkpoints_are_written_only_where_they_are_needed(make_plan):
-    def checkpoint(text, arm='se'):
-        hook = make_plan(text).config(arm, 0, None).default_hooks.checkpoint
-        return hook.interval, hook.get('save_last'), hook.get('max_keep_ckpts')
-
-    assert checkpoint('') == (-1, False, None)
-    assert checkpoint('keep_checkpoints = True') == (-1, True, None)
-    assert checkpoint('resume = True') == (1, None, 1)
-    start = "start = dict(config='configs/faster_rcnn_r50_shapes.py')"
-    assert checkpoint(start, 'start') == (-1, True, None)
+def test_a_run_has_one_checkpoint_to_resume_from(make_plan):
+    hook = make_plan('').config('se', 0, None).default_hooks.checkpoint
+    assert (hook.interval, hook.max_keep_ckpts) == (1, 1)
+    assert hook.get('save_optimizer', True)
 
 
 @pytest.mark.parametrize(

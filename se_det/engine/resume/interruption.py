@@ -1,0 +1,80 @@
+"""SIGTERM, Slurm's SIGUSR1 and Ctrl-C end a training with a checkpoint and one line."""
+
+import signal
+from types import FrameType
+from typing import Any
+
+import torch
+from mmengine.dist import get_dist_info
+from mmengine.hooks import EMAHook, Hook
+from mmengine.runner import Runner
+
+from se_det.engine.resume.checkpoint_files import INTERRUPTED
+from se_det.errors import Interrupted
+
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+
+
+class InterruptionHook(Hook):
+    """After the iteration in which a signal arrives, save ``interrupted.pth`` and stop.
+
+    If one process of several gets the signal, all stop after the same iteration. A second Ctrl-C
+    stops at once, without saving.
+    """
+
+    priority = 'LOWEST'
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        self.previous: dict[signal.Signals, Any] = {}
+        self.group: torch.distributed.ProcessGroup | None = None
+
+    def before_train(self, runner: Runner) -> None:
+        """Handle signals from now on."""
+        if get_dist_info()[1] > 1:
+            self.group = torch.distributed.new_group(backend='gloo')
+        self.previous = {number: signal.signal(number, self._receive) for number in SIGNALS}
+
+    def after_train(self, runner: Runner) -> None:
+        """Handle signals as before."""
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+
+    def after_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
+        """Save and stop, if a signal arrived."""
+        if self._received_by_any():
+            self._stop(runner, epoch=runner.epoch, iteration=runner.iter + 1)
+
+    def after_val_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
+        """Save and stop, if a signal arrived."""
+        if self._received_by_any():
+            for hook in runner.hooks:
+                if isinstance(hook, EMAHook):
+                    hook.after_val_epoch(runner)  # validation used the averaged weights
+            self._stop(runner, epoch=runner.epoch, iteration=runner.iter)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.received == number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.received = signal.Signals(number)
+
+    def _received_by_any(self) -> bool:
+        number = torch.tensor(self.received or 0)
+        if self.group is not None:
+            torch.distributed.all_reduce(number, torch.distributed.ReduceOp.MAX, group=self.group)
+        self.received = signal.Signals(int(number)) if number else None
+        return self.received is not None
+
+    def _stop(self, runner: Runner, epoch: int, iteration: int) -> None:
+        runner.save_checkpoint(
+            runner.work_dir,
+            INTERRUPTED,
+            meta=dict(epoch=epoch, iter=iteration),
+            backend_args=dict(backend='whole_files'),
+        )
+        raise Interrupted(
+            f'{self.received.name}: stopped after iteration {iteration} of {runner.max_iters}, '
+            f'saved in {runner.work_dir}/{INTERRUPTED}. Type the same command with --resume to '
+            'continue.',
+            self.received,
+        )

@@ -1,0 +1,129 @@
+"""What mmengine's checkpoints lack: random states, and gradients that are accumulated."""
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from mmengine.dist import all_gather_object, get_rank
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from mmengine.runner import EpochBasedTrainLoop, Runner
+
+from se_det.engine.resume.random_numbers import generator_states, set_generator_states
+
+KEY = 'training_state'
+
+
+class TrainingStateHook(Hook):
+    """Save and restore the random states of all processes, and gradients that are accumulated.
+
+    Validation leaves the random states as they were. A validation that was due when the checkpoint
+    was saved is made up for.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self) -> None:
+        self.before_validation: dict | None = None
+        self.validated = -1
+        self.resumed: dict | None = None
+        self.states: list[dict] = []
+
+    def gather(self) -> None:
+        """Collect the random states of all processes; all of them have to call this."""
+        self.states = all_gather_object(self.before_validation or generator_states())
+
+    def restore_random_states(self) -> None:
+        """Set this process's generators to their states in the checkpoint."""
+        if get_rank() < len(self.resumed['random']):  # more processes than before start anew
+            set_generator_states(self.resumed['random'][get_rank()])
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Add the state to a checkpoint from which training can be resumed."""
+        if 'optimizer' in checkpoint:
+            gradients = {
+                name: parameter.grad.cpu()
+                for name, parameter in _parameters(runner)
+                if parameter.grad is not None
+            }
+            checkpoint[KEY] = dict(
+                random=self.states,
+                gradients=gradients if _accumulates(runner) else {},
+                validated=self.validated,
+            )
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Keep the state until training starts."""
+        if not runner._resume:
+            return
+        self.resumed = checkpoint.get(KEY)
+        if self.resumed is None:
+            print_log(
+                'The checkpoint has no random states: it was saved without them. Training resumes '
+                'with other random numbers than an uninterrupted run has.',
+                logger='current',
+                level=logging.WARNING,
+            )
+
+    def before_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
+        """Restore the state before the first iteration."""
+        if self.resumed is None:
+            return
+        self.restore_random_states()
+        gradients, self.resumed = self.resumed['gradients'], None
+        for name, parameter in _parameters(runner) if gradients else ():
+            if name in gradients:
+                parameter.grad = gradients[name].to(parameter.device)
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Keep the random states."""
+        if self.resumed is not None:
+            self.restore_random_states()
+        self.before_validation = generator_states()
+
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        """Restore the random states."""
+        set_generator_states(self.before_validation)
+        self.before_validation = None
+        self.validated = runner.iter
+
+
+class MissedValidationHook(Hook):
+    """After a resume, validate if the checkpoint was saved before a validation that was due.
+
+    Args:
+        state: the hook that knows.
+    """
+
+    priority = 'LOWEST'  # after those that validation needs
+
+    def __init__(self, state: TrainingStateHook) -> None:
+        self.state = state
+
+    def before_train(self, runner: Runner) -> None:
+        """Validate, if it is due."""
+        resumed, loop = self.state.resumed, runner.train_loop
+        if resumed is None or runner.val_loop is None or resumed['validated'] == loop.iter:
+            return
+        if isinstance(loop, EpochBasedTrainLoop):
+            done, end, is_at_step = loop.epoch, loop.max_epochs, not getattr(loop, 'done', 1)
+        else:
+            done, end, is_at_step = loop.iter, loop.max_iters, True
+        loop._decide_current_val_interval()
+        is_due = done % loop.val_interval == 0 or done == end
+        if is_at_step and done >= loop.val_begin and is_due:
+            runner.val_loop.run()
+
+
+def _parameters(runner: Runner) -> Iterator[tuple[str, torch.nn.Parameter]]:
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    return model.named_parameters()
+
+
+def _accumulates(runner: Runner) -> bool:
+    """Whether gradients of iterations are summed up, and not yet all applied."""
+    wrapper = runner.optim_wrapper
+    counts = getattr(wrapper, '_accumulative_counts', 1)
+    return counts > 1 and wrapper.inner_count % counts != 0

@@ -1,0 +1,63 @@
+"""mmengine's Runner, with exact resume and checkpoints that survive."""
+
+from typing import Any
+
+from mmengine.hooks import CheckpointHook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS, LOOPS
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+
+from se_det.engine.finite import FiniteLossHook, check_finite
+from se_det.engine.progress import ProgressHook
+from se_det.engine.resume.checkpoint_files import WholeCheckpointHook
+from se_det.engine.resume.interruption import InterruptionHook
+from se_det.engine.resume.train_loops import RESUMABLE
+from se_det.engine.resume.training_state import MissedValidationHook, TrainingStateHook
+
+
+class DetectorRunner(Runner):
+    """A Runner that loses nothing when it is killed.
+
+    mmengine's training loops and CheckpointHook are replaced by those of `se_det.engine.resume`;
+    others that a config names are left as they are.
+    """
+
+    def register_hooks(self, default_hooks: dict | None, custom_hooks: list | None = None) -> None:
+        """Register the hooks of the config, and those that this class needs."""
+        default_hooks = dict(default_hooks or {})
+        checkpoint = default_hooks.get('checkpoint', dict(type='CheckpointHook', interval=1))
+        if isinstance(checkpoint, dict) and HOOKS.get(checkpoint['type']) is CheckpointHook:
+            arguments = {k: v for k, v in checkpoint.items() if k not in ('type', '_scope_')}
+            default_hooks['checkpoint'] = WholeCheckpointHook(**arguments)
+        super().register_hooks(default_hooks, custom_hooks)
+        self.training_state = TrainingStateHook()
+        self.register_hook(self.training_state)
+        self.register_hook(MissedValidationHook(self.training_state))
+        self.register_hook(InterruptionHook())
+        self.register_hook(ProgressHook())
+        if not any(isinstance(hook, FiniteLossHook) for hook in self.hooks):
+            self.register_hook(FiniteLossHook())
+
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """Build the training loop."""
+        if isinstance(loop, dict):
+            loop = dict(loop)
+            by_epoch = loop.pop('by_epoch', True)
+            default = EpochBasedTrainLoop if by_epoch else IterBasedTrainLoop
+            given = LOOPS.get(loop['type']) if 'type' in loop else default
+            loop['type'] = RESUMABLE.get(given, given)
+        return super().build_train_loop(loop)
+
+    def save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        """Save a checkpoint, with the random states of all processes; all have to call this.
+
+        Args:
+            *args: as for Runner.
+            **kwargs: as for Runner.
+
+        Raises:
+            UsageError: a weight is not finite, or the file cannot be written.
+        """
+        check_finite(self.model.module if is_model_wrapper(self.model) else self.model)
+        self.training_state.gather()
+        super().save_checkpoint(*args, **kwargs)

@@ -1,0 +1,99 @@
+"""A training that is killed and resumed has the weights of one that is not, bit for bit."""
+
+import pytest
+import torch
+
+from se_det.engine.resume.checkpoint_files import latest_checkpoint
+
+EVERY_EPOCH = dict(checkpoint=dict(type='CheckpointHook', interval=1))
+EVERY_THREE = dict(checkpoint=dict(type='CheckpointHook', interval=3, by_epoch=False))
+ITERATIONS = dict(by_epoch=False, max_iters=24, val_interval=5)
+EMA = dict(type='EMAHook')
+ACCUMULATED = dict(optimizer=dict(type='Adam', lr=0.01), accumulative_counts=4)
+CASES = {
+    'epochs': dict(default_hooks=EVERY_EPOCH),
+    'iterations of an epoch': dict(default_hooks=EVERY_THREE),
+    'endless sampler': dict(
+        default_hooks=EVERY_THREE, train_cfg=ITERATIONS, sampler='InfiniteSampler'
+    ),
+    'iterations over epochs': dict(default_hooks=EVERY_THREE, train_cfg=ITERATIONS),
+    'average of weights': dict(default_hooks=EVERY_THREE, hooks=[EMA]),
+    'accumulated gradients': dict(default_hooks=EVERY_THREE, optim_wrapper=ACCUMULATED),
+    'best': dict(
+        default_hooks=dict(
+            checkpoint=dict(type='CheckpointHook', interval=1, save_best='score', rule='less')
+        )
+    ),
+}
+
+
+def _state(runner):
+    """Weights, averaged weights and momenta."""
+    tensors = dict(runner.model.state_dict())
+    for index, state in runner.optim_wrapper.optimizer.state_dict()['state'].items():
+        tensors |= {f'{index} {name}': torch.as_tensor(value) for name, value in state.items()}
+    for hook in runner.hooks:
+        if hasattr(hook, 'ema_model'):
+            tensors |= {f'ema {name}': value for name, value in hook.ema_model.state_dict().items()}
+    return tensors
+
+
+@pytest.mark.parametrize('stop', [(11, 'after_train_iter'), 'validation'])
+@pytest.mark.parametrize('case', CASES)
+def test_a_killed_training_ends_as_an_uninterrupted_one(toy_runner, tmp_path, case, stop):
+    options = CASES[case]
+    if stop == 'validation':
+        stop = (15 if 'train_cfg' in options else 24, 'after_val_iter')
+    _check_resume(toy_runner, tmp_path, options, stop)
+
+
+@pytest.mark.parametrize('sampler', ['DefaultSampler', 'InfiniteSampler'])
+def test_with_workers(toy_runner, tmp_path, sampler):
+    """Workers, which read ahead, change nothing: the whole training is without them."""
+    train_cfg = ITERATIONS if sampler == 'InfiniteSampler' else None
+    options = dict(default_hooks=EVERY_THREE, sampler=sampler, train_cfg=train_cfg)
+    _check_resume(toy_runner, tmp_path, options, (11, 'after_train_iter'), workers=2)
+
+
+def _check_resume(toy_runner, tmp_path, options, stop, **more):
+    runner = toy_runner('whole', **options)
+    runner.train()
+    with pytest.raises(RuntimeError, match='killed'):
+        toy_runner('killed', stop=stop, **options, **more).train()
+    checkpoint = str(latest_checkpoint(tmp_path / 'killed'))
+    resumed = toy_runner('killed', resume=True, load_from=checkpoint, **options, **more)
+    resumed.train()
+    expected, found = _state(runner), _state(resumed)
+    assert found.keys() == expected.keys()
+    assert [name for name in expected if not found[name].equal(expected[name])] == []
+    scores = [run.message_hub.get_scalar('val/score').current() for run in (runner, resumed)]
+    assert scores[0] == scores[1]
+
+
+def test_resuming_reads_no_data_of_earlier_iterations(toy_runner, tmp_path):
+    options = dict(
+        default_hooks=EVERY_THREE,
+        train_cfg=ITERATIONS,
+        val_dataloader=None,
+        val_cfg=None,
+        val_evaluator=None,
+    )
+    with pytest.raises(RuntimeError, match='killed'):
+        toy_runner(stop=(22,), **options).train()
+    assert toy_runner.data.read == 22 * 2
+    checkpoint = str(latest_checkpoint(tmp_path / 'run'))
+    toy_runner(resume=True, load_from=checkpoint, **options).train()
+    assert toy_runner.data.read == 3 * 2
+
+
+def test_a_checkpoint_without_random_states_resumes(toy_runner, tmp_path, capsys):
+    with pytest.raises(RuntimeError, match='killed'):
+        toy_runner(stop=(20,), default_hooks=EVERY_EPOCH).train()
+    path = tmp_path / 'run' / 'epoch_2.pth'
+    checkpoint = torch.load(path, weights_only=False)
+    del checkpoint['training_state']
+    torch.save(checkpoint, path)
+    runner = toy_runner(resume=True, load_from=str(path), default_hooks=EVERY_EPOCH)
+    runner.train()
+    assert runner.iter == 24
+    assert 'has no random states' in capsys.readouterr().out
