@@ -13,6 +13,8 @@ from PIL import Image
 
 TAIL = 4096  # bytes at the end of a file that must hold the mark of its end
 
+ORIENTATION = 0x0112  # the EXIF tag; 5 to 8 are turned by 90 degrees
+
 END_MARKS = {b'\xff\xd8': b'\xff\xd9', b'\x89P': b'IEND'}  # of JPEG and PNG, by their first bytes
 
 
@@ -49,6 +51,8 @@ def header_fault(path: str | os.PathLike, width: int, height: int) -> str | None
             return 'is an empty file'
         with Image.open(path) as image:
             size = image.size
+            if image.format in ('JPEG', 'MPO') and image.getexif().get(ORIENTATION, 1) > 4:
+                size = size[::-1]  # OpenCV turns the image
     except OSError as error:
         return f'does not exist: {error.strerror}' if error.errno else 'is not an image'
     except Exception as error:  # decoders raise what they like on damaged files
