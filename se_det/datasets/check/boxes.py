@@ -24,7 +24,7 @@ class Boxes:
         area: the annotations' areas.
         size: (N, 2), width and height of the image.
         masked: whether an annotation has a segmentation.
-        bounds: (N, 4), x1, y1, x2, y2 of its polygons; NaN where there are none.
+        bounds: (N, 4), x1, y1, x2, y2 of its segmentation; NaN where there is none.
     """
 
     ids: list
@@ -93,7 +93,7 @@ class Boxes:
         return as_corners & (self._overlap_of_bounds() < 0.9)
 
     def _overlap_of_bounds(self) -> np.ndarray:
-        """IoU of each box and the bounds of its polygons; NaN where there are no polygons."""
+        """IoU of each box and the bounds of its segmentation; NaN where there is none."""
         low, high = self.xywh[:, :2], self.xywh[:, :2] + self.xywh[:, 2:]
         inner = np.minimum(high, self.bounds[:, 2:]) - np.maximum(low, self.bounds[:, :2])
         inner = np.clip(inner + 1, 0, None).prod(1)  # a pixel more, so that thin boxes overlap

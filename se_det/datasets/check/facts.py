@@ -7,6 +7,7 @@ as loading it does. Until then its facts are read from a file of some kilobytes.
 import hashlib
 import json
 import os
+import time
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -20,6 +21,7 @@ from se_det.datasets.check.problems import Problems
 from se_det.datasets.check.segmentations import check_segmentations
 
 VERSION = 1  # raise it when a check changes: what was found before is then found again
+RECENT = 2 * 10**9  # nanoseconds; file systems round times
 SAMPLE = 200  # images that are looked at in every run
 
 
@@ -138,5 +140,10 @@ def save_json(path: Path, content: dict) -> None:
 
 
 def save_facts(path: Path, checked: list[int], facts: Facts) -> None:
-    """Keep the facts of a file whose stamp was ``checked`` before it was read."""
+    """Keep the facts of a file whose stamp was ``checked`` before it was read.
+
+    Not those of a file of this moment: it could change again without another stamp.
+    """
+    if time.time_ns() - checked[1] < RECENT:
+        return
     save_json(path, dict(stamp=checked, facts=asdict(facts)))

@@ -4,6 +4,7 @@ from array import array
 from typing import Any
 
 import numpy as np
+from pycocotools import mask as coco_mask
 
 from se_det.datasets.check.problems import Problems
 
@@ -20,9 +21,10 @@ def check_segmentations(
         problems: what is wrong is added here.
 
     Returns:
-        (N, 4), x1, y1, x2, y2 of the polygons of each annotation; NaN where there are none.
+        (N, 4), x1, y1, x2, y2 of each segmentation; NaN where there is none.
     """
     faults: dict[int, str] = {}
+    bounds = np.full((len(annotations), 4), np.nan)
     coordinates, starts, owners = array('d'), [], []
     for index, annotation in enumerate(annotations):
         segmentation = annotation.get('segmentation')
@@ -38,9 +40,10 @@ def check_segmentations(
                 del coordinates[start:]
         else:
             fault = _rle_fault(segmentation, images[annotation['image_id']])
+            if fault is None:
+                bounds[index] = _rle_bounds(segmentation)
         if fault:
             faults[index] = fault
-    bounds = np.full((len(annotations), 4), np.nan)
     if owners:
         bounds[owners] = _bounds(np.frombuffer(coordinates).reshape(-1, 2), starts)
         images_of = [images[annotations[index]['image_id']] for index in owners]
@@ -93,6 +96,14 @@ def _rle_fault(segmentation: Any, image: dict) -> str | None:
     ):
         return 'the counts of an RLE must add up to width times height of the image'
     return None
+
+
+def _rle_bounds(rle: dict) -> np.ndarray:
+    """x1, y1, x2, y2 of the mask of an RLE in the right form."""
+    if isinstance(rle['counts'], list):
+        rle = coco_mask.frPyObjects(rle, *rle['size'])
+    x, y, width, height = coco_mask.toBbox(rle)
+    return np.array([x, y, x + width, y + height])
 
 
 def _decoded_counts(text: str) -> list[int] | None:

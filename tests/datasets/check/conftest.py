@@ -7,6 +7,7 @@ from functools import cache
 import cv2
 import numpy as np
 import pytest
+from pycocotools import mask as coco_mask
 
 from se_det.datasets.check import check_data
 from se_det.engine.launch import load_config
@@ -37,10 +38,11 @@ def _small_coco():
         if index % 3 == 0:
             annotation['segmentation'] = [polygon]
         if index == 7:
-            counts = [0, image['width'] * 64]
-            annotation.update(
-                iscrowd=1, segmentation=dict(size=[64, image['width']], counts=counts)
-            )
+            mask = np.zeros((64, image['width']), np.uint8, order='F')
+            mask[int(y) : int(y + h), int(x) : int(x + w)] = 1
+            rle = coco_mask.encode(mask)
+            rle['counts'] = rle['counts'].decode()
+            annotation.update(iscrowd=1, segmentation=rle)
         annotations.append(annotation)
     categories = [dict(id=i + 1, name=name) for i, name in enumerate(CLASSES)]
     info = dict(description='cells', file_name='not an image')
