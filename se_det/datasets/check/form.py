@@ -6,6 +6,7 @@ from typing import Any
 from se_det.datasets.check.problems import Problems
 
 LARGEST = 1e7  # no pixel coordinate is larger; comparing also rules out NaN and infinity
+LARGEST_ID = 2**53  # evaluation keeps ids as float64
 NUMBERS = (int, float)
 
 # Keys that MMDetection reads if they are there: a misspelled one changes the data unnoticed.
@@ -27,7 +28,7 @@ def check_categories(categories: list, problems: Problems) -> dict[int, str]:
         record = f'categories[{index}]'
         if not isinstance(category, dict):
             problems.error('a category must be a dict with id and name', record, category)
-        elif type(category.get('id')) is not int:
+        elif not _is_integer(category.get('id')):
             problems.error('the id of a category must be an integer', record, category.get('id'))
         elif not (isinstance(category.get('name'), str) and category['name']):
             problems.error('the name of a category must be text', record, category)
@@ -58,7 +59,7 @@ def check_images(images: list, problems: Problems) -> dict[int | str, dict]:
         record = f'images[{index}]'
         if not isinstance(image, dict):
             problems.error('an image must be a dict with id, file_name, width, height', record)
-        elif type(image.get('id')) not in (int, str):
+        elif not (_is_integer(image.get('id')) or isinstance(image.get('id'), str)):
             problems.error('the id of an image must be an integer', record, image.get('id'))
         elif image['id'] in valid:
             problems.error('the ids of images must be unique', record, image['id'])
@@ -103,8 +104,8 @@ def check_annotations(
             valid.append(annotation)
         else:
             record, (rule, found) = f'annotations[{index}]', fault
-            if isinstance(annotation, dict) and type(annotation.get('id')) in (int, str):
-                record = f'annotation {annotation["id"]!s:.20}'
+            if isinstance(annotation, dict) and _is_integer(annotation.get('id')):
+                record = f'annotation {annotation["id"]}'
             problems.error(rule, record, found)
     keys = set().union(*valid) if valid else set()
     for key in OPTIONAL_KEYS:
@@ -122,7 +123,7 @@ def _fault(
     if type(annotation) is not dict:
         return 'an annotation must be a dict', annotation
     get = annotation.get
-    if type(get('id')) not in (int, str):
+    if not _is_integer(get('id')):
         return 'the id of an annotation must be an integer', get('id')
     if annotation['id'] in ids:
         return 'the ids of annotations must be unique', annotation['id']
@@ -141,6 +142,10 @@ def _fault(
     return None
 
 
+def _is_integer(value: Any) -> bool:
+    return type(value) is int and -LARGEST_ID < value < LARGEST_ID
+
+
 def _is_coordinate(value: Any, largest: float = LARGEST) -> bool:
     return type(value) in NUMBERS and -largest < value < largest
 
@@ -155,7 +160,7 @@ def _is_file_name(value: Any) -> bool:
 
 def _range(names: dict[int, str]) -> str:
     ids = sorted(names)
-    if len(ids) > 2 and ids == list(range(ids[0], ids[-1] + 1)):
+    if len(ids) > 2 and ids[-1] - ids[0] == len(ids) - 1:
         return f'the categories {ids[0]} to {ids[-1]}'
     shown = ', '.join(map(str, ids[:8])) or 'none'
     return f'the categories {shown}{", ..." if len(ids) > 8 else ""}'

@@ -83,8 +83,8 @@ def image_fault(
     if isinstance(size, str):
         return size
     if width is not None and size != (width, height):
-        turned = ', turned as its EXIF data say' if size == (height, width) else ''
-        return f'is {size[0]}x{size[1]}{turned}; the annotations say {width}x{height}'
+        swapped = ' (OpenCV turns images as their EXIF data say)' if size == (height, width) else ''
+        return f'is {size[0]}x{size[1]}; the annotations say {width}x{height}{swapped}'
     return None
 
 

@@ -28,7 +28,8 @@ def repair(
     """
     coco, changes = copy.deepcopy(coco), Counter()
     names = check_categories(coco['categories'], Problems())
-    _keep(coco, 'categories', [c for c in coco['categories'] if _is_first(c, names)], changes)
+    left = dict(names)
+    _keep(coco, 'categories', [c for c in coco['categories'] if _take(c, left)], changes)
     _repair_images(coco, sizes or {}, changes)
     images = check_images(coco['images'], Problems())
     annotations = [a for a in coco.get('annotations', []) if isinstance(a, dict)]
@@ -50,8 +51,8 @@ def _keep(coco: dict, name: str, records: list, changes: Counter) -> None:
     coco[name] = records
 
 
-def _is_first(category: Any, names: dict[int, str]) -> bool:
-    """Whether a category is the one of its id and name; both are then taken."""
+def _take(category: Any, names: dict[int, str]) -> bool:
+    """Take the name of a category out of ``names``; returns whether it was there."""
     valid = isinstance(category, dict) and type(category.get('id')) is int
     if valid and names.get(category['id']) == category.get('name'):
         del names[category['id']]

@@ -25,6 +25,8 @@ def _bytes(coco, rng):
     """Damage to the text itself."""
     text = bytearray(json.dumps(coco).encode())
     for _ in range(rng.choice([1, 1, 1, 3, 10])):
+        if not text:
+            break
         start = rng.randrange(len(text))
         length = rng.choice([1, 2, 8, 60])
         kind = rng.choice(['flip', 'delete', 'insert', 'repeat', 'digit', 'cut off'])
@@ -38,7 +40,7 @@ def _bytes(coco, rng):
             text[start:start] = text[start : start + length]
         elif kind == 'digit':
             digits = [i for i, byte in enumerate(text) if chr(byte).isdigit()]
-            text[rng.choice(digits)] = ord(rng.choice('0123456789.-e'))
+            text[rng.choice(digits or [start])] = ord(rng.choice('0123456789.-e'))
         elif rng.random() < 0.2:
             del text[start:]
     return bytes(text)
