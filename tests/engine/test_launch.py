@@ -248,6 +248,11 @@ def test_images_missing(cells):
         train(R50, cfg_options=_options(['red cell', 'white cell']))
 
 
+def test_data_are_not_checked_without_the_check():
+    with pytest.raises(FileNotFoundError):  # as MMDetection itself
+        train(R50, data_check=False)
+
+
 def test_work_dir_is_named_after_the_config():
     assert load_config(R50).work_dir == 'work_dirs/faster_rcnn_se_r50'
     assert load_config(R50, work_dir='elsewhere').work_dir == 'elsewhere'

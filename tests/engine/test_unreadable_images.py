@@ -137,7 +137,7 @@ def test_replaced_in_training(damage, workers, shapes):
     assert '1 images could not be read and were replaced' in text
 
 
-@pytest.mark.parametrize('workers', [0, 2])
+@pytest.mark.parametrize('workers', [0, pytest.param(2, marks=pytest.mark.long)])
 def test_more_than_the_limit(workers, shapes):
     for index in range(4):
         (shapes / f'00000{index}.png').write_bytes(b'')

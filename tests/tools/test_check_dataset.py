@@ -84,10 +84,9 @@ def test_what_is_wrong_is_named_and_repaired(own, run, tmp_path):
     options = line.removeprefix('To use it: --cfg-options ').split()
     finished = run('check_dataset.py', 'own.py', '--split', 'train', options=options)
     assert finished.returncode == 0, finished.stdout
-    finished = run('check_dataset.py', 'own.py', '--fix')
-    assert 'Written: own/annotations/instances_train.fixed2.json' in finished.stdout
 
 
+@pytest.mark.long
 def test_training_with_and_without_the_check(own, run, quick):
     """The check refuses the data; without it, training starts and an image is replaced."""
     coco = json.loads(own.read_text())

@@ -1,5 +1,6 @@
 """Find the data sets of a config that can be checked: local ones in COCO's form."""
 
+import inspect
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -158,7 +159,5 @@ def _classes(dataset: ConfigDict, where: str) -> tuple[str, ...]:
 
 def _default_label_file(dataset_class: type) -> str | None:
     """The default of V3DetDataset's argument ``label_file``."""
-    names = dataset_class.__init__.__code__.co_varnames
-    defaults = dataset_class.__init__.__defaults__ or ()
-    count = dataset_class.__init__.__code__.co_argcount
-    return dict(zip(names[count - len(defaults) : count], defaults, strict=True)).get('label_file')
+    argument = inspect.signature(dataset_class).parameters.get('label_file')
+    return argument.default if argument and isinstance(argument.default, str) else None

@@ -291,6 +291,17 @@ def test_v3det_reads_its_classes_from_label_file(coco, cells, config, with_metai
             check_data(cfg, ('train',))
 
 
+def test_v3dets_own_label_file(cells, config):
+    cfg = config(type='V3DetDataset')
+    cfg.train_dataloader.dataset.metainfo = None
+    with pytest.raises(UsageError, match=r'label_file: cells/annotations/.*v3det.*not exist'):
+        check_data(cfg, ('train',))
+    (cells / 'annotations').mkdir()
+    names = cells / 'annotations' / 'category_name_13204_v3det_2023_v1.txt'
+    names.write_text('red cell\nwhite cell\nplatelet\n')
+    check_data(cfg, ('train',))
+
+
 def test_files_of_other_backends_are_not_looked_for(config):
     mapping = dict(cells='s3://bucket/cells')
     backend = dict(backend='petrel', path_mapping=mapping)
