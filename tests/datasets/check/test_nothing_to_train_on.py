@@ -1,7 +1,8 @@
 """Ten ways to "need at least one array to concatenate", each as an error with its cause.
 
 mmengine raises that for a data set without an image left. Each case has the number of a thread of
-MMDetection's tracker with this error; the cause is the thread's where one was found there.
+MMDetection's tracker with this error. The causes of #3628, #10294, #10820, #11650 and #11858 follow
+what was written there; the text of the other five shows none, and they have other likely causes.
 """
 
 import json
