@@ -44,6 +44,12 @@ def height_and_width(text: str) -> tuple[int, int]:
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that ``tools/train.py`` and ``tools/test.py`` share, named as in mmdet."""
     parser.add_argument('--work-dir', help='folder for logs; default work_dirs/<config name>')
+    parser.add_argument(
+        '--no-data-check',
+        dest='data_check',
+        action='store_false',
+        help='start without checking annotations, images and classes',
+    )
     add_config_arguments(parser)
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)

@@ -18,10 +18,11 @@ from se_det.checkpoints.fetching import fetch
 from se_det.checkpoints.fit import refuse_what_does_not_fit
 from se_det.checkpoints.reading import read_checkpoint
 from se_det.config_files import CHECKOUT, read_config
-from se_det.datasets.checks import check_data
+from se_det.datasets.check import check_data
 from se_det.engine.distributed import join_process_group
 from se_det.engine.resume.checkpoint_files import is_resumable, latest_checkpoint
 from se_det.engine.runner import DetectorRunner
+from se_det.engine.unreadable_images import UnreadableImagesHook
 from se_det.errors import UsageError
 from se_det.evaluation.coco_evaluation import coco_evaluation
 from se_det.swap import swap_backbone
@@ -38,6 +39,7 @@ def train(
     cfg_options: Mapping[str, Any] | None = None,
     se: bool = False,
     launcher: str = 'none',
+    data_check: bool = True,
 ) -> None:
     """Train a detector, with a validation after each epoch.
 
@@ -53,6 +55,7 @@ def train(
         se: run the config's SE twin, see `se_det.swap_backbone`; ``_se`` is added to the default
             ``work_dir``.
         launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
+        data_check: check the data before anything is built.
 
     Raises:
         UsageError: config, options, data or checkpoint cannot be used; the message says why.
@@ -72,7 +75,8 @@ def train(
         cfg.auto_scale_lr.enable = True
     _resume_or_start(cfg, resume)
     check_preprocessing(cfg)
-    check_data(cfg, ('train', 'val'))
+    if data_check:
+        check_data(cfg, ('train', 'val'))
     runner = _build_runner(cfg, launcher)
     with coco_evaluation(cfg.get('coco_evaluation', 'hotcoco')):
         runner.train()
@@ -91,6 +95,7 @@ def test(
     cfg_options: Mapping[str, Any] | None = None,
     se: bool = False,
     launcher: str = 'none',
+    data_check: bool = True,
 ) -> None:
     """Evaluate a checkpoint on the test data of a config.
 
@@ -106,6 +111,7 @@ def test(
         cfg_options: as in `train`.
         se: as in `train`; the checkpoint is the twin's.
         launcher: as in `train`.
+        data_check: as in `train`.
 
     Raises:
         UsageError: as in `train`; or ``out`` does not end in ``.pkl`` or ``.pickle``.
@@ -119,7 +125,8 @@ def test(
         cfg.default_hooks.visualization.test_out_dir = show_dir
     if tta:
         _augment_at_test_time(cfg)
-    check_data(cfg, ('test',))
+    if data_check:
+        check_data(cfg, ('test',))
     runner = _build_runner(cfg, launcher)
     if out:
         runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=out))
@@ -186,6 +193,7 @@ def _build_runner(cfg: Config, launcher: str) -> Runner:
     if 'runner_type' in cfg:
         return RUNNERS.build(cfg)
     runner = DetectorRunner.from_cfg(cfg)
+    runner.register_hook(UnreadableImagesHook(cfg.get('max_unreadable_images', 10)))
     refuse_what_does_not_fit(runner.model)
     return runner
 

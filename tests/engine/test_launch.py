@@ -3,10 +3,12 @@
 import json
 from types import SimpleNamespace
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
-from se_det.datasets.checks import check_data
+from se_det.datasets.check import check_data
 from se_det.engine import launch
 from se_det.engine.launch import load_config, train
 from se_det.errors import UsageError
@@ -44,7 +46,7 @@ def cells(tmp_path):
     """A data set of two classes in COCO's format, in ``cells/``; returns its folder."""
     for split in ('train', 'val'):
         (tmp_path / 'cells' / split).mkdir(parents=True)
-        (tmp_path / 'cells' / split / 'a "1".jpg').touch()
+        cv2.imwrite(str(tmp_path / 'cells' / split / 'a "1".jpg'), np.zeros((48, 64, 3), np.uint8))
         coco = dict(
             images=[dict(id=1, file_name='a "1".jpg', width=64, height=48)],
             annotations=[dict(id=1, image_id=1, category_id=5, bbox=[1, 2, 3, 4], area=12)],
@@ -244,6 +246,11 @@ def test_images_missing(cells):
     (cells / 'train/a "1".jpg').unlink()
     with pytest.raises(UsageError, match=r'a "1"\.jpg does not exist'):
         train(R50, cfg_options=_options(['red cell', 'white cell']))
+
+
+def test_data_are_not_checked_without_the_check():
+    with pytest.raises(FileNotFoundError):  # as MMDetection itself
+        train(R50, data_check=False)
 
 
 def test_work_dir_is_named_after_the_config():

@@ -12,7 +12,7 @@ from mmengine.runner import Runner, load_checkpoint
 from torch import Tensor, nn
 
 from se_det.checkpoints.fit import refuse_what_does_not_fit
-from se_det.datasets.checks import check_data
+from se_det.datasets.check import check_data
 from se_det.errors import UsageError
 
 

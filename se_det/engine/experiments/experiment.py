@@ -10,7 +10,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from se_det.datasets.checks import check_data
+from se_det.datasets.check import check_data
 from se_det.engine.experiments.launching import Launcher
 from se_det.engine.experiments.plan import START, Plan
 from se_det.engine.experiments.run import OUTPUT, Run, State

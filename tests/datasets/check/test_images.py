@@ -1,0 +1,115 @@
+"""Damaged image files: found, or they decode to the pixels that they had."""
+
+import random
+from collections import Counter
+
+import cv2
+import numpy as np
+import pytest
+from mmcv.transforms import LoadImageFromFile
+
+from se_det.datasets.check.decoding import decode_images
+from se_det.datasets.check.images import image_fault
+from se_det.engine.unreadable_images import GuardedLoading
+
+
+def _image(kind):
+    """A picture with texture, as bytes."""
+    rng = np.random.default_rng(0)
+    pixels = cv2.resize(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8), (160, 120))
+    return cv2.imencode(f'.{kind}', pixels)[1].tobytes()
+
+
+def _damaged(content, rng):
+    """Damage of a disk, a download or a copy; returns what was done, too."""
+    content = bytearray(content)
+    start = rng.randrange(len(content))
+    kind = rng.choice(['cut off', 'empty', 'zeros', 'flip', 'delete', 'insert', 'other file'])
+    if kind == 'cut off':
+        del content[start:]
+    elif kind == 'empty':
+        content.clear()
+    elif kind == 'zeros':
+        end = min(len(content), start + 512)
+        content[start:end] = bytes(end - start)
+    elif kind == 'flip':
+        content[start] ^= 1 << rng.randrange(8)
+    elif kind == 'delete':
+        del content[start : start + rng.choice([1, 8, 500])]
+    elif kind == 'insert':
+        content[start:start] = rng.randbytes(8)
+    else:
+        content = bytearray(b'<html>404 Not Found</html>')
+    return kind, bytes(content)
+
+
+def _check_damaged(count, folder):
+    originals = {kind: _image(kind) for kind in ('jpg', 'png')}
+    names, kinds = [], {}
+    for seed in range(count):
+        rng = random.Random(seed)
+        kind = rng.choice(list(originals))
+        damage, content = _damaged(originals[kind], rng)
+        name = f'{seed}.{kind}'
+        (folder / name).write_bytes(content)
+        names.append(name)
+        kinds[name] = damage
+    decoded, outcomes = decode_images(folder, names, processes=2), Counter()
+    replaced = np.zeros(1 << 16, np.uint8)
+    guard = GuardedLoading(LoadImageFromFile(), count, replaced)
+    for name in names:
+        kind = name.rpartition('.')[2]
+        pixels = cv2.imdecode(np.frombuffer(originals[kind], np.uint8), cv2.IMREAD_COLOR)
+        size, complaint = decoded[name]
+        loaded = guard(dict(img_path=str(folder / name)))
+        assert (loaded is None) == isinstance(size, str), name  # a run and the tool agree
+        if isinstance(size, str) or complaint:
+            outcomes[kind, 'found'] += 1
+        elif size == [160, 120] and (loaded['img'] == pixels).all():
+            outcomes[kind, 'same pixels'] += 1
+        else:  # JPEG has no checksum
+            outcomes[kind, 'other pixels'] += 1
+            assert kind == 'jpg' and kinds[name] in ('zeros', 'flip', 'delete', 'insert'), name
+    print(count, 'images:', dict(sorted(outcomes.items())))
+    return outcomes
+
+
+def test_30_damaged_images(tmp_path):
+    outcomes = _check_damaged(30, tmp_path)
+    assert outcomes['png', 'other pixels'] == 0
+    assert outcomes['jpg', 'found'] > 3 and outcomes['png', 'found'] > 3
+
+
+@pytest.mark.long
+def test_300_damaged_images(tmp_path):
+    outcomes = _check_damaged(300, tmp_path)
+    assert outcomes['png', 'other pixels'] == 0
+
+
+@pytest.mark.parametrize('kind', ['jpg', 'png', 'bmp', 'webp'])
+def test_whole_images_pass(kind, tmp_path):
+    path = tmp_path / f'a.{kind}'
+    path.write_bytes(_image(kind))
+    assert image_fault(path, 160, 120) is None
+    assert decode_images(tmp_path, [path.name]) == {path.name: ([160, 120], '')}
+    assert 'is 160x120; the annotations say 120x160' in image_fault(path, 120, 160)
+
+
+def test_bytes_after_the_end_of_a_jpeg_are_fine(tmp_path):
+    path = tmp_path / 'a.jpg'
+    path.write_bytes(_image('jpg') + bytes(10_000))
+    assert image_fault(path, 160, 120) is None
+
+
+def test_what_was_decoded_is_kept_until_a_file_changes(tmp_path, monkeypatch):
+    names = ['a.jpg', 'b.jpg']
+    for name in names:
+        (tmp_path / name).write_bytes(_image('jpg'))
+    first = decode_images(tmp_path, names)
+    with monkeypatch.context() as patch:
+        patch.setattr('se_det.datasets.check.decoding._decode', lambda path: pytest.fail('again'))
+        assert decode_images(tmp_path, names) == first
+    (tmp_path / 'b.jpg').write_bytes(_image('jpg')[:500])
+    assert decode_images(tmp_path, names) == {**first, 'b.jpg': ('is cut off', '')}
+    (tmp_path / 'b.jpg').unlink()
+    assert decode_images(tmp_path, names)['b.jpg'][0].startswith('cannot be read: No such file')
