@@ -9,7 +9,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
 .PHONY: train test test-all test-browser lint
 
 train: $(READY)
-	$(BIN)/python tools/train.py configs/faster_rcnn_se_r50_shapes.py
+	$(BIN)/python tools/train.py configs/faster_rcnn_se_r50_shapes.py --resume
 
 test: $(READY)
 	$(PYTEST)

@@ -6,3 +6,4 @@ model = dict(
         init_cfg=dict(_delete_=True, type='SEPretrained', checkpoint='mmpretrain/se_resnet50'),
     )
 )
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=1, save_best='auto'))

@@ -215,9 +215,12 @@ def _resume_or_start(cfg: Config, resume: str | None) -> None:
                 f'{cfg.work_dir} has a training that would be overwritten, up to {latest.name}. '
                 'Add --resume to continue it, choose another --work-dir, or remove the folder.'
             )
+        if resume and latest is None:
+            print_log(
+                f'Nothing to resume in {cfg.work_dir}: training starts from the beginning.',
+                logger='current',
+            )
         resume = latest and str(latest)
-        if latest is None:
-            print_log(f'A new training starts in {cfg.work_dir}.', logger='current')
     cfg.resume = bool(resume)
     if resume:
         checkpoint = read_checkpoint(fetch(_existing_checkpoint(resume)), mmap=True)

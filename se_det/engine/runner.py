@@ -6,6 +6,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS, LOOPS
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from torch import nn
 
 from se_det.engine.finite import FiniteLossHook, check_finite
 from se_det.engine.progress import ProgressHook
@@ -33,10 +34,26 @@ class DetectorRunner(Runner):
         self.training_state = TrainingStateHook()
         self.register_hook(self.training_state)
         self.register_hook(MissedValidationHook(self.training_state))
-        self.register_hook(InterruptionHook())
+        self.interruption = InterruptionHook()
+        self.register_hook(self.interruption)
         self.register_hook(ProgressHook())
         if not any(isinstance(hook, FiniteLossHook) for hook in self.hooks):
             self.register_hook(FiniteLossHook())
+
+    def train(self) -> nn.Module:
+        """Train.
+
+        Returns:
+            The model.
+
+        Raises:
+            Interrupted: a signal ended the training, after a checkpoint was saved.
+            UsageError: losses or weights are not finite, or a checkpoint cannot be written.
+        """
+        try:
+            return super().train()
+        finally:
+            self.interruption.restore_handlers()
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """Build the training loop."""

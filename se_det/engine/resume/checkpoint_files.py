@@ -150,7 +150,7 @@ def latest_checkpoint(folder: str | Path) -> Path | None:
         try:
             checkpoint = read_checkpoint(path, mmap=True)
         except UsageError as error:
-            damaged.append((path, str(error)))
+            damaged.append(str(error))
             continue
         if is_resumable(checkpoint):
             meta = checkpoint['meta']
@@ -159,17 +159,17 @@ def latest_checkpoint(folder: str | Path) -> Path | None:
         if _has_right_checksums(path):
             found = path
             break
-        damaged.append((path, f'{path} is damaged: a checksum differs.'))
+        damaged.append(f'{path} is damaged: a checksum differs.')
     else:
         found = None
-    for _, problem in damaged:
-        print_log(f'Not used: {problem}', logger='current', level=logging.WARNING)
     if damaged and found is None:
+        problems = '\n'.join(damaged)
         raise UsageError(
-            f'{folder} has no checkpoint to resume from; '
-            f'{", ".join(path.name for path, _ in damaged)} cannot be read. Remove that to start '
-            'from the beginning, or give another file: --resume FILE.'
+            f'{folder} has no checkpoint to resume from:\n{problems}\n'
+            'Remove these files to start from the beginning, or give another: --resume FILE.'
         )
+    for problem in damaged:
+        print_log(f'Not used: {problem}', logger='current', level=logging.WARNING)
     return found
 
 

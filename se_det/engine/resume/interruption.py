@@ -35,10 +35,11 @@ class InterruptionHook(Hook):
             self.group = torch.distributed.new_group(backend='gloo')
         self.previous = {number: signal.signal(number, self._receive) for number in SIGNALS}
 
-    def after_train(self, runner: Runner) -> None:
-        """Handle signals as before."""
+    def restore_handlers(self) -> None:
+        """Handle signals as before the training."""
         for number, handler in self.previous.items():
             signal.signal(number, handler)
+        self.previous = {}
 
     def after_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
         """Save and stop, if a signal arrived."""
