@@ -86,7 +86,5 @@ param_scheduler = [
 ]
 # Batch norm is trained here, per process. SyncBuffersHook averages its buffers over processes.
 custom_hooks = [dict(type='SyncBuffersHook')]
-default_hooks = dict(
-    logger=dict(interval=10), checkpoint=dict(max_keep_ckpts=1, save_best='auto')
-)
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(max_keep_ckpts=1, save_best='auto'))
 auto_scale_lr = dict(base_batch_size=8)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 RUN = """
 import atexit
@@ -44,3 +45,69 @@ def test_no_thread_outlives_the_run(free_port):
     counts = dict(line.split(': ') for line in finished.stdout.splitlines())
     assert int(counts['in the run']) > 0
     assert counts['at the end'] == '0'
+
+
+STEP = """
+import sys
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+from se_det.backbones import SEResNet, se_resnet
+
+paths = set()
+choose_path = se_resnet.choose_path
+
+def record(block, x):
+    paths.add(choose_path(block, x).name)
+    return choose_path(block, x)
+
+se_resnet.choose_path = record
+rank, world_size, depth = map(int, sys.argv[1:4])
+store, out = sys.argv[4:]
+torch.manual_seed(0)
+backbone = SEResNet(depth, base_channels=16, frozen_stages=1, norm_eval=True).double()
+backbone.init_weights()
+for module in backbone.modules():  # statistics of a trained network, residual branches that count
+    if isinstance(module, torch.nn.BatchNorm2d):
+        module.running_mean.normal_(0, 0.1)
+        module.running_var.uniform_(0.5, 2)
+        module.weight.data.uniform_(0.5, 1.5)
+backbone.train()
+images = torch.randn(4, 3, 64, 96, dtype=torch.float64)[rank::world_size]
+model = backbone
+if world_size > 1:
+    dist.init_process_group('gloo', f'file://{store}', rank=rank, world_size=world_size)
+    model = DistributedDataParallel(backbone, broadcast_buffers=False)
+trained = [weight for weight in backbone.parameters() if weight.requires_grad]
+optimizer = torch.optim.SGD(trained, 0.1, momentum=0.9)
+for _ in range(2):
+    optimizer.zero_grad()
+    sum(feature_map.square().mean() for feature_map in model(images)).backward()
+    optimizer.step()
+if rank == 0:
+    torch.save(dict(paths=sorted(paths), weights=backbone.state_dict()), out)
+"""
+
+
+@pytest.mark.parametrize(('depth', 'paths'), [(18, ['LEAN']), (50, ['FOLDED', 'LEAN'])])
+def test_two_ranks_train_as_one_process_with_the_same_batch(depth, paths, tmp_path):
+    """Two SGD steps in float64, to 1e-9, on the paths that a CPU takes."""
+
+    def train(world_size):
+        out = tmp_path / f'{world_size}.pth'
+        command = [sys.executable, '-c', STEP]
+        ranks = [
+            subprocess.Popen(
+                [*command, *map(str, (rank, world_size, depth, tmp_path / 'store', out))],
+                env={**os.environ, 'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1'},
+            )
+            for rank in range(world_size)
+        ]
+        assert [rank.wait() for rank in ranks] == [0] * world_size
+        return torch.load(out)
+
+    one, two = train(1), train(2)
+    assert one['paths'] == two['paths'] == paths
+    for name, weight in one['weights'].items():
+        torch.testing.assert_close(two['weights'][name], weight, rtol=1e-9, atol=1e-9)

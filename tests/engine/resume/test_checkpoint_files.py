@@ -78,7 +78,9 @@ def test_a_damaged_file_is_named_and_the_one_before_it_taken(work_dir, damage, l
 def test_without_a_whole_file_nothing_is_started_over_it(work_dir):
     for path in work_dir.glob('*.pth'):
         _cut(path)
-    with pytest.raises(UsageError, match=r'(?s)no checkpoint to resume.*epoch_1\.pth is damaged.*Remove'):
+    with pytest.raises(
+        UsageError, match=r'(?s)no checkpoint to resume.*epoch_1\.pth is damaged.*Remove'
+    ):
         latest_checkpoint(work_dir)
     assert latest_checkpoint(work_dir / 'empty') is None
 

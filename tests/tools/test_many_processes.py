@@ -1,0 +1,161 @@
+"""Processes that are killed or asked to end: on one machine, and on two."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[2]
+SHAPES = 'configs/faster_rcnn_se_r50_shapes.py'
+pytestmark = pytest.mark.long
+FEW = [
+    'train_dataloader.dataset.num_images=8',
+    'val_dataloader.dataset.num_images=4',
+    'test_dataloader.dataset.num_images=4',
+    'train_dataloader.batch_size=2',
+    'train_cfg.max_epochs=8',
+    'randomness.seed=0',
+]
+
+
+class Job:
+    """A training that runs in the background; its output is in ``log``."""
+
+    def __init__(self, folder, processes, options, port, *arguments, before=(), **environment):
+        (folder / 'data' / 'shapes').mkdir(parents=True, exist_ok=True)
+        tool = [CHECKOUT / 'tools/dist_train.sh', SHAPES, str(processes)]
+        if processes == 0:
+            tool = [sys.executable, CHECKOUT / 'tools/train.py', SHAPES]
+        self.log = folder / f'{len(list(folder.glob("*.log")))}.log'
+        with self.log.open('wb') as output:
+            self.process = subprocess.Popen(
+                [*before, *tool, '--work-dir', 'run', *arguments, '--cfg-options', *options, *FEW],
+                cwd=folder,
+                env=dict(
+                    os.environ,
+                    PYTHON=sys.executable,
+                    OMP_NUM_THREADS='1',
+                    CUDA_VISIBLE_DEVICES='',
+                    PORT=port,
+                    **environment,
+                ),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def wait_for(self, pattern):
+        while not re.search(pattern, self.log.read_text()):
+            assert self.process.poll() is None, self.log.read_text()
+            time.sleep(0.1)
+
+    def ranks(self):
+        """The process of each rank."""
+        found = {}
+        for folder in Path('/proc').glob('[0-9]*'):
+            try:
+                if os.getsid(int(folder.name)) == os.getsid(self.process.pid):
+                    environment = (folder / 'environ').read_text().split('\0')
+                    command = (folder / 'cmdline').read_text()
+                    rank = [value for value in environment if value.startswith('RANK=')]
+                    if rank and 'train.py' in command:
+                        found.setdefault(rank[0], int(folder.name))
+            except OSError:
+                continue
+        return found
+
+
+def test_a_killed_rank_ends_the_job_and_is_named(quick, tmp_path, free_port):
+    job = Job(tmp_path, 2, quick, free_port())
+    job.wait_for(r'Epoch\(train\)\s+\[2\]')
+    os.kill(job.ranks()['RANK=1'], signal.SIGKILL)
+    assert job.process.wait(timeout=30) != 0
+    assert re.search(r'rank\s+: 1 .*\n\s+exitcode\s+: -9', job.log.read_text())
+
+
+@pytest.mark.parametrize('processes', [0, 2])
+def test_sigterm_saves_and_resumes(quick, tmp_path, free_port, processes):
+    job = Job(tmp_path, processes, quick, free_port())
+    job.wait_for(r'Epoch\(train\)\s+\[2\]\[1/')
+    os.kill(job.process.pid if processes == 0 else job.ranks()['RANK=1'], signal.SIGTERM)
+    assert job.process.wait(timeout=60) == (143 if processes == 0 else 1)
+    text = job.log.read_text()
+    assert 'SIGTERM: stopped after iteration' in text
+    assert 'interrupted.pth. Type the same command with --resume' in text
+    assert (tmp_path / 'run' / 'interrupted.pth').exists()
+    if processes == 0:
+        assert 'Traceback' not in text
+    job = Job(tmp_path, processes, [*quick, 'train_cfg.max_epochs=2'], free_port(), '--resume')
+    assert job.process.wait() == 0, job.log.read_text()
+    assert re.search(r'resumed epoch: 1, iter: \d', job.log.read_text())
+    assert not (tmp_path / 'run' / 'interrupted.pth').exists()
+
+
+@pytest.fixture
+def hosts():
+    """Two hosts: network namespaces with an address each, joined by a cable. Needs root."""
+    names = ('se_det_a', 'se_det_b')
+
+    def ip(*arguments):
+        return subprocess.run(['ip', *arguments]).returncode
+
+    if os.geteuid() or shutil.which('ip') is None or ip('netns', 'add', names[0]):
+        pytest.skip('not run: network namespaces need root and ip')
+    ip('netns', 'add', names[1])
+    ip(
+        'link',
+        'add',
+        'cable_a',
+        'netns',
+        names[0],
+        'type',
+        'veth',
+        'peer',
+        'cable_b',
+        'netns',
+        names[1],
+    )
+    for number, name in enumerate(names, 1):
+        cable = f'cable_{name[-1]}'
+        ip('-n', name, 'addr', 'add', f'10.77.0.{number}/24', 'dev', cable)
+        ip('-n', name, 'link', 'set', cable, 'up')
+        ip('-n', name, 'link', 'set', 'lo', 'up')
+    yield names
+    for name in names:
+        ip('netns', 'del', name)
+
+
+def test_two_hosts_train_and_resume_after_one_is_killed(quick, tmp_path, free_port, hosts):
+    def start(*arguments):
+        port = free_port()
+        return [
+            Job(
+                tmp_path,
+                1,
+                quick,
+                port,
+                *arguments,
+                before=('ip', 'netns', 'exec', name),
+                NNODES='2',
+                NODE_RANK=str(rank),
+                MASTER_ADDR='10.77.0.1',
+                GLOO_SOCKET_IFNAME=f'cable_{name[-1]}',
+            )
+            for rank, name in enumerate(hosts)
+        ]
+
+    first, second = start()
+    first.wait_for(r'Epoch\(train\)\s+\[3\]\[1/2\]')  # 8 images, 2 for each host and step
+    os.killpg(second.process.pid, signal.SIGKILL)
+    assert first.process.wait(timeout=30) != 0
+    jobs = start('--resume')
+    assert [job.process.wait() for job in jobs] == [0, 0], jobs[0].log.read_text()
+    text = jobs[0].log.read_text()
+    assert 'resumed epoch: 2, iter: 4' in text
+    assert 'Epoch(val) [8]' in text
