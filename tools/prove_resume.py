@@ -2,6 +2,7 @@
 """Kill a training, resume it and compare the weights: tools/prove_resume.py --kills 30."""
 
 import argparse
+import contextlib
 import os
 import random
 import shutil
@@ -86,7 +87,6 @@ class Training:
                 env=dict(os.environ, PYTHON=sys.executable, PORT=str(free_port())),
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
             )
             if kill_after is not None:
                 deadline = time.monotonic() + kill_after
@@ -95,7 +95,7 @@ class Training:
                 ):
                     time.sleep(0.001)
                 if process.poll() is None:
-                    os.killpg(process.pid, signal.SIGKILL)
+                    kill(process.pid)
             status = process.wait()
         if status not in (0, -signal.SIGKILL):
             sys.exit(f'{log.read_text()}\nThe training failed: status {status}.')
@@ -150,6 +150,25 @@ def main() -> None:
         f'{len(expected)} tensors differ.'
     )
     sys.exit(1 if differing else 0)
+
+
+def descendants(pid: int) -> list[int]:
+    """A process and all that it started, also in other sessions, as torchrun does."""
+    parents = {}
+    for file in Path('/proc').glob('[0-9]*/stat'):
+        with contextlib.suppress(OSError):  # it has just ended
+            parents[int(file.parent.name)] = int(file.read_text().rpartition(')')[2].split()[1])
+    found = [pid]
+    for parent in found:  # grows
+        found += [child for child, of in parents.items() if of == parent]
+    return found
+
+
+def kill(pid: int) -> None:
+    """Kill a process and all that it started (SIGKILL)."""
+    for process in descendants(pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
 
 
 def free_port() -> int:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tools.prove_resume import descendants, kill
+
 CHECKOUT = Path(__file__).parents[2]
 SHAPES = 'configs/faster_rcnn_se_r50_shapes.py'
 pytestmark = pytest.mark.long
@@ -35,7 +37,7 @@ class Job:
         self.log = folder / f'{len(list(folder.glob("*.log")))}.log'
         with self.log.open('wb') as output:
             self.process = subprocess.Popen(
-                [*before, *tool, '--work-dir', 'run', *arguments, '--cfg-options', *options, *FEW],
+                [*before, *tool, '--work-dir', 'run', *arguments, '--cfg-options', *FEW, *options],
                 cwd=folder,
                 env=dict(
                     os.environ,
@@ -47,7 +49,6 @@ class Job:
                 ),
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
             )
 
     def wait_for(self, pattern):
@@ -55,26 +56,18 @@ class Job:
             assert self.process.poll() is None, self.log.read_text()
             time.sleep(0.1)
 
-    def ranks(self):
-        """The process of each rank."""
-        found = {}
-        for folder in Path('/proc').glob('[0-9]*'):
-            try:
-                if os.getsid(int(folder.name)) == os.getsid(self.process.pid):
-                    environment = (folder / 'environ').read_text().split('\0')
-                    command = (folder / 'cmdline').read_text()
-                    rank = [value for value in environment if value.startswith('RANK=')]
-                    if rank and 'train.py' in command:
-                        found.setdefault(rank[0], int(folder.name))
-            except OSError:
-                continue
-        return found
+    def rank(self, number):
+        """The process of a rank."""
+        for pid in descendants(self.process.pid):
+            if f'RANK={number}' in Path(f'/proc/{pid}/environ').read_text().split('\0'):
+                return pid
+        raise AssertionError(self.log.read_text())
 
 
 def test_a_killed_rank_ends_the_job_and_is_named(quick, tmp_path, free_port):
     job = Job(tmp_path, 2, quick, free_port())
     job.wait_for(r'Epoch\(train\)\s+\[2\]')
-    os.kill(job.ranks()['RANK=1'], signal.SIGKILL)
+    os.kill(job.rank(1), signal.SIGKILL)
     assert job.process.wait(timeout=30) != 0
     assert re.search(r'rank\s+: 1 .*\n\s+exitcode\s+: -9', job.log.read_text())
 
@@ -83,7 +76,7 @@ def test_a_killed_rank_ends_the_job_and_is_named(quick, tmp_path, free_port):
 def test_sigterm_saves_and_resumes(quick, tmp_path, free_port, processes):
     job = Job(tmp_path, processes, quick, free_port())
     job.wait_for(r'Epoch\(train\)\s+\[2\]\[1/')
-    os.kill(job.process.pid if processes == 0 else job.ranks()['RANK=1'], signal.SIGTERM)
+    os.kill(job.process.pid if processes == 0 else job.rank(1), signal.SIGTERM)
     assert job.process.wait(timeout=60) == (143 if processes == 0 else 1)
     text = job.log.read_text()
     assert 'SIGTERM: stopped after iteration' in text
@@ -152,7 +145,7 @@ def test_two_hosts_train_and_resume_after_one_is_killed(quick, tmp_path, free_po
 
     first, second = start()
     first.wait_for(r'Epoch\(train\)\s+\[3\]\[1/2\]')  # 8 images, 2 for each host and step
-    os.killpg(second.process.pid, signal.SIGKILL)
+    kill(second.process.pid)
     assert first.process.wait(timeout=30) != 0
     jobs = start('--resume')
     assert [job.process.wait() for job in jobs] == [0, 0], jobs[0].log.read_text()
