@@ -99,20 +99,19 @@ def _pictures(
     folder: str | Path,
     sides: tuple[str, str],
 ) -> tuple[list[Picture], list[Picture]]:
-    """Images whose F1, the mean over seeds, rises most and falls most; the first seed is shown."""
+    """Images whose F1, the mean over seeds, rises most and falls most."""
     f1 = np.array(
         [
-            np.mean(
-                [
-                    [image.f1(cost.threshold) for image in seed]
-                    for seed, cost in zip(side, side_costs, strict=True)
-                ],
-                axis=0,
-            )
+            [
+                [image.f1(cost.threshold) for image in seed]
+                for seed, cost in zip(side, side_costs, strict=True)
+            ]
             for side, side_costs in zip(judged, costs, strict=True)
         ]
-    )  # (2, I)
-    change = f1[1] - f1[0]
+    )  # (2, seeds, I)
+    means = f1.mean(1)
+    shown = np.abs(f1 - means[:, None]).argmin(1)  # (2, I), the seed nearest to the mean
+    change = means[1] - means[0]
     order = np.argsort(-change, kind='stable')
     wins = [index for index in order[:PICTURES] if change[index] > 0]
     losses = [index for index in order[::-1][:PICTURES] if change[index] < 0]
@@ -124,9 +123,11 @@ def _pictures(
             return None
         names = {category: entry['name'] for category, entry in truth.coco.cats.items()}
         panels = {f'Ground truth: {len(sample.truth)}': truth_marks(sample, names)}
-        for name, side, cost, value in zip(sides, judged, costs, f1[:, index], strict=True):
-            marks = detection_marks(side[0][index], names, cost[0].threshold)
-            panels[f'{name}: F1 {value:.2f}'] = marks
+        for number, name in enumerate(sides):
+            seed = shown[number, index]
+            sample, cost = judged[number][seed][index], costs[number][seed]
+            marks = detection_marks(sample, names, cost.threshold)
+            panels[f'{name}: F1 {means[number, index]:.2f}'] = marks
         return picture(str(path), f'{path.name}: F1 {change[index]:+.2f}', panels)
 
     return tuple(list(filter(None, map(draw, group))) for group in (wins, losses))
