@@ -41,9 +41,8 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         start, self.start = self.start, 0
         self.dataloader.batch_sampler.set_epoch(self._epoch)
         self.dataloader.batch_sampler.advance(start)
-        if start < len(self.dataloader):
-            for idx, data_batch in enumerate(self.dataloader, start):
-                self.run_iter(idx, data_batch)
+        for idx, data_batch in enumerate(self.dataloader, start):
+            self.run_iter(idx, data_batch)
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
 

@@ -20,7 +20,7 @@ class Numbers(BaseDataset):
     read = 0
 
     def load_data_list(self):
-        return [dict(value=float(value)) for value in range(16)]
+        return [dict(value=float(value), width=1 + value % 2 * 2, height=2) for value in range(16)]
 
     def __getitem__(self, index):
         type(self).read += 1
@@ -80,7 +80,13 @@ def toy_runner(tmp_path, monkeypatch):
     made = []
 
     def make(
-        work_dir='run', stop=None, workers=0, sampler='DefaultSampler', train_cfg=None, **kwargs
+        work_dir='run',
+        stop=None,
+        workers=0,
+        sampler='DefaultSampler',
+        train_cfg=None,
+        batch_sampler=None,
+        **kwargs,
     ):
         Numbers.read = 0
         made.append(work_dir)
@@ -89,6 +95,7 @@ def toy_runner(tmp_path, monkeypatch):
             sampler=dict(type=sampler, shuffle=True),
             batch_size=2,
             num_workers=workers,
+            batch_sampler=batch_sampler,
             persistent_workers=workers > 0,
         )
         val_loader = dict(

@@ -17,6 +17,10 @@ CASES = {
         default_hooks=EVERY_THREE, train_cfg=ITERATIONS, sampler='InfiniteSampler'
     ),
     'iterations over epochs': dict(default_hooks=EVERY_THREE, train_cfg=ITERATIONS),
+    'the end of an epoch': dict(
+        default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=8, by_epoch=False)),
+        batch_sampler=dict(type='AspectRatioBatchSampler'),
+    ),
     'average of weights': dict(default_hooks=EVERY_THREE, hooks=[EMA]),
     'accumulated gradients': dict(default_hooks=EVERY_THREE, optim_wrapper=ACCUMULATED),
     'best': dict(
