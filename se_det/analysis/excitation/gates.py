@@ -135,8 +135,8 @@ def _watching(blocks: list[tuple], rows: dict[str, list[np.ndarray]]) -> Iterato
     """Append the gates of each forward; a hook on ``se`` makes the block call it."""
 
     def keep(name: str) -> object:
-        def hook(se: nn.Module, inputs: tuple[Tensor], _: Tensor) -> None:
-            rows[name].append(se.gate(inputs[0]).flatten().float().cpu().numpy())
+        def hook(se: nn.Module, inputs: tuple, _: Tensor) -> None:
+            rows[name].append(se.gate(*inputs).flatten().float().cpu().numpy())
 
         return hook
 
