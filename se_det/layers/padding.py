@@ -19,11 +19,11 @@ def image_sizes(x: Tensor) -> Tensor | None:
         x: normalised images, ``(N, C, H, W)``.
 
     Returns:
-        The rows and columns of each image, ``(N, 2)``. None if no image is padded; as that depends
-        on the values, always a tensor where ``x`` is not computed eagerly.
+        The rows and columns of each image, ``(N, 2)``. None if no image is padded, or on the meta
+        device. Where ``x`` is not computed eagerly its values are not known, so never None.
     """
     x = x.detach()
-    if is_eager(x) and bool((_any(x[:, :, -1]) & _any(x[..., -1])).all()):
+    if is_eager(x) and (x.is_meta or bool((_any(x[:, :, -1]) & _any(x[..., -1])).all())):
         return None
     largest = x.abs().amax(1)
     return torch.stack([_up_to_last(largest.amax(2)), _up_to_last(largest.amax(1))], 1)

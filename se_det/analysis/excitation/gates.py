@@ -90,7 +90,7 @@ def se_blocks(backbone: nn.Module) -> Iterator[tuple[str, int, bool, nn.Module]]
 def collect_gates(cfg: Config, model: nn.Module, num_images: int) -> Excitation:
     """Read the gates for validation images, one image a batch.
 
-    In larger batches the gate of an image would depend on its padding.
+    In larger batches the gate of an image would depend on the others, if little.
 
     Args:
         cfg: its ``val_dataloader`` is read.
