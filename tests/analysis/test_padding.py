@@ -97,6 +97,7 @@ def test_real_images(shared):
         'val_evaluator.ann_file': f'{root}annotations/instances_val2017.json',
     }
     cfg = load_config('configs/faster_rcnn_se_r50.py', cfg_options=options)
-    found = measure_padding(cfg, batches=(2, 4), scales=[(300, 500)])
+    found = measure_padding(cfg, batches=(2, 4), scales=[(400, 667)])
+    print(as_table(found))
     for batch in (2, 4):
         _assert_moved_as_promised(found, batch)
