@@ -137,7 +137,7 @@ def reduction_by_stage(se_cfg: dict | None, num_stages: int) -> list[int | None]
 
     Args:
         se_cfg: ``reduction``, an int or one per stage, ``stages``, a bool per stage,
-            ``relu_before_se``, a bool, and ``fused``, a bool or None; or None.
+            ``relu_before_se`` and ``mask_padding``, bools, and ``fused``, a bool or None; or None.
         num_stages: number of stages of the backbone, 1 to 4.
 
     Raises:
@@ -151,18 +151,18 @@ def reduction_by_stage(se_cfg: dict | None, num_stages: int) -> list[int | None]
     reduction = se_cfg.pop('reduction', DEFAULT_REDUCTION)
     stages = se_cfg.pop('stages', (True,) * num_stages)
     relu_before_se = se_cfg.pop('relu_before_se', False)
+    mask_padding = se_cfg.pop('mask_padding', True)
     fused = se_cfg.pop('fused', None)
     if se_cfg:
         raise ArgumentError(
             f'se_cfg has no key {sorted(se_cfg)[0]!r}. It takes reduction (default '
-            f'{DEFAULT_REDUCTION}), stages (default all), relu_before_se (default False) and '
-            'fused (default on a CPU only): '
+            f'{DEFAULT_REDUCTION}), stages (default all), relu_before_se (default False), '
+            'mask_padding (default True) and fused (default on a CPU only): '
             'se_cfg=dict(reduction=16, stages=(True, True, True, True)).'
         )
-    if not isinstance(relu_before_se, bool):
-        raise ArgumentError(
-            f'se_cfg: relu_before_se must be True or False; got {relu_before_se!r}.'
-        )
+    for key, value in (('relu_before_se', relu_before_se), ('mask_padding', mask_padding)):
+        if not isinstance(value, bool):
+            raise ArgumentError(f'se_cfg: {key} must be True or False; got {value!r}.')
     if not isinstance(fused, bool | None):
         raise ArgumentError(
             f'se_cfg: fused must be True, False or None (on a CPU only); got {fused!r}.'

@@ -17,7 +17,9 @@ from torch.nn.modules.module import (
 )
 
 from se_det.layers import SqueezeExcitation
+from se_det.layers.eager import is_eager
 from se_det.layers.precision import is_half
+from se_det.layers.squeeze_excitation import Convolution
 
 
 class Path(Enum):
@@ -43,6 +45,7 @@ def record_methods(kind: type[nn.Module], *names: str) -> None:
 
 
 record_methods(nn.Conv2d, 'forward', '_conv_forward')
+record_methods(Convolution, 'forward', '_conv_forward')
 record_methods(nn.BatchNorm2d, 'forward')
 record_methods(nn.SyncBatchNorm, 'forward')
 record_methods(nn.ReLU, 'forward')
@@ -54,12 +57,14 @@ record_methods(SqueezeExcitation, 'forward', 'gate')
 def choose_path(block: nn.Module, x: Tensor) -> Path:
     """The path of a block for its input ``x`` ``(N, C, H, W)``."""
     if not (
-        _runs_eagerly(block.fused, x, block.se.fc1.weight.dtype)
-        and _has_original_methods(block)
+        is_eager(x)
+        and not any(_GLOBAL_HOOKS)
+        and has_original_methods(block)
         and _is_original(block.relu, nn.ReLU)
         and not block.relu_before_se
         and not block.with_plugins
         and _is_original_se(block.se)
+        and _wants_fusing(block.fused, x, block.se.fc1.weight.dtype)
     ):
         return Path.PLAIN
     if block.folds(x):
@@ -111,15 +116,21 @@ def is_pointwise(conv: nn.Conv2d) -> bool:
     return geometry == ((1, 1), (1, 1), (0, 0), 1)
 
 
-def _runs_eagerly(fused: bool | None, x: Tensor, dtype: torch.dtype) -> bool:
-    """Not compiled, exported, traced or transformed, and on a device where fusing is wanted."""
+def has_original_methods(module: nn.Module) -> bool:
+    """Whether a module is of one of the recorded classes, none of whose methods was patched."""
+    kind = type(module)
+    methods = _METHODS.get(kind)
     return (
-        type(x) in (Tensor, nn.Parameter)
-        and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
-        and not torch._C._are_functorch_transforms_active()
-        and not any(_GLOBAL_HOOKS)
-        and (fused if x.is_cuda else fused is not False and x.device.type == 'cpu')
+        methods is not None
+        and not any(name in module.__dict__ for name in methods)
+        and all(getattr(kind, name) is method for name, method in methods.items())
+    )
+
+
+def _wants_fusing(fused: bool | None, x: Tensor, dtype: torch.dtype) -> bool:
+    """Whether ``x`` is on a device where fusing is wanted, and of a precision that fits."""
+    return (
+        (fused if x.is_cuda else fused is not False and x.device.type == 'cpu')
         and x.is_floating_point()
         and x.numel() > 0
         and (torch.is_autocast_enabled(x.device.type) or x.dtype == dtype)
@@ -129,7 +140,7 @@ def _runs_eagerly(fused: bool | None, x: Tensor, dtype: torch.dtype) -> bool:
 def _is_original(module: nn.Module, *kinds: type[nn.Module]) -> bool:
     return (
         type(module) in kinds
-        and _has_original_methods(module)
+        and has_original_methods(module)
         and not (
             module._forward_hooks
             or module._forward_pre_hooks
@@ -139,23 +150,13 @@ def _is_original(module: nn.Module, *kinds: type[nn.Module]) -> bool:
     )
 
 
-def _has_original_methods(module: nn.Module) -> bool:
-    kind = type(module)
-    methods = _METHODS.get(kind)
-    return (
-        methods is not None
-        and methods.keys().isdisjoint(module.__dict__)
-        and all(getattr(kind, name) is method for name, method in methods.items())
-    )
-
-
 def _is_original_se(se: nn.Module) -> bool:
     return (
         _is_original(se, SqueezeExcitation)
         and _is_original(se.act, nn.ReLU)
         and _is_original(se.sigmoid, nn.Sigmoid)
         and all(
-            _is_original(fc, nn.Conv2d) and is_pointwise(fc) and fc.bias is not None
+            _is_original(fc, Convolution) and is_pointwise(fc) and fc.bias is not None
             for fc in (se.fc1, se.fc2)
         )
         and se.fc2.out_channels == se.fc1.in_channels

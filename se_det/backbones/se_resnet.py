@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import torch.utils.checkpoint
 from mmdet.models.backbones.resnet import BasicBlock, Bottleneck, ResNet
 from mmdet.registry import MODELS
+from mmengine.model import Sequential
 from torch import Tensor, nn
 
 from se_det.backbones.arguments import check_arguments, reduction_by_stage
@@ -14,6 +15,7 @@ from se_det.backbones.paths import (
     can_fold,
     can_fold_shortcut,
     choose_path,
+    has_original_methods,
     is_pointwise,
     record_methods,
 )
@@ -23,6 +25,7 @@ from se_det.layers import (
     folded_convolution,
     gated_norm,
     gated_projection,
+    image_sizes,
 )
 from se_det.layers.precision import autocast_dtype, is_half
 from se_det.mmcv_ops import is_compiled
@@ -52,22 +55,33 @@ class SEResidual:
         self.relu_before_se = relu_before_se
         self.fused: bool | None = None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``(N, C_in, H, W)`` to ``(N, C_out, H / stride, W / stride)``."""
-        if self.with_cp and x.requires_grad:
-            return torch.utils.checkpoint.checkpoint(self._forward, x, use_reentrant=False)
-        return self._forward(x)
+    def forward(self, x: Tensor, sizes: Tensor | None = None) -> Tensor:
+        """Map ``(N, C_in, H, W)`` to ``(N, C_out, H / stride, W / stride)``.
 
-    def _forward(self, x: Tensor) -> Tensor:
+        Args:
+            x: the map.
+            sizes: the rows and columns of each image in the output, ``(N, 2)``; all else is
+                padding. None: none is. A patched or replaced ``se`` is called without them.
+        """
+        inputs = (x,) if sizes is None else (x, sizes)
+        if self.with_cp and x.requires_grad:
+            return torch.utils.checkpoint.checkpoint(self._forward, *inputs, use_reentrant=False)
+        return self._forward(*inputs)
+
+    def _forward(self, x: Tensor, sizes: Tensor | None = None) -> Tensor:
         path = choose_path(self, x)
         if path is Path.FOLDED:
-            return self.folded(x)
+            return self.folded(x, sizes)
         if path is Path.LEAN:
-            return gated_norm(self.before_last_norm(x), self.shortcut(x), self.last_norm, self.se)
+            out, identity = self.before_last_norm(x), self.shortcut(x)
+            return gated_norm(out, identity, self.last_norm, self.se, sizes)
         out = self.residual(x)
         if self.relu_before_se:
             out = self.relu(out)
-        out = self.se(out)
+        if sizes is not None and has_original_methods(self.se):
+            out = self.se(out, sizes)
+        else:
+            out = self.se(out)
         out += self.shortcut(x)
         return self.relu(out)
 
@@ -148,7 +162,7 @@ class SEBottleneck(SEResidual, Bottleneck):
             and x[:, 0].numel() // self.stride**2 > self.conv3.out_channels
         )
 
-    def folded(self, x: Tensor) -> Tensor:
+    def folded(self, x: Tensor, sizes: Tensor | None) -> Tensor:
         """The block with its norms folded."""
         u = folded_convolution(x, self.conv1, self.norm1, relu=True)
         u = folded_convolution(u, self.conv2, self.norm2, relu=True)
@@ -156,7 +170,17 @@ class SEBottleneck(SEResidual, Bottleneck):
             identity = folded_convolution(x, *self.downsample, relu=False)
         else:
             identity = self.shortcut(x)
-        return gated_projection(u, identity, self.conv3, self.norm3, self.se)
+        return gated_projection(u, identity, self.conv3, self.norm3, self.se, sizes)
+
+
+class SEStage(Sequential):
+    """Blocks with SE, all of which take the sizes of the images in the stage's output."""
+
+    def forward(self, x: Tensor, sizes: Tensor | None = None) -> Tensor:
+        """Map ``(N, C_in, H, W)`` to ``(N, C_out, H / stride, W / stride)``."""
+        for block in self:
+            x = block(x) if sizes is None else block(x, sizes)
+        return x
 
 
 record_methods(SEBasicBlock, *BLOCK_METHODS, 'norm1', 'norm2')
@@ -183,7 +207,10 @@ class SEResNet(ResNet):
             (default no), for weights trained so (timm's legacy 18 and 34); ``fused``, whether
             blocks take paths that compute the same, up to rounding, in less time and memory
             (default on a CPU only; True: on CUDA too). Second derivatives and forward-mode
-            differentiation need ``fused=False``.
+            differentiation need ``fused=False``. ``mask_padding``, whether the squeeze leaves out
+            the padding of a batch (default yes): the rows and columns of exact zeros at the bottom
+            and on the right of a normalised image, as MMDetection pads. Any other padding counts as
+            part of the image, as it does without ``mask_padding``.
         stem_pool: ``'padded'``, the pool of nearly all ResNets, or ``'ceil'``, without padding and
             with the output size rounded up, for weights trained so (timm's legacy ones).
         **kwargs: as mmdet's ResNet.
@@ -204,6 +231,7 @@ class SEResNet(ResNet):
         check_arguments(type(self), depth, stem_pool, kwargs)
         self.se_reductions = reduction_by_stage(se_cfg, kwargs.get('num_stages', 4))
         self.relu_before_se = bool(se_cfg and se_cfg.get('relu_before_se'))
+        self.mask_padding = bool((se_cfg or {}).get('mask_padding', True))
         self.stem_pool = stem_pool
         super().__init__(depth=depth, **kwargs)
         if stem_pool == 'ceil':
@@ -215,8 +243,22 @@ class SEResNet(ResNet):
         """Map images ``(N, 3, H, W)`` to the feature maps of the stages in ``out_indices``."""
         if self._has_foreign_layers:
             x = x.contiguous()
-        outputs = super().forward(x)
-        return tuple(x.contiguous() for x in outputs) if is_compiled() else outputs
+        sizes = image_sizes(x) if self.mask_padding else None
+        x = self.stem(x) if self.deep_stem else self.relu(self.norm1(self.conv1(x)))
+        x = self.maxpool(x)
+        stride = 4
+        outputs = []
+        for index, name in enumerate(self.res_layers):
+            stage = getattr(self, name)
+            stride *= self.strides[index]
+            if sizes is not None and self.se_reductions[index] is not None:
+                # An output is in the image if the middle of its receptive field is.
+                x = stage(x, (sizes + stride - 1) // stride)
+            else:
+                x = stage(x)
+            if index in self.out_indices:
+                outputs.append(x.contiguous() if is_compiled() else x)
+        return tuple(outputs)
 
     @property
     def fused(self) -> bool | None:
@@ -240,7 +282,8 @@ class SEResNet(ResNet):
         if reduction is not None:
             kwargs.update(reduction=reduction, relu_before_se=self.relu_before_se)
         block = self.stage_blocks_by_se[block][reduction is not None]
-        return super().make_res_layer(block=block, **kwargs)
+        stage = super().make_res_layer(block=block, **kwargs)
+        return stage if reduction is None else SEStage(*stage)
 
     @property
     def _has_foreign_layers(self) -> bool:

@@ -11,18 +11,26 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from se_det.layers.maps import relu_backward, scale_add_relu_
+from se_det.layers.padding import channel_means, pixel_shares
 from se_det.layers.precision import autocast_off, vector_dtype
 from se_det.layers.squeeze_excitation import SqueezeExcitation, excite, excite_backward
 
 
-def gated_norm(x: Tensor, identity: Tensor, norm: nn.BatchNorm2d, se: SqueezeExcitation) -> Tensor:
-    """``relu(identity + se(norm(x)))``, with the norm in training or evaluation mode.
+def gated_norm(
+    x: Tensor,
+    identity: Tensor,
+    norm: nn.BatchNorm2d,
+    se: SqueezeExcitation,
+    sizes: Tensor | None = None,
+) -> Tensor:
+    """``relu(identity + se(norm(x), sizes))``, with the norm in training or evaluation mode.
 
     Args:
         x: output of the last convolution, ``(N, C, H, W)``.
         identity: the shortcut, ``(N, C, H, W)``.
         norm: the last batch norm, with running statistics.
         se: the SE block after it.
+        sizes: as in `SqueezeExcitation.forward`.
 
     Returns:
         ``(N, C, H, W)``.
@@ -33,8 +41,9 @@ def gated_norm(x: Tensor, identity: Tensor, norm: nn.BatchNorm2d, se: SqueezeExc
     statistics = norm.running_mean, norm.running_var, norm.training, momentum, norm.eps
     dtype = vector_dtype(x)
     parameters = norm.weight.to(dtype), norm.bias.to(dtype), *se.matrices(dtype)
+    shares = pixel_shares(sizes, x, dtype)
     with autocast_off(x):
-        return _GatedNorm.apply(statistics, x, identity.to(x.dtype), *parameters)
+        return _GatedNorm.apply(statistics, shares, x, identity.to(x.dtype), *parameters)
 
 
 class _GatedNorm(torch.autograd.Function):
@@ -42,6 +51,7 @@ class _GatedNorm(torch.autograd.Function):
     def forward(
         ctx: FunctionCtx,
         statistics: tuple[Any, ...],
+        shares: Tensor | None,
         x: Tensor,
         identity: Tensor,
         weight: Tensor,
@@ -54,19 +64,19 @@ class _GatedNorm(torch.autograd.Function):
             mean, inverse_std = running_mean, torch.rsqrt(running_var + eps)
         scale = weight * inverse_std
         shift = torch.addcmul(bias, mean, scale, value=-1)
-        mean_x = x.mean((2, 3), dtype=scale.dtype)
+        mean_x = channel_means(x, shares, scale.dtype)
         z = torch.addcmul(shift, mean_x, scale)
         hidden, gate = excite(z, *excitation)
         y = scale_add_relu_(residual, gate, identity)
         fc1, _, fc2, _ = excitation
         vectors = mean, inverse_std, scale, shift, mean_x, z, hidden, gate
-        ctx.save_for_backward(x, y, fc1, fc2, *vectors)
+        ctx.save_for_backward(x, y, shares, fc1, fc2, *vectors)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, y, fc1, fc2, *vectors = ctx.saved_tensors
+        x, y, shares, fc1, fc2, *vectors = ctx.saved_tensors
         mean, inverse_std, scale, shift, mean_x, z, hidden, gate = vectors
         pixels = x[0, 0].numel()
         with autocast_off(x):
@@ -74,18 +84,21 @@ class _GatedNorm(torch.autograd.Function):
             products = (gradient.to(scale.dtype) * x).sum((2, 3))  # float16 could overflow
             of_gate = scale * products + shift * sums
             of_z, of_excitation = excite_backward(of_gate, z, hidden, gate, fc1, fc2)
-            # The gradient of the norm's output is gate * gradient + of_z / pixels.
+            # The gradient of the norm's output is gate * gradient + of_z * shares.
             of_bias = (gate * sums + of_z).sum(0)
             of_scale = (gate * products + of_z * mean_x).sum(0)
             of_weight = (of_scale - mean * of_bias) * inverse_std
-            constant = scale * of_z / pixels
+            of_squeezed = scale * of_z / pixels
+            constant = of_squeezed if shares is None else torch.zeros_like(of_squeezed)
             if ctx.training:  # mean and variance of the batch depend on x
                 slope = -scale * inverse_std * of_weight / (len(x) * pixels)
                 constant = constant - scale * of_bias / (len(x) * pixels) - slope * mean
             of_x = torch.addcmul(_as_map(constant, x), gradient, _as_map(gate * scale, x))
             if ctx.training:
                 of_x.addcmul_(x, _as_map(slope, x))
-        return None, of_x, gradient, of_weight, of_bias, *of_excitation
+            if shares is not None:
+                of_x.addcmul_((shares * pixels).to(x.dtype), _as_map(of_squeezed, x))
+        return None, None, of_x, gradient, of_weight, of_bias, *of_excitation
 
 
 def _as_map(vector: Tensor, x: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from se_det.layers.folded_convolution import norm_gradients, norm_inputs, scale_and_shift
 from se_det.layers.maps import convolution_backward, relu_backward, scale_add_relu_
+from se_det.layers.padding import channel_means, pixel_shares
 from se_det.layers.precision import autocast_dtype, autocast_off, vector_dtype
 from se_det.layers.squeeze_excitation import SqueezeExcitation, excite, excite_backward
 
@@ -22,9 +23,14 @@ POINTWISE = (1, 1), (0, 0), (1, 1), 1  # stride, padding, dilation, groups
 
 
 def gated_projection(
-    u: Tensor, identity: Tensor, conv: nn.Conv2d, norm: _BatchNorm, se: SqueezeExcitation
+    u: Tensor,
+    identity: Tensor,
+    conv: nn.Conv2d,
+    norm: _BatchNorm,
+    se: SqueezeExcitation,
+    sizes: Tensor | None = None,
 ) -> Tensor:
-    """``relu(identity + se(norm(conv(u))))`` for a norm in evaluation mode.
+    """``relu(identity + se(norm(conv(u)), sizes))`` for a norm in evaluation mode.
 
     Args:
         u: ``(N, K, H, W)``; in half precision without gradients only.
@@ -32,6 +38,7 @@ def gated_projection(
         conv: a 1x1 convolution with stride 1 and no bias, from K to C channels.
         norm: the batch norm after it.
         se: the SE block after that.
+        sizes: as in `SqueezeExcitation.forward`.
 
     Returns:
         ``(N, C, H, W)``.
@@ -40,18 +47,24 @@ def gated_projection(
     dtype = vector_dtype(u)
     weight = conv.weight.flatten(1).to(dtype)
     parameters = *norm_inputs(norm, u), *se.matrices(dtype)
+    shares = pixel_shares(sizes, u, dtype)
     with autocast_off(u):
-        return _GatedProjection.apply(u, identity.to(u.dtype), weight, *parameters)
+        return _GatedProjection.apply(shares, u, identity.to(u.dtype), weight, *parameters)
 
 
 class _GatedProjection(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: FunctionCtx, u: Tensor, identity: Tensor, weight: Tensor, *parameters: Any
+        ctx: FunctionCtx,
+        shares: Tensor | None,
+        u: Tensor,
+        identity: Tensor,
+        weight: Tensor,
+        *parameters: Any,
     ) -> Tensor:
         norm, excitation = parameters[:5], parameters[5:]
         scale, shift = scale_and_shift(*norm)
-        mean_u = u.mean((2, 3), dtype=weight.dtype)
+        mean_u = channel_means(u, shares, weight.dtype)
         projected = mean_u @ weight.T
         z = torch.addcmul(shift, projected, scale)
         hidden, gate = excite(z, *excitation)
@@ -61,13 +74,13 @@ class _GatedProjection(torch.autograd.Function):
         _, _, mean, var, ctx.eps = norm
         fc1, _, fc2, _ = excitation
         vectors = mean, var, scale, shift, mean_u, projected, z, hidden, gate
-        ctx.save_for_backward(u, y, weight, fc1, fc2, *vectors)
+        ctx.save_for_backward(u, y, shares, weight, fc1, fc2, *vectors)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        u, y, weight, fc1, fc2, *vectors = ctx.saved_tensors
+        u, y, shares, weight, fc1, fc2, *vectors = ctx.saved_tensors
         mean, var, scale, shift, mean_u, projected, z, hidden, gate = vectors
         with autocast_off(u):
             gradient, of_gated_shift = relu_backward(gradient, y)
@@ -90,6 +103,10 @@ class _GatedProjection(torch.autograd.Function):
             of_shift = (of_gated_shift * gate + of_z).sum(0)
             of_weight = (of_gated_weight * gated_scale[..., None]).sum(0)
             of_weight.addmm_(of_projected.T, mean_u)
-            of_u.add_((of_projected @ weight / u[0, 0].numel())[..., None, None])
+            of_mean_u = (of_projected @ weight)[..., None, None]
+            if shares is None:
+                of_u.add_(of_mean_u / u[0, 0].numel())
+            else:
+                of_u.addcmul_(shares, of_mean_u)
             of_norm = norm_gradients(of_scale, of_shift, mean, var, ctx.eps)
-        return of_u, gradient, of_weight, *of_norm, *of_excitation
+        return None, of_u, gradient, of_weight, *of_norm, *of_excitation

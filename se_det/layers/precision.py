@@ -16,7 +16,7 @@ def autocast_dtype(x: Tensor) -> torch.dtype:
 def autocast_off(x: Tensor) -> AbstractContextManager:
     """A context without autocast on the device of ``x``."""
     device = x.device.type
-    on = torch.is_autocast_enabled(device)
+    on = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
     return torch.autocast(device, enabled=False) if on else nullcontext()
 
 

@@ -5,8 +5,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from se_det.errors import UsageError
+from se_det.layers.padding import channel_means, pixel_shares
+from se_det.layers.precision import autocast_off, vector_dtype
 
 DEFAULT_REDUCTION = 16  # the paper's r
+
+
+class Convolution(nn.Conv2d):
+    """A 1x1 convolution in the precision of its input, whatever that of its weight."""
+
+    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        bias = None if bias is None else bias.to(x.dtype)
+        return F.conv2d(x, weight.to(x.dtype), bias)
 
 
 class SqueezeExcitation(nn.Module):
@@ -17,8 +27,8 @@ class SqueezeExcitation(nn.Module):
     `fc1`, ``W2`` is `fc2`, both 1x1 convolutions, so that public weights load key for key. Both
     have a bias, as in the paper's released models; the paper's text omits it.
 
-    The mean includes the padding of a batch: the gate of an image depends on how far the other
-    images made the batch tensor extend beyond it.
+    The mean is over the image alone where sizes say what is padding. All but the maps is computed
+    in float32 or more, so that gates are finite wherever the map is.
 
     Args:
         channels: C of the input.
@@ -36,9 +46,9 @@ class SqueezeExcitation(nn.Module):
                 f'reduced by {reduction}. Set se_cfg=dict(reduction=r) with a divisor of '
                 f'{channels}.'
             )
-        self.fc1 = nn.Conv2d(channels, channels // reduction, kernel_size=1)
+        self.fc1 = Convolution(channels, channels // reduction, kernel_size=1)
         self.act = nn.ReLU(inplace=True)
-        self.fc2 = nn.Conv2d(channels // reduction, channels, kernel_size=1)
+        self.fc2 = Convolution(channels // reduction, channels, kernel_size=1)
         self.sigmoid = nn.Sigmoid()
 
     def matrices(self, dtype: torch.dtype) -> tuple[Tensor, ...]:
@@ -46,14 +56,28 @@ class SqueezeExcitation(nn.Module):
         parameters = self.fc1.weight, self.fc1.bias, self.fc2.weight, self.fc2.bias
         return tuple((p.flatten(1) if p.dim() > 1 else p).to(dtype) for p in parameters)
 
-    def gate(self, x: Tensor) -> Tensor:
+    def gate(self, x: Tensor, sizes: Tensor | None = None) -> Tensor:
         """Squeeze and excite: ``(N, C, H, W)`` to a gate in (0, 1), ``(N, C, 1, 1)``."""
-        z = x.mean((2, 3), keepdim=True)
-        return self.sigmoid(self.fc2(self.act(self.fc1(z))))
+        # torch.fx traces with a proxy for x, without a dtype.
+        like = x if isinstance(x, Tensor) else next(self.parameters())
+        dtype = vector_dtype(like)
+        with autocast_off(like):
+            z = channel_means(x, pixel_shares(sizes, x, dtype), dtype)[..., None, None]
+            return self.sigmoid(self.fc2(self.act(self.fc1(z))))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Scale ``x`` ``(N, C, H, W)`` by its gate; returns the same shape."""
-        return x * self.gate(x)
+    def forward(self, x: Tensor, sizes: Tensor | None = None) -> Tensor:
+        """Scale a map by its gate.
+
+        Args:
+            x: ``(N, C, H, W)``.
+            sizes: the rows and columns of each image, ``(N, 2)``; all else is padding. None: none
+                is.
+
+        Returns:
+            ``(N, C, H, W)``.
+        """
+        gate = self.gate(x) if sizes is None else self.gate(x, sizes)
+        return x * gate.to(x.dtype)
 
 
 def excite(

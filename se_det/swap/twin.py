@@ -83,7 +83,7 @@ def swap_backbone(
         graft: graft SE to plain weights: to ``checkpoint`` or, without one, to those that the
             config names.
         teachers: swap frozen teachers too; their ``teacher_ckpt`` must then be of an SE detector.
-        **se_cfg: ``reduction``, ``stages``, ``relu_before_se`` and ``fused``, as in SEResNet.
+        **se_cfg: keys of SEResNet's ``se_cfg``.
 
     Returns:
         The twin; a copy of ``cfg`` if its backbones have SE already.

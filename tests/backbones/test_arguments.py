@@ -151,6 +151,13 @@ def test_se_cfg_stages_that_are_not_allowed(stages):
         build('SEResNet', depth=50, se_cfg=dict(stages=stages))
 
 
+@pytest.mark.parametrize('key', ['relu_before_se', 'mask_padding'])
+@pytest.mark.parametrize('value', [1, None, 'yes'])
+def test_se_cfg_flags_that_are_not_allowed(key, value):
+    with says(f'se_cfg: {key} must be True or False; got {value!r}.'):
+        build('SEResNet', depth=50, se_cfg={key: value})
+
+
 def test_se_cfg_follows_num_stages():
     with says('se_cfg: stages must be a sequence of num_stages=2 bools'):
         build(

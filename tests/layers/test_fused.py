@@ -55,20 +55,28 @@ def test_folded_convolution(kernel, stride, padding, dilation, groups, relu, cha
     _assert_same(found, expected, [x, conv.weight, *norm.parameters()])
 
 
+def _sizes(padded, batch, size):
+    """Random sizes of the images in a batch of ``size``, None if it is not padded."""
+    edges = [torch.randint(1, edge + 1, (batch,)) for edge in size]
+    return torch.stack(edges, 1) if padded else None
+
+
 @given(
     batch=st.integers(1, 3),
     size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    padded=st.booleans(),
     channels_last=st.booleans(),
     seed=st.integers(0, 99),
 )
-def test_gated_projection(batch, size, channels_last, seed):
+def test_gated_projection(batch, size, padded, channels_last, seed):
     torch.manual_seed(seed)
     conv, norm = nn.Conv2d(3, 8, 1, bias=False).double(), _norm(8)
     se = SqueezeExcitation(8, 2).double()
     u = _random(batch, 3, *size, channels_last=channels_last)
     identity = _random(batch, 8, *size, channels_last=channels_last)
-    expected = (identity + se(norm(conv(u)))).relu()
-    found = gated_projection(u, identity, conv, norm, se)
+    sizes = _sizes(padded, batch, size)
+    expected = (identity + se(norm(conv(u)), sizes)).relu()
+    found = gated_projection(u, identity, conv, norm, se, sizes)
     _assert_same(found, expected, [u, identity, conv.weight, *norm.parameters(), *se.parameters()])
 
 
@@ -76,39 +84,42 @@ def test_gated_projection(batch, size, channels_last, seed):
     batch=st.integers(1, 3),
     size=st.tuples(st.integers(2, 9), st.integers(1, 9)),
     training=st.booleans(),
+    padded=st.booleans(),
     channels_last=st.booleans(),
     seed=st.integers(0, 99),
 )
-def test_gated_norm(batch, size, training, channels_last, seed):
+def test_gated_norm(batch, size, training, padded, channels_last, seed):
     torch.manual_seed(seed)
     norm, twin = _norm(8, training), _norm(8, training)
     twin.load_state_dict(norm.state_dict())
     se = SqueezeExcitation(8, 2).double()
     x = _random(batch, 8, *size, channels_last=channels_last)
     identity = _random(batch, 8, *size, channels_last=channels_last)
-    expected = (identity + se(norm(x))).relu()
-    found = gated_norm(x, identity, twin, se)
+    sizes = _sizes(padded, batch, size)
+    expected = (identity + se(norm(x), sizes)).relu()
+    found = gated_norm(x, identity, twin, se, sizes)
     for ours, theirs in zip(twin.buffers(), norm.buffers(), strict=True):
         torch.testing.assert_close(ours, theirs)
     twin.weight, twin.bias = norm.weight, norm.bias
-    found = gated_norm(x, identity, twin, se)
+    found = gated_norm(x, identity, twin, se, sizes)
     _assert_same(found, expected, [x, identity, *norm.parameters(), *se.parameters()])
 
 
+@pytest.mark.parametrize('sizes', [None, [[3, 3], [2, 1]]], ids=['whole', 'padded'])
 @pytest.mark.parametrize('training', [False, True])
-def test_gradcheck(training):
+def test_gradcheck(training, sizes):
     torch.manual_seed(0)
     norm, se = _norm(4, training), SqueezeExcitation(4, 2).double()
     conv = nn.Conv2d(2, 4, 1, bias=False).double()
     x, u = _random(2, 4, 3, 3), _random(2, 2, 3, 3)
     identity = _random(2, 4, 3, 3)
-    parameters = (conv.weight, *norm.parameters(), *se.parameters())
-    if training:
-        inputs = (x, identity, *parameters[1:])
-        assert torch.autograd.gradcheck(lambda *_: gated_norm(x, identity, norm, se), inputs)
-    else:
-        inputs = (u, identity, *parameters)
-        function = lambda *_: gated_projection(u, identity, conv, norm, se)  # noqa: E731
+    parameters = (*norm.parameters(), *se.parameters())
+    sizes = torch.tensor(sizes) if sizes else None
+    inputs = (x, identity, *parameters)
+    assert torch.autograd.gradcheck(lambda *_: gated_norm(x, identity, norm, se, sizes), inputs)
+    if not training:
+        inputs = (u, identity, conv.weight, *parameters)
+        function = lambda *_: gated_projection(u, identity, conv, norm, se, sizes)  # noqa: E731
         assert torch.autograd.gradcheck(function, inputs)
 
 

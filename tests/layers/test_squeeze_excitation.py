@@ -1,5 +1,7 @@
 """The SE block computes the paper's equations 2 to 4 and keeps the layout of public weights."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -65,6 +67,28 @@ def test_state_dict_is_that_of_public_weights():
         'fc2.weight': (64, 4, 1, 1),
         'fc2.bias': (64,),
     }
+
+
+@pytest.mark.parametrize('autocast', [False, True])
+@pytest.mark.parametrize(
+    ('dtype', 'largest'),
+    [  # the largest of bfloat16 is that of float32, in which a sum of such values overflows
+        *((torch.float16, largest) for largest in (1, 100, 1e4, torch.finfo(torch.float16).max)),
+        *((torch.bfloat16, largest) for largest in (1, 100, 1e4, 1e30)),
+    ],
+)
+def test_gates_in_half_precision_are_those_of_float32(dtype, largest, autocast):
+    torch.manual_seed(0)
+    se = SqueezeExcitation(64, reduction=4)
+    x = (largest * (1.5 * torch.rand(2, 64, 40, 50) - 0.5).clamp(max=1)).to(dtype)
+    if not autocast:
+        se.to(dtype)
+    exact = copy.deepcopy(se).float().gate(x.float())
+    with torch.autocast('cpu', dtype, enabled=autocast):
+        for gate in (se.gate(x), se.gate(x, torch.tensor([[40, 50], [40, 50]]))):
+            assert (gate - exact).abs().max() < 1e-3
+        assert se(x).dtype == dtype
+        assert se(x).isfinite().all()
 
 
 @pytest.mark.parametrize(('channels', 'reduction'), [(24, 16), (16, 24), (64, 0), (64, -2)])

@@ -90,7 +90,7 @@ def se_blocks(backbone: nn.Module) -> Iterator[tuple[str, int, bool, nn.Module]]
 def collect_gates(cfg: Config, model: nn.Module, num_images: int) -> Excitation:
     """Read the gates for validation images, one image a batch.
 
-    In larger batches the gate of an image would depend on its padding.
+    In larger batches the gate of an image would depend on the others, if little.
 
     Args:
         cfg: its ``val_dataloader`` is read.
@@ -135,8 +135,8 @@ def _watching(blocks: list[tuple], rows: dict[str, list[np.ndarray]]) -> Iterato
     """Append the gates of each forward; a hook on ``se`` makes the block call it."""
 
     def keep(name: str) -> object:
-        def hook(se: nn.Module, inputs: tuple[Tensor], _: Tensor) -> None:
-            rows[name].append(se.gate(inputs[0]).flatten().float().cpu().numpy())
+        def hook(se: nn.Module, inputs: tuple, _: Tensor) -> None:
+            rows[name].append(se.gate(*inputs).flatten().float().cpu().numpy())
 
         return hook
 

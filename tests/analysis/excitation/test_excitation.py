@@ -39,10 +39,11 @@ def excitation(cfg, model):
 
 
 def test_gates_are_what_scales_the_residual(cfg, model, excitation):
-    """Block by block, by the composition of the paper."""
+    """Block by block, by the composition of the paper, on the image without its padding."""
     loader = Runner.build_dataloader({**cfg.val_dataloader, 'batch_size': 1}, seed=0)
     for row, batch in zip((0, 1), loader, strict=False):
-        x = model.data_preprocessor(batch, False)['inputs']
+        data = model.data_preprocessor(batch, False)
+        x, size = data['inputs'], data['data_samples'][0].img_shape
         with torch.no_grad():
             stem = model.backbone
             x = stem.maxpool(stem.relu(stem.norm1(stem.conv1(x))))
@@ -50,7 +51,8 @@ def test_gates_are_what_scales_the_residual(cfg, model, excitation):
             for stage, layer in enumerate(model.backbone.res_layers, 2):
                 for number, block in enumerate(getattr(model.backbone, layer), 1):
                     residual = block.residual(x)
-                    z = residual.mean((2, 3))
+                    height, width = (-(-edge // 2**stage) for edge in size)
+                    z = residual[:, :, :height, :width].mean((2, 3))
                     hidden = torch.relu(z @ block.se.fc1.weight[:, :, 0, 0].T + block.se.fc1.bias)
                     logits = hidden @ block.se.fc2.weight[:, :, 0, 0].T + block.se.fc2.bias
                     gates[f'SE_{stage}_{number}'] = logits.sigmoid()[0]

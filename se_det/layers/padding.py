@@ -1,0 +1,66 @@
+"""Means over the pixels of an image, without the padding of its batch.
+
+MMDetection normalises images and then pads them with zeros at the bottom and on the right. Unless
+a mean is a whole number, no pixel of an image is normalised to zero.
+"""
+
+import torch
+from torch import Tensor
+
+from se_det.layers.eager import is_eager
+
+
+def image_sizes(x: Tensor) -> Tensor | None:
+    """Find where the images of a padded batch end: at the last row and column that are not zero.
+
+    An image that is zero all over counts as not padded.
+
+    Args:
+        x: normalised images, ``(N, C, H, W)``.
+
+    Returns:
+        The rows and columns of each image, ``(N, 2)``. None if no image is padded, or on the meta
+        device. Where ``x`` is not computed eagerly its values are not known, so never None.
+    """
+    x = x.detach()
+    if is_eager(x) and (x.is_meta or bool((_any(x[:, :, -1]) & _any(x[..., -1])).all())):
+        return None
+    largest = x.abs().amax(1)
+    return torch.stack([_up_to_last(largest.amax(2)), _up_to_last(largest.amax(1))], 1)
+
+
+def pixel_shares(sizes: Tensor | None, x: Tensor, dtype: torch.dtype) -> Tensor | None:
+    """The share of each pixel of a map in its mean over the image.
+
+    Args:
+        sizes: the rows and columns of each image, ``(N, 2)``; None: all.
+        x: the map, ``(N, C, H, W)``.
+        dtype: of the shares.
+
+    Returns:
+        ``(N, 1, H, W)``, with the sum 1 for each image; None: all are equal.
+    """
+    if sizes is None:
+        return None
+    rows, columns = (
+        torch.ones_like(line, dtype=torch.long).cumsum(1) <= sizes[:, axis, None]
+        for axis, line in enumerate((x[:, 0, :, 0], x[:, 0, 0]))
+    )
+    inside = (rows[:, None, :, None] & columns[:, None, None]).to(dtype)
+    return inside / inside.sum((2, 3), keepdim=True)
+
+
+def channel_means(x: Tensor, shares: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """The mean of each channel of ``x`` ``(N, C, H, W)``, by `pixel_shares`; returns ``(N, C)``."""
+    if shares is None:
+        return x.mean((2, 3), dtype=dtype)
+    return (shares.flatten(2) @ x.flatten(2).transpose(1, 2).to(dtype)).flatten(1)
+
+
+def _any(x: Tensor) -> Tensor:
+    return x.flatten(1).any(1)
+
+
+def _up_to_last(line: Tensor) -> Tensor:
+    """How long a line ``(N, L)`` is up to its last non-zero value, L if all are zero: ``(N,)``."""
+    return line.shape[1] - (line != 0).flip(1).int().argmax(1)
