@@ -18,7 +18,7 @@ from mmengine.runner import load_checkpoint
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from se_det.datasets.checks import check_data
+from se_det.datasets.check import check_data
 
 CONFIDENT = 0.3  # the least score of a detection that is compared
 SAME_OBJECT = 0.5  # the least IoU of two detections of an object
