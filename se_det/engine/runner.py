@@ -14,6 +14,7 @@ from se_det.engine.resume.checkpoint_files import WholeCheckpointHook
 from se_det.engine.resume.interruption import InterruptionHook
 from se_det.engine.resume.train_loops import RESUMABLE
 from se_det.engine.resume.training_state import MissedValidationHook, TrainingStateHook
+from se_det.errors import Interrupted
 
 
 class DetectorRunner(Runner):
@@ -47,11 +48,19 @@ class DetectorRunner(Runner):
             The model.
 
         Raises:
-            Interrupted: a signal ended the training, after a checkpoint was saved.
+            Interrupted: a signal ended the training, in general after a checkpoint was saved.
             UsageError: losses or weights are not finite, or a checkpoint cannot be written.
         """
         try:
             return super().train()
+        except RuntimeError as error:
+            if (received := self.interruption.received) is None:
+                raise
+            raise Interrupted(  # the signal also went to processes that this one needs
+                f'{received.name}: stopped, and nothing was saved since the last checkpoint, as '
+                f'{str(error).splitlines()[0]} Type the same command with --resume to continue.',
+                received,
+            ) from error
         finally:
             self.interruption.restore_handlers()
 

@@ -66,6 +66,20 @@ def test_a_second_ctrl_c_stops_at_once(toy_runner, tmp_path):
     assert not list((tmp_path / 'run').glob('*.pth'))
 
 
+def test_a_signal_that_ends_a_worker_too(toy_runner, tmp_path, monkeypatch):
+    rarely = dict(checkpoint=dict(type='CheckpointHook', interval=5))
+    runner = toy_runner(default_hooks=rarely, hooks=[SignalAt(signal.SIGTERM, 10)])
+
+    def fail(*args, **kwargs):
+        raise RuntimeError('DataLoader worker (pid 1) is killed by signal: Terminated.')
+
+    monkeypatch.setattr(runner, 'save_checkpoint', fail)
+    with pytest.raises(
+        Interrupted, match=r'SIGTERM: stopped, and nothing was saved.*worker.*--resume'
+    ):
+        runner.train()
+
+
 @pytest.mark.parametrize(
     ('error', 'status', 'line'),
     [
