@@ -28,11 +28,19 @@ def main() -> None:
         help='edges that images are resized to; images take several in turn',
     )
     parser.add_argument('--num-images', type=int, help='validation images at most')
+    parser.add_argument(
+        '--calibration',
+        type=int,
+        default=8,
+        help='images for the batch norm statistics of random weights; 0: weights as built',
+    )
     add_config_arguments(parser)
     args = parser.parse_args()
     with usage_errors_alone():
         cfg = load_config(args.config, cfg_options=args.cfg_options, se=args.se)
-        found = measure_padding(cfg, args.checkpoint, args.batch, args.scale, args.num_images)
+        found = measure_padding(
+            cfg, args.checkpoint, args.batch, args.scale, args.num_images, args.calibration
+        )
         print(as_table(found))
 
 

@@ -22,7 +22,6 @@ from se_det.datasets.check import check_data
 
 CONFIDENT = 0.3  # the least score of a detection that is compared
 SAME_OBJECT = 0.5  # the least IoU of two detections of an object
-CALIBRATION = 8  # images for the statistics of random batch norms
 
 
 @dataclass
@@ -52,6 +51,7 @@ def measure_padding(
     batches: Sequence[int] = (2, 4),
     scales: Sequence[tuple[int, int]] = ((400, 667),),
     num_images: int | None = None,
+    calibration: int = 8,
 ) -> list[Movement]:
     """Compare images alone and in mixed batches, with and without ``mask_padding``.
 
@@ -61,6 +61,7 @@ def measure_padding(
         batches: images in a batch.
         scales: short and long edge that images are resized to; images take them in turn.
         num_images: at most, evenly spread over the data set. None: all.
+        calibration: number of images for `random_model`.
 
     Raises:
         UsageError: the data is not there.
@@ -73,7 +74,7 @@ def measure_padding(
         model = MODELS.build(cfg.model)
         load_checkpoint(model, checkpoint, map_location='cpu')
     else:
-        model = random_model(cfg.model, items[:CALIBRATION])
+        model = random_model(cfg.model, items[:calibration])
     model.eval()
     found = []
     for name in variants(model, with_plain=checkpoint is None):
@@ -121,22 +122,22 @@ def move(
 def random_model(cfg: dict, items: Sequence[dict]) -> nn.Module:
     """Build the data preprocessor and the backbone of a detector with random weights.
 
-    Residual branches do not start at zero, and batch norms have the statistics of images: maps
-    and gates are of the size that they have in training.
-
     Args:
         cfg: the detector's config.
-        items: images, as in `move`.
+        items: images, as in `move`, for the statistics of batch norms: maps and gates are then of
+            the size that they have in training. Without images, weights are those that torch's
+            layers start with, and the residual branches of little effect.
     """
     model = nn.Module()
     model.data_preprocessor = MODELS.build(cfg['data_preprocessor'])
     backbone = {**cfg['backbone'], 'init_cfg': None, 'zero_init_residual': False}
     model.backbone = MODELS.build({**backbone, 'norm_eval': False, 'frozen_stages': -1})
-    model.backbone.init_weights()
-    for norm in model.modules():
-        if isinstance(norm, nn.BatchNorm2d):
-            norm.momentum = 1.0
-    _run(model, items)
+    if items:
+        model.backbone.init_weights()
+        for norm in model.modules():
+            if isinstance(norm, nn.BatchNorm2d):
+                norm.momentum = 1.0
+        _run(model, items)
     return model
 
 
