@@ -75,7 +75,7 @@ class WholeFilesBackend(LocalBackend):
 
 
 class _LateRemoval(LocalBackend):
-    """Removes files when it is said that the new ones are there."""
+    """Removes files in `remove_outdated`, after the new ones have been written."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -24,7 +24,7 @@ class OrderedBatches:
         seed: the seed of the training.
     """
 
-    # mmengine looks for sampler.set_epoch here. The epoch is set by `set_epoch` alone.
+    # mmengine would call set_epoch of this sampler. Here `set_epoch` alone sets the epoch.
     sampler = None
 
     def __init__(self, batch_sampler: Any, seed: int) -> None:
@@ -49,7 +49,7 @@ class OrderedBatches:
                 sampler.set_epoch(epoch)
 
     def advance(self, batches: int) -> None:
-        """Leave out batches; if they are more than one pass has, go to a later one.
+        """Skip batches without reading data, over as many passes as they take.
 
         Args:
             batches: how many, from the beginning of the epoch.
@@ -124,7 +124,7 @@ class OrderedLoader(DataLoader):
         yield from super().__iter__()
 
     def skip(self, batches: int) -> None:
-        """Put None in the place of the first batches, as mmengine's IterBasedTrainLoop drops them.
+        """Return None for the first batches, which mmengine's IterBasedTrainLoop drops.
 
         Args:
             batches: how many.

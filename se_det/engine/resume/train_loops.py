@@ -24,9 +24,9 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
 
     @property
     def done(self) -> int:
-        """Iterations of the present epoch that the checkpoint was saved after."""
+        """Iterations of the present epoch that are done."""
         done = self._iter - self._epoch * len(self.dataloader)
-        # Otherwise another batch size or data set was resumed from: the epoch starts anew.
+        # Otherwise batch size or data set have changed: the epoch starts again.
         return done if 0 <= done <= len(self.dataloader) else 0
 
     def run(self) -> Any:

@@ -19,8 +19,7 @@ KEY = 'training_state'
 class TrainingStateHook(Hook):
     """Save and restore the random states of all processes, and gradients that are accumulated.
 
-    Validation leaves the random states as they were. A validation that was due when the checkpoint
-    was saved is made up for.
+    Validation leaves the random states as they were.
     """
 
     priority = 'VERY_HIGH'
@@ -37,7 +36,7 @@ class TrainingStateHook(Hook):
 
     def restore_random_states(self) -> None:
         """Set this process's generators to their states in the checkpoint."""
-        if get_rank() < len(self.resumed['random']):  # more processes than before start anew
+        if get_rank() < len(self.resumed['random']):  # a further process keeps its own
             set_generator_states(self.resumed['random'][get_rank()])
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -94,7 +93,7 @@ class MissedValidationHook(Hook):
     """After a resume, validate if the checkpoint was saved before a validation that was due.
 
     Args:
-        state: the hook that knows.
+        state: the hook that has the training state of the checkpoint.
     """
 
     priority = 'LOWEST'  # after those that validation needs
