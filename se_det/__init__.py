@@ -4,13 +4,25 @@
 ``custom_imports = dict(imports=['se_det'])`` does the same.
 """
 
-from se_det.mmcv_ops import install
-
-install()
-
-from se_det import backbones, checkpoints, datasets, engine  # noqa: E402, F401  (needs mmcv.ops)
-from se_det.analysis import report  # noqa: E402, F401  (registers its hook)
-from se_det.swap import swap_backbone  # noqa: E402
+import importlib
+import sys
+from importlib.util import find_spec
+from typing import Any
 
 __all__ = ['swap_backbone']
 __version__ = '0.1.0'
+
+_HOMES = {'swap_backbone': 'se_det.swap'}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is used first."""
+    if name not in _HOMES:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+# Not where mmdet is missing, which an exported detector does not need, and not in
+# `python -m se_det`, which first parses its arguments: `--help` does not wait for torch.
+if find_spec('mmdet') and sys.argv[:1] != ['-m']:
+    from se_det import registration  # noqa: F401

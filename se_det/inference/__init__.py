@@ -1,0 +1,1 @@
+"""After training: a detector in Python, exported to ONNX, and what it finds."""
