@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 
 import se_det  # noqa: F401  (before mmcv.ops, which needs it if mmcv is not compiled)
+from se_det.engine.launch import load_config
 
 settings.register_profile('se_det', deadline=None, max_examples=50, derandomize=True)
 settings.load_profile('se_det')
@@ -89,3 +90,47 @@ def config(rgb):
         return Config(deepcopy(dict(model={**model, **dict(owner)})))
 
     return detector
+
+
+@pytest.fixture
+def faster_rcnn():
+    """Make the config of a narrow Faster R-CNN."""
+
+    def config(backbone, base_channels=8, se_cfg=None, **model):
+        cfg = load_config('configs/faster_rcnn_r50.py').model
+        cfg.update(model)
+        cfg.backbone.update(type=backbone, base_channels=base_channels, init_cfg=None)
+        if se_cfg is not None:
+            cfg.backbone.se_cfg = se_cfg
+        cfg.neck.update(in_channels=[base_channels * n for n in (4, 8, 16, 32)], out_channels=16)
+        cfg.rpn_head.update(in_channels=16, feat_channels=16)
+        cfg.roi_head.bbox_roi_extractor.out_channels = 16
+        cfg.roi_head.bbox_head.update(in_channels=16, fc_out_channels=32)
+        cfg.train_cfg.rpn_proposal.max_per_img = 50
+        cfg.test_cfg.rpn.max_per_img = 50
+        cfg.test_cfg.rcnn.score_thr = 0.0
+        return cfg
+
+    return config
+
+
+@pytest.fixture
+def tiny() -> dict:
+    """Options that make a config's detector small: a CPU trains it in seconds on small images."""
+    loaders = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+    return {
+        'model.backbone.init_cfg': None,
+        'model.backbone.base_channels': 8,
+        'model.neck.in_channels': [32, 64, 128, 256],
+        'model.neck.out_channels': 16,
+        'model.rpn_head.in_channels': 16,
+        'model.rpn_head.feat_channels': 16,
+        'model.roi_head.bbox_roi_extractor.out_channels': 16,
+        'model.roi_head.bbox_head.in_channels': 16,
+        'model.roi_head.bbox_head.fc_out_channels': 32,
+        'model.train_cfg.rpn_proposal.max_per_img': 50,
+        'model.test_cfg.rpn.max_per_img': 50,
+        **{f'{loader}.num_workers': 0 for loader in loaders},
+        **{f'{loader}.persistent_workers': False for loader in loaders},
+        'default_hooks.logger.interval': 1,
+    }

@@ -19,6 +19,7 @@ from se_det.backbones.paths import (
     is_pointwise,
     record_methods,
 )
+from se_det.checkpoints.fit import refuse_what_does_not_fit
 from se_det.layers import (
     DEFAULT_REDUCTION,
     SqueezeExcitation,
@@ -238,6 +239,7 @@ class SEResNet(ResNet):
             self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, ceil_mode=True)
         self.fused = (se_cfg or {}).get('fused')
         self._set_memory_format()
+        refuse_what_does_not_fit(self)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Map images ``(N, 3, H, W)`` to the feature maps of the stages in ``out_indices``."""

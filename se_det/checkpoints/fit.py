@@ -68,17 +68,18 @@ def check_state_dict(
         )
 
 
-def refuse_what_does_not_fit(model: nn.Module) -> None:
-    """Make the backbones of a model raise on a state dict that does not fit.
+def refuse_what_does_not_fit(backbone: nn.Module) -> None:
+    """Make an SE backbone raise on a state dict that has a part of its keys, or others.
 
-    mmengine's ``load_from`` and ``--resume`` load with ``strict=False``: they skip missing and
-    unexpected keys and only log them. An SE backbone refuses a state dict that lacks some of its
-    keys, and a plain ResNet one with SE.
+    mmengine loads with ``strict=False``: it skips missing and unexpected keys and only logs them.
     """
-    for module in model.modules():
-        if hasattr(module, 'stem_pool'):
-            module.register_load_state_dict_pre_hook(_refuse)
-        elif isinstance(module, ResNet):
+    backbone.register_load_state_dict_pre_hook(_refuse)
+
+
+def refuse_se_in_plain_backbones(detector: nn.Module) -> None:
+    """Make the plain ResNets of a detector raise on a state dict with SE."""
+    for module in detector.modules():
+        if isinstance(module, ResNet) and not hasattr(module, 'stem_pool'):
             module.register_load_state_dict_pre_hook(_refuse_se)
 
 
@@ -102,6 +103,8 @@ def _refuse_se(backbone: nn.Module, state_dict: StateDict, prefix: str, *_: Any)
 def _refuse(backbone: nn.Module, state_dict: StateDict, prefix: str, *_: Any) -> None:
     expected = {prefix + key: tensor for key, tensor in backbone.state_dict().items()}
     given = {key: tensor for key, tensor in state_dict.items() if key.startswith(prefix)}
+    if not given:  # of a neck or a head, say
+        return
     uncounted = [key for key in expected if key.endswith('.num_batches_tracked')]
     if problems := _differences(expected, {**{key: expected[key] for key in uncounted}, **given}):
         raise UsageError(

@@ -147,7 +147,7 @@ def _load_beside(detector: nn.Module, weights: StateDict) -> str:
         for key, tensor in weights.items()
         if key not in expected or tensor.shape == expected[key].shape
     }
-    # Its own backbone beside them: `refuse_what_does_not_fit` takes no state dict without one.
+    # Its own backbone beside them, whose hook takes all of its keys or none.
     fitting.update(detector.backbone.state_dict(prefix='backbone.'))
     missing = detector.load_state_dict(fitting, strict=False).missing_keys
     new = [key for key in missing if key in expected]

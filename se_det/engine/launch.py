@@ -15,13 +15,15 @@ from mmengine.registry import RUNNERS, init_default_scope
 from mmengine.runner import Runner
 
 from se_det.checkpoints.fetching import fetch
-from se_det.checkpoints.fit import refuse_what_does_not_fit
 from se_det.checkpoints.reading import read_checkpoint
 from se_det.config_files import CHECKOUT, read_config
+from se_det.config_options import check_top_level, set_options
 from se_det.datasets.check import check_data
+from se_det.engine.checkpoint_fit import CheckpointFitHook
 from se_det.engine.distributed import join_process_group
 from se_det.engine.resume.checkpoint_files import is_resumable, latest_checkpoint
 from se_det.engine.runner import DetectorRunner
+from se_det.engine.start_errors import named_start_errors
 from se_det.engine.unreadable_images import UnreadableImagesHook
 from se_det.errors import UsageError
 from se_det.evaluation.coco_evaluation import coco_evaluation
@@ -60,26 +62,34 @@ def train(
     Raises:
         UsageError: config, options, data or checkpoint cannot be used; the message says why.
     """
-    cfg = load_config(config, work_dir, cfg_options, se)
-    if amp:
-        if get_device() == 'cpu':
-            raise UsageError('--amp needs a GPU, and none was found. Leave --amp out.')
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.loss_scale = 'dynamic'
-    if auto_scale_lr:
-        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
-            raise UsageError(
-                '--auto-scale-lr needs the batch size that the learning rate was chosen for. Add '
-                f'to {config}: auto_scale_lr = dict(base_batch_size=16)'
-            )
-        cfg.auto_scale_lr.enable = True
-    _resume_or_start(cfg, resume)
-    check_preprocessing(cfg)
-    if data_check:
-        check_data(cfg, ('train', 'val'))
-    runner = _build_runner(cfg, launcher)
-    with coco_evaluation(cfg.get('coco_evaluation', 'hotcoco')):
-        runner.train()
+    with named_start_errors(config, cfg_options) as first_iteration:
+        cfg = load_config(config, work_dir, cfg_options, se)
+        if amp:
+            if get_device() == 'cpu':
+                raise UsageError('--amp needs a GPU, and none was found. Leave --amp out.')
+            cfg.optim_wrapper.type = 'AmpOptimWrapper'
+            cfg.optim_wrapper.loss_scale = 'dynamic'
+        if auto_scale_lr:
+            if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+                raise UsageError(
+                    '--auto-scale-lr needs the batch size that the learning rate was chosen for. '
+                    f'Add to {config}: auto_scale_lr = dict(base_batch_size=16)'
+                )
+            cfg.auto_scale_lr.enable = True
+        _resume_or_start(cfg, resume)
+        check_preprocessing(cfg)
+        if data_check:
+            check_data(cfg, ('train', 'val'))
+        runner = _build_runner(cfg, launcher, whole_checkpoint=cfg.resume)
+        runner.register_hook(first_iteration)
+        with coco_evaluation(cfg.get('coco_evaluation', 'hotcoco')):
+            runner.train()
+    if not first_iteration.done:
+        print_log(
+            f'{cfg.load_from} is the end of this training: nothing was left to do. To train '
+            'longer, raise train_cfg.max_epochs or max_iters, and the end of param_scheduler.',
+            logger='current',
+        )
 
 
 def test(
@@ -118,20 +128,22 @@ def test(
     """
     if out and not out.endswith(('.pkl', '.pickle')):
         raise UsageError(f'--out must end in .pkl; got {out}.')
-    cfg = load_config(config, work_dir, cfg_options, se)
-    cfg.load_from = _existing_checkpoint(checkpoint)
-    if show or show_dir:
-        cfg.default_hooks.visualization.update(draw=True, show=show, wait_time=wait_time)
-        cfg.default_hooks.visualization.test_out_dir = show_dir
-    if tta:
-        _augment_at_test_time(cfg)
-    if data_check:
-        check_data(cfg, ('test',))
-    runner = _build_runner(cfg, launcher)
-    if out:
-        runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=out))
-    with coco_evaluation(cfg.get('coco_evaluation', 'hotcoco')):
-        runner.test()
+    with named_start_errors(config, cfg_options) as first_iteration:
+        cfg = load_config(config, work_dir, cfg_options, se)
+        cfg.load_from = _existing_checkpoint(checkpoint)
+        if show or show_dir:
+            cfg.default_hooks.visualization.update(draw=True, show=show, wait_time=wait_time)
+            cfg.default_hooks.visualization.test_out_dir = show_dir
+        if tta:
+            _augment_at_test_time(cfg)
+        if data_check:
+            check_data(cfg, ('test',))
+        runner = _build_runner(cfg, launcher, whole_checkpoint=True)
+        runner.register_hook(first_iteration)
+        if out:
+            runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=out))
+        with coco_evaluation(cfg.get('coco_evaluation', 'hotcoco')):
+            runner.test()
 
 
 def load_config(
@@ -175,26 +187,22 @@ def configure(config: str, cfg_options: Sequence[Mapping[str, Any]], se: bool = 
         UsageError: as in `load_config`.
     """
     cfg = read_config(config)
-    try:
-        for options in cfg_options:
-            cfg.merge_from_dict(dict(options))
-    except (AssertionError, AttributeError, IndexError, KeyError, TypeError) as error:
-        raise UsageError(f'--cfg-options do not fit {config}: {error}') from error
+    check_top_level(cfg, config)
+    for options in cfg_options:
+        set_options(cfg, options, config)
     return swap_backbone(cfg) if se else cfg
 
 
-def _build_runner(cfg: Config, launcher: str) -> Runner:
+def _build_runner(cfg: Config, launcher: str, whole_checkpoint: bool) -> Runner:
     setup_cache_size_limit_of_dynamo()
     hooks = cfg.get('custom_hooks') or []
     if all(hook.get('type') != 'ReportHook' for hook in hooks):
         cfg.custom_hooks = [*hooks, dict(type='ReportHook')]
     cfg.launcher = launcher
     join_process_group(cfg, launcher)
-    if 'runner_type' in cfg:
-        return RUNNERS.build(cfg)
-    runner = DetectorRunner.from_cfg(cfg)
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else DetectorRunner.from_cfg(cfg)
+    runner.register_hook(CheckpointFitHook(whole_checkpoint))
     runner.register_hook(UnreadableImagesHook(cfg.get('max_unreadable_images', 10)))
-    refuse_what_does_not_fit(runner.model)
     return runner
 
 

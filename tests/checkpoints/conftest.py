@@ -2,8 +2,6 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 
-from se_det.engine.launch import load_config
-
 BACKBONE = dict(type='SEResNet', depth=50, base_channels=8)
 
 
@@ -31,25 +29,3 @@ def save(tmp_path):
         return dict(type='SEPretrained', checkpoint=str(tmp_path / name), **options)
 
     return save_checkpoint
-
-
-@pytest.fixture
-def faster_rcnn():
-    """Make the config of a narrow Faster R-CNN."""
-
-    def config(backbone, base_channels=8, se_cfg=None, **model):
-        cfg = load_config('configs/faster_rcnn_r50.py').model
-        cfg.update(model)
-        cfg.backbone.update(type=backbone, base_channels=base_channels, init_cfg=None)
-        if se_cfg is not None:
-            cfg.backbone.se_cfg = se_cfg
-        cfg.neck.update(in_channels=[base_channels * n for n in (4, 8, 16, 32)], out_channels=16)
-        cfg.rpn_head.update(in_channels=16, feat_channels=16)
-        cfg.roi_head.bbox_roi_extractor.out_channels = 16
-        cfg.roi_head.bbox_head.update(in_channels=16, fc_out_channels=32)
-        cfg.train_cfg.rpn_proposal.max_per_img = 50
-        cfg.test_cfg.rpn.max_per_img = 50
-        cfg.test_cfg.rcnn.score_thr = 0.0
-        return cfg
-
-    return config

@@ -70,7 +70,10 @@ def test_missing_coco_is_an_error_with_what_to_type():
     [
         (dict(config='configs/faster_rcnn_se_r5.py'), r'No config file.*faster_rcnn_se_r50\.py'),
         (dict(config='README.md'), r'README\.md cannot be read as a config'),
-        (dict(config=R50, cfg_options={'model.type.x': 1}), 'cfg-options do not fit'),
+        (
+            dict(config=R50, cfg_options={'model.type.x': 1}),
+            r'model\.type\.x=1 does not fit',
+        ),
         (dict(config=R50, resume='gone.pth'), r'No checkpoint file gone\.pth'),
     ],
 )
@@ -90,8 +93,8 @@ def started_with(monkeypatch):
     """Train on the shapes up to the start of the runner, and return its config."""
 
     def start(**arguments):
-        def build(cfg, launcher):
-            runner = SimpleNamespace(cfg=cfg, train=lambda: None)
+        def build(cfg, launcher, whole_checkpoint):
+            runner = SimpleNamespace(cfg=cfg, train=lambda: None, register_hook=lambda _: None)
             built.append(runner)
             return runner
 
@@ -249,7 +252,7 @@ def test_images_missing(cells):
 
 
 def test_data_are_not_checked_without_the_check():
-    with pytest.raises(FileNotFoundError):  # as MMDetection itself
+    with pytest.raises(UsageError, match='FileNotFoundError'):  # of MMDetection itself
         train(R50, data_check=False)
 
 

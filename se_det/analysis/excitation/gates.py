@@ -11,7 +11,6 @@ from mmengine.config import Config
 from mmengine.runner import Runner, load_checkpoint
 from torch import Tensor, nn
 
-from se_det.checkpoints.fit import refuse_what_does_not_fit
 from se_det.datasets.check import check_data
 from se_det.errors import UsageError
 
@@ -71,7 +70,6 @@ def load_detector(cfg: Config, checkpoint: str) -> nn.Module:
             f'There are no gates to plot: expected a backbone with SE, found {kind}. Give the '
             'config of an SE detector, such as configs/faster_rcnn_se_r50.py, or add --se.'
         )
-    refuse_what_does_not_fit(model)
     load_checkpoint(model, checkpoint, map_location='cpu')
     return model.to('cuda' if torch.cuda.is_available() else 'cpu').eval()
 
