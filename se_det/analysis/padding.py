@@ -18,6 +18,7 @@ from mmengine.runner import load_checkpoint
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from se_det.checkpoints.safe_loading import safe_loading
 from se_det.datasets.check import check_data
 
 CONFIDENT = 0.3  # the least score of a detection that is compared
@@ -72,7 +73,8 @@ def measure_padding(
     items = _load(cfg, scales, num_images)
     if checkpoint:
         model = MODELS.build(cfg.model)
-        load_checkpoint(model, checkpoint, map_location='cpu')
+        with safe_loading():
+            load_checkpoint(model, checkpoint, map_location='cpu')
     else:
         model = random_model(cfg.model, items[:calibration])
     model.eval()

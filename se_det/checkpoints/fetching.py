@@ -7,15 +7,12 @@ from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import torch
 from mmengine.dist import all_gather_object, is_distributed
 from mmengine.logging import print_log
 from mmengine.runner.checkpoint import (
-    CheckpointLoader,
-    _process_mmcls_checkpoint,
     get_deprecated_model_names,
     get_external_models,
     get_mmcls_models,
@@ -35,8 +32,9 @@ LISTS = {
     'mmcls': get_mmcls_models,
 }
 SCHEMES = ('http://', 'https://', *(f'{scheme}://' for scheme in LISTS))
-# The first hex digits of the file's sha256, -ae206104.pth; but not a date, -20200804.pth.
-HASH = re.compile(r'-(?!20\d\d[01]\d[0-3]\d\.)([0-9a-f]{8,64})\.(?:pth|pt|safetensors)$')
+# Names of these files end in the first hex digits of their sha256: resnet50-0676ba61.pth.
+HASHED = (*(weights.url for weights in ZOO.values()), 'https://download.pytorch.org/models/')
+HASH = re.compile(r'-([0-9a-f]{8,64})\.pth$')
 
 
 def fetch(checkpoint: str) -> Path:
@@ -68,27 +66,12 @@ def fetch(checkpoint: str) -> Path:
         try:
             if not path.exists():
                 _download(url, path)
-            _check_hash(path)
+            _check_hash(url, path)
         except (UsageError, OSError) as error:
             failure = str(error)
     for message in filter(None, all_gather_object(failure)):
         raise UsageError(message)
     return path
-
-
-@CheckpointLoader.register_scheme(prefixes=SCHEMES, force=True)
-def load_from_url(filename: str, map_location: Any = None) -> dict:
-    """Replace mmengine's loader of URLs; this one runs no code that the file contains."""
-    checkpoint = read_checkpoint(fetch(filename), map_location)
-    return _process_mmcls_checkpoint(checkpoint) if filename.startswith('mmcls') else checkpoint
-
-
-@CheckpointLoader.register_scheme(
-    prefixes=(r'(\S+\:)?s3://', r'(\S+\:)?petrel://', 'pavi://'), force=True
-)
-def load_from_elsewhere(filename: str, map_location: Any = None) -> dict:
-    """Replace mmengine's loaders of other schemes, which would run code in the file."""
-    raise UsageError(f'{filename}: download it and name the file. {_KNOWN}')
 
 
 _KNOWN = f'Known schemes: {", ".join(SCHEMES)}.'
@@ -110,10 +93,16 @@ def _url(checkpoint: str) -> str:
     return urls[name]
 
 
+def _expected_hash(url: str) -> str | None:
+    """The first hex digits of the file's sha256, if its publisher puts them into its name."""
+    found = HASH.search(url) if url.startswith(HASHED) else None
+    return found and found[1]
+
+
 def _cached_name(url: str) -> str:
     """The file's name in the cache; without a hash in it, a hash of the URL is added."""
     name = unquote(urlsplit(url).path).rpartition('/')[2]
-    if HASH.search(name):
+    if _expected_hash(url):
         return name
     stem, suffix = os.path.splitext(name)
     return f'{stem}.{hashlib.sha256(url.encode()).hexdigest()[:8]}{suffix}'
@@ -122,12 +111,11 @@ def _cached_name(url: str) -> str:
 def _download(url: str, path: Path) -> None:
     """Download a file under a temporary name, check it, then rename it to ``path``."""
     print_log(f'Downloading {url} to {path}', logger='current')
-    hash_in_name = HASH.search(path.name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=path.parent) as folder:
             downloaded = Path(folder, path.name)
-            torch.hub.download_url_to_file(url, str(downloaded), hash_in_name and hash_in_name[1])
+            torch.hub.download_url_to_file(url, str(downloaded), _expected_hash(url))
             try:
                 read_checkpoint(downloaded)
             except UsageError as error:
@@ -139,22 +127,24 @@ def _download(url: str, path: Path) -> None:
     except (OSError, RuntimeError, ValueError, HTTPException) as error:
         raise UsageError(
             f'{url} could not be downloaded: {error}. Download it where there is a network and '
-            f'copy it to {path}, or train without pretrained weights: init_cfg=None instead of '
-            'SEPretrained.'
+            f'copy it to {path}, or train without pretrained weights, with nothing frozen: '
+            'init_cfg=None, frozen_stages=-1, norm_eval=False in the backbone. As options: '
+            '--cfg-options model.backbone.init_cfg=None model.backbone.frozen_stages=-1 '
+            'model.backbone.norm_eval=False'
         ) from error
 
 
-def _check_hash(path: Path) -> None:
-    """Check a file against the hash in its name. A file beside it records that this was done."""
-    expected = HASH.search(path.name)
+def _check_hash(url: str, path: Path) -> None:
+    """Check a file against the hash in its URL. A file beside it records that this was done."""
+    expected = _expected_hash(url)
     checked = path.with_name(f'{path.name}.sha256')
     if not expected or (checked.exists() and checked.stat().st_mtime >= path.stat().st_mtime):
         return
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    if not digest.startswith(expected[1]):
+    if not digest.startswith(expected):
         raise UsageError(
             f'{path} is damaged or another file: its sha256 begins with {digest[:8]}, not '
-            f'{expected[1]}. Remove it, and it is downloaded again.'
+            f'{expected}. Remove it, and it is downloaded again.'
         )
     with suppress(OSError):  # in a read-only cache, the file is checked at each use
         checked.write_text(digest)

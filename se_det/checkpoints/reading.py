@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.logging.history_buffer import HistoryBuffer
-from mmengine.runner.checkpoint import CheckpointLoader
 from safetensors.torch import load_file
 
 from se_det.errors import UsageError
@@ -41,7 +40,6 @@ def read_checkpoint(path: str | Path, map_location: Any = 'cpu', *, mmap: bool =
             )
         if path.suffix == '.safetensors':
             return load_file(path, device=str(map_location or 'cpu'))
-        _allow_training_state()
         mmap = mmap and zipfile.is_zipfile(path)
         checkpoint = torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
     except UsageError:
@@ -54,12 +52,6 @@ def read_checkpoint(path: str | Path, map_location: Any = 'cpu', *, mmap: bool =
             'model.state_dict().'
         )
     return checkpoint
-
-
-@CheckpointLoader.register_scheme(prefixes='', force=True)
-def load_from_local(filename: str, map_location: Any) -> dict:
-    """Replace mmengine's loader of local files, which ``load_from`` and ``--resume`` use."""
-    return read_checkpoint(filename, map_location)
 
 
 def _refusal(path: Path, error: Exception) -> UsageError:
@@ -90,7 +82,8 @@ def _refusal(path: Path, error: Exception) -> UsageError:
 def _allow_training_state() -> None:
     """Allow `torch.load` to load what training programs save beside the weights.
 
-    These are mmengine's log, NumPy numbers, and the arguments of a command line.
+    These are mmengine's log, NumPy numbers, and the arguments of a command line. It is done when
+    this module is imported, so that mmengine and mmdet load such files too.
     """
     scalars = (np.float64(0), np.float32(0), np.int64(0), np.int32(0), np.bool_(False))
     rebuild_scalar, rebuild_array = scalars[0].__reduce__()[0], np.empty(0).__reduce__()[0]
@@ -116,3 +109,6 @@ def _statistic(owner: type, name: str) -> Callable:
     if owner is not HistoryBuffer or name not in ('mean', 'max', 'min', 'current'):
         raise pickle.UnpicklingError(f'getattr({owner!r}, {name!r})')
     return getattr(owner, name)
+
+
+_allow_training_state()

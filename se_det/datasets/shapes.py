@@ -23,7 +23,7 @@ DRAWING_VERSION = 1
 class ShapesDataset(CocoDataset):
     """Textured shapes, twelve categories, with exact boxes, masks and areas in COCO's format.
 
-    The first use draws ``<data_root>/<split>/*.png`` and
+    The first use (with ``lazy_init``, its ``full_init``) draws ``<data_root>/<split>/*.png`` and
     ``<data_root>/annotations/instances_<split>.json``, identical for equal arguments; later uses
     read them. Several processes may do so at once.
 
@@ -56,13 +56,18 @@ class ShapesDataset(CocoDataset):
     ) -> None:
         if split not in SPLITS:
             raise UsageError(f'ShapesDataset: split must be one of {SPLITS}; got {split!r}.')
-        draw_split(Path(data_root), split, num_images, seed)
+        self.drawing = (split, num_images, seed)
         super().__init__(
             data_root=data_root,
             ann_file=f'annotations/instances_{split}.json',
             data_prefix=dict(img=f'{split}/'),
             **kwargs,
         )
+
+    def load_data_list(self) -> list[dict]:
+        """Draw the scenes, if they are not there, and read their annotations."""
+        draw_split(Path(self.data_root), *self.drawing)
+        return super().load_data_list()
 
 
 def draw_split(data_root: Path, split: str, num_images: int, seed: int) -> None:

@@ -21,7 +21,8 @@ def join_process_group(cfg: Config, launcher: str) -> None:
     function leaves both to mmengine.
 
     Args:
-        cfg: the config of the run; without an accelerator, ``model_wrapper_cfg`` is set.
+        cfg: the config of the run; without an accelerator, ``model_wrapper_cfg``
+            is set if it is not there.
         launcher: as in ``--launcher``.
 
     Raises:
@@ -41,11 +42,14 @@ def join_process_group(cfg: Config, launcher: str) -> None:
         raise UsageError(f'Without a GPU, the launcher must be none or pytorch; got {launcher}.')
     torch.distributed.init_process_group('gloo')
     atexit.register(_leave_process_group)
-    cfg.model_wrapper_cfg = dict(
-        type='MMDistributedDataParallel',
-        device_ids=None,
-        broadcast_buffers=False,
-        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    cfg.setdefault(
+        'model_wrapper_cfg',
+        dict(
+            type='MMDistributedDataParallel',
+            device_ids=None,
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get('find_unused_parameters', False),
+        ),
     )
 
 

@@ -16,6 +16,7 @@ from mmengine.runner import Runner
 
 from se_det.checkpoints.fetching import fetch
 from se_det.checkpoints.reading import read_checkpoint
+from se_det.checkpoints.safe_loading import safe_loading
 from se_det.config_files import CHECKOUT, read_config
 from se_det.config_options import check_top_level, set_options
 from se_det.datasets.check import check_data
@@ -62,7 +63,7 @@ def train(
     Raises:
         UsageError: config, options, data or checkpoint cannot be used; the message says why.
     """
-    with named_start_errors(config, cfg_options) as first_iteration:
+    with named_start_errors(config, cfg_options) as first_iteration, safe_loading():
         cfg = load_config(config, work_dir, cfg_options, se)
         if amp:
             if get_device() == 'cpu':
@@ -128,7 +129,7 @@ def test(
     """
     if out and not out.endswith(('.pkl', '.pickle')):
         raise UsageError(f'--out must end in .pkl; got {out}.')
-    with named_start_errors(config, cfg_options) as first_iteration:
+    with named_start_errors(config, cfg_options) as first_iteration, safe_loading():
         cfg = load_config(config, work_dir, cfg_options, se)
         cfg.load_from = _existing_checkpoint(checkpoint)
         if show or show_dir:

@@ -39,17 +39,21 @@ def named_start_errors(
         UsageError: the run could not be built.
     """
     first_iteration = FirstIterationHook()
+    options = ''.join(f' {name}={value}' for name, value in (cfg_options or {}).items())
+    options = options and f' with --cfg-options{options}'
     try:
         yield first_iteration
-    except (UsageError, Interrupted):
+    except Interrupted:
         raise
+    except UsageError as error:
+        if not options or '--cfg-options' in str(error):
+            raise
+        raise UsageError(f'{error}\n({config}{options})') from error
     except Exception as error:
         if first_iteration.done:
             raise
         *_, last = traceback.extract_tb(error.__traceback__)
         place = f'{"/".join(Path(last.filename).parts[-3:])}, line {last.lineno}'
-        options = ''.join(f' {name}={value}' for name, value in (cfg_options or {}).items())
         raise UsageError(
-            f'{config} cannot be run{options and " with --cfg-options"}{options}:\n'
-            f'{type(error).__name__}: {error}\n({place})'
+            f'{config}{options} cannot be run:\n{type(error).__name__}: {error}\n({place})'
         ) from error

@@ -3,14 +3,13 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import suppress
 from http.client import IncompleteRead, InvalidURL
 from pathlib import Path
 
 import pytest
 import torch
-from mmengine.runner import CheckpointLoader
 
-from se_det.checkpoints import fetching
 from se_det.checkpoints.fetching import fetch
 from se_det.errors import UsageError
 
@@ -66,15 +65,19 @@ def test_urls_with_equal_file_names_have_different_cache_files(cache, serve, che
     assert requests == urls
 
 
-def test_a_hash_in_the_name_is_checked(cache, serve, checkpoint):
+TORCHVISION = 'https://download.pytorch.org/models'
+
+
+def test_a_hash_in_a_name_of_torchvision_is_checked(cache, serve, checkpoint):
     serve(checkpoint)
     name = f'weights-{hashlib.sha256(checkpoint).hexdigest()[:8]}.pth'
-    assert fetch(f'https://example.org/{name}') == cache / name
+    assert fetch(f'{TORCHVISION}/{name}') == cache / name
 
 
-def test_a_date_in_the_name_is_not_a_hash(cache, serve, checkpoint):
+@pytest.mark.parametrize('name', ['fast-20200130', 'model-00100000', 'run-1a2b3c4d5e'])
+def test_a_number_in_another_name_is_not_a_hash(cache, serve, checkpoint, name):
     serve(checkpoint)
-    assert fetch('https://example.org/faster_rcnn-20200130.pth').read_bytes() == checkpoint
+    assert fetch(f'https://example.org/{name}.pth').read_bytes() == checkpoint
 
 
 def test_a_file_put_into_the_cache_by_hand_is_checked_once(cache, serve, checkpoint, monkeypatch):
@@ -82,14 +85,14 @@ def test_a_file_put_into_the_cache_by_hand_is_checked_once(cache, serve, checkpo
     cache.mkdir(parents=True)
     (cache / name).write_bytes(checkpoint[:-1])
     with pytest.raises(UsageError, match=rf'{name} is damaged or another file.*Remove it'):
-        fetch(f'https://example.org/{name}')
+        fetch(f'{TORCHVISION}/{name}')
     (cache / name).write_bytes(checkpoint)
-    assert fetch(f'https://example.org/{name}') == cache / name
+    assert fetch(f'{TORCHVISION}/{name}') == cache / name
     monkeypatch.setattr(Path, 'read_bytes', None)
-    assert fetch(f'https://example.org/{name}') == cache / name
+    assert fetch(f'{TORCHVISION}/{name}') == cache / name
 
 
-@pytest.mark.parametrize('name', ['mmpretrain/se_resnet50', 'https://a.org/net-01234567.pth'])
+@pytest.mark.parametrize('name', ['mmpretrain/se_resnet50', f'{TORCHVISION}/net-01234567.pth'])
 def test_a_wrong_hash_leaves_nothing_in_the_cache(cache, serve, checkpoint, name):
     serve(checkpoint)
     with pytest.raises(UsageError, match=r'could not be downloaded: invalid hash value'):
@@ -129,7 +132,7 @@ def test_the_error_without_a_network(cache, monkeypatch, error):
         raise error
 
     monkeypatch.setattr(torch.hub, 'urlopen', urlopen)
-    with pytest.raises(UsageError, match=r'downloaded: .*copy it to .*ae206104\.pth'):
+    with pytest.raises(UsageError, match=r'copy it to .*ae206104\.pth, .*frozen_stages=-1'):
         fetch('mmpretrain/se_resnet50')
     assert not list(cache.iterdir())
 
@@ -145,7 +148,7 @@ def test_the_error_without_a_network(cache, monkeypatch, error):
 )
 def test_mmengines_names(cache, serve, checkpoint, name, url):
     urls = serve(checkpoint)
-    with pytest.raises(UsageError, match='invalid hash value'):
+    with suppress(UsageError):  # the hash differs
         fetch(name)
     assert urls[0].startswith(url)
 
@@ -162,29 +165,6 @@ def test_mmengines_names(cache, serve, checkpoint, name, url):
 def test_an_unknown_name(name, message):
     with pytest.raises(UsageError, match=message):
         fetch(name)
-
-
-def test_mmengine_reads_urls_the_same_way(cache, serve, checkpoint):
-    serve(checkpoint)
-    weights = CheckpointLoader.load_checkpoint(URL, map_location='cpu')
-    assert torch.equal(weights['weight'], torch.zeros(1000))
-    assert list(cache.iterdir()) == [fetch(URL)]
-
-
-@pytest.mark.parametrize('name', ['s3://bucket/a.pth', 'b:petrel://bucket/a.pth', 'pavi://a/b'])
-def test_mmengines_other_schemes_are_refused(name):
-    """They would call torch.load without weights_only."""
-    with pytest.raises(UsageError, match='download it and name the file'):
-        CheckpointLoader.load_checkpoint(name)
-
-
-def test_mmcls_names_load_the_backbone_alone(cache, serve, checkpoint, tmp_path, monkeypatch):
-    torch.save(dict(state_dict={'backbone.conv1.weight': torch.zeros(1)}), tmp_path / 'net.pth')
-    serve((tmp_path / 'net.pth').read_bytes())
-    url = 'https://example.org/net.pth'
-    monkeypatch.setitem(fetching.LISTS, 'mmcls', lambda: {'net': url})
-    read = CheckpointLoader.load_checkpoint('mmcls://net', map_location='cpu')
-    assert list(read['state_dict']) == ['conv1.weight']
 
 
 PROCESS = """

@@ -15,7 +15,7 @@ SHAPES = 'configs/faster_rcnn_se_r50_shapes.py'
 
 def test_errors_of_libraries_name_the_options():
     with (
-        pytest.raises(UsageError, match=r'a\.py cannot be run with --cfg-options b=1 c=x:\nValue'),
+        pytest.raises(UsageError, match=r'a\.py with --cfg-options b=1 c=x cannot be run:\nValue'),
         named_start_errors('a.py', dict(b=1, c='x')),
     ):
         raise ValueError('no')
@@ -73,8 +73,7 @@ def start(in_a_folder, monkeypatch, tiny):
     ],
 )
 def test_a_wrong_value(start, option, value):
-    named = rf'--cfg-options.* {option}={value}|{option.rpartition(".")[2]}={value}'
-    with pytest.raises(UsageError, match=named):
+    with pytest.raises(UsageError, match=rf'--cfg-options.* {option}={value}'):
         start(**{option: value})
 
 
@@ -129,7 +128,6 @@ def test_200_changed_options(start):
             assert not is_misspelt, f'{option} was accepted'
         except UsageError as error:
             refused += 1
-            name = '.'.join(map(str, path[: index + 1])) if is_misspelt else option
-            last = name.rpartition('.')[2]  # in errors of se_det's own
-            assert name in str(error) or last in str(error), f'{option}={value}: {error}'
+            named = '.'.join(map(str, path[: index + 1])) if is_misspelt else f'{option}={value}'
+            assert named in str(error), f'{option}={value}: {error}'
     print(f'{refused} refused, {started} started')

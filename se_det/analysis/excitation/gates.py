@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner, load_checkpoint
 from torch import Tensor, nn
 
+from se_det.checkpoints.safe_loading import safe_loading
 from se_det.datasets.check import check_data
 from se_det.errors import UsageError
 
@@ -70,7 +71,8 @@ def load_detector(cfg: Config, checkpoint: str) -> nn.Module:
             f'There are no gates to plot: expected a backbone with SE, found {kind}. Give the '
             'config of an SE detector, such as configs/faster_rcnn_se_r50.py, or add --se.'
         )
-    load_checkpoint(model, checkpoint, map_location='cpu')
+    with safe_loading():
+        load_checkpoint(model, checkpoint, map_location='cpu')
     return model.to('cuda' if torch.cuda.is_available() else 'cpu').eval()
 
 

@@ -1,0 +1,28 @@
+"""mmengine's loading of checkpoints while a tool runs: no code in them runs, hashes are checked."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+from mmengine.runner.checkpoint import CheckpointLoader, _process_mmcls_checkpoint
+
+from se_det.checkpoints.fetching import SCHEMES, fetch
+from se_det.checkpoints.reading import read_checkpoint
+
+
+@contextmanager
+def safe_loading() -> Iterator[None]:
+    """Let mmengine read files with `read_checkpoint` and URLs with `fetch`, until the end.
+
+    Schemes of other storage (``s3://``, ``petrel://``) are mmengine's own.
+    """
+    with patch.object(CheckpointLoader, '_schemes', CheckpointLoader._schemes.copy()):
+        CheckpointLoader.register_scheme('', loader=read_checkpoint, force=True)
+        CheckpointLoader.register_scheme(SCHEMES, loader=_from_url, force=True)
+        yield
+
+
+def _from_url(url: str, map_location: Any = None) -> dict:
+    checkpoint = read_checkpoint(fetch(url), map_location)
+    return _process_mmcls_checkpoint(checkpoint) if url.startswith('mmcls') else checkpoint
