@@ -4,7 +4,7 @@ from typing import Any
 
 from mmengine.hooks import CheckpointHook
 from mmengine.model import is_model_wrapper
-from mmengine.registry import HOOKS, LOOPS
+from mmengine.registry import HOOKS, LOOPS, Registry
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch import nn
 
@@ -28,7 +28,7 @@ class DetectorRunner(Runner):
         """Register the hooks of the config, and those that this class needs."""
         default_hooks = dict(default_hooks or {})
         checkpoint = default_hooks.get('checkpoint', dict(type='CheckpointHook', interval=1))
-        if isinstance(checkpoint, dict) and HOOKS.get(checkpoint['type']) is CheckpointHook:
+        if isinstance(checkpoint, dict) and _class(HOOKS, checkpoint['type']) is CheckpointHook:
             arguments = {k: v for k, v in checkpoint.items() if k not in ('type', '_scope_')}
             default_hooks['checkpoint'] = WholeCheckpointHook(**arguments)
         super().register_hooks(default_hooks, custom_hooks)
@@ -70,7 +70,7 @@ class DetectorRunner(Runner):
             loop = dict(loop)
             by_epoch = loop.pop('by_epoch', True)
             default = EpochBasedTrainLoop if by_epoch else IterBasedTrainLoop
-            given = LOOPS.get(loop['type']) if 'type' in loop else default
+            given = _class(LOOPS, loop['type']) if 'type' in loop else default
             loop['type'] = RESUMABLE.get(given, given)
         return super().build_train_loop(loop)
 
@@ -87,3 +87,8 @@ class DetectorRunner(Runner):
         check_finite(self.model.module if is_model_wrapper(self.model) else self.model)
         self.training_state.gather()
         super().save_checkpoint(*args, **kwargs)
+
+
+def _class(registry: Registry, kind: str | type) -> type | None:
+    """A class, given as in a config: its registered name or, in a pure Python one, itself."""
+    return registry.get(kind) if isinstance(kind, str) else kind

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from keyword import iskeyword
 from pathlib import Path
 from typing import Any
@@ -65,14 +66,40 @@ def child_config(base: Config, twin: Config, name: str) -> str:
         The child's text.
 
     Raises:
-        UsageError: the twin has a value that is not plain Python, such as a class in a config
-            with ``read_base``.
+        UsageError: the twin has a value that is not plain Python, or the base has classes for
+            types (``read_base``) and cannot be imported from its child.
     """
-    changed = _difference(base, twin)
+    changed = _difference(base.to_dict(), twin.to_dict())
+    if base.filename and Config._is_lazy_import(base.filename):
+        return _pure_python(changed, base, name)
     lines = [f'_base_ = {name!r}']
     for key in sorted(changed, key=lambda key: key in base):  # new variables first
         lines.append(_text(f'{key} = ', changed[key], 0))
     return '\n'.join([*lines, ''])
+
+
+def _pure_python(changed: dict[str, Any], base: Config, name: str) -> str:
+    """A child with ``read_base``, as mmengine wants for a base that imports its classes."""
+    *above, module = name.removesuffix('.py').split('/')
+    if '::' in name or not all(part == '..' or part.isidentifier() for part in (*above, module)):
+        raise UsageError(
+            f'{name} cannot be imported with read_base: its path from --out must consist of '
+            'identifiers. Choose an --out beside it, or train the twin without a file: '
+            'tools/train.py CONFIG --se.'
+        )
+    module = '.' + '.'.join('' if part == '..' else part for part in (*above, module))
+    lines = ['from mmengine.config import read_base', '']
+    lines += ['with read_base():', f'    from {module} import *', '']
+    changed.pop('custom_imports', None)  # the imported classes do it
+    for key, value in changed.items():
+        if isinstance(value, dict) and key in base:
+            lines.append(_text(f'{key}.merge(', value, 0) + ')')
+        else:
+            lines.append(_text(f'{key} = ', value, 0))
+    text = '\n'.join([*lines, ''])
+    classes = sorted(set(re.findall(r"type='mmdet\.(SE\w+)'", text)))
+    text = re.sub(r"'mmdet\.(SE\w+)'", r'\1', text)
+    return (f'from se_det.backbones import {", ".join(classes)}\n' if classes else '') + text
 
 
 def _difference(base: Config | dict, twin: Config | dict) -> dict[str, Any]:
@@ -124,8 +151,8 @@ def _on_one_line(value: Any) -> str:
     if value is None or isinstance(value, str | int | float):
         return repr(value)
     raise UsageError(
-        f'{value!r} cannot be written in a config with _base_; configs with read_base have such '
-        'values. Train the twin without a file: tools/train.py CONFIG --se.'
+        f'{value!r} cannot be written in a config. Train the twin without a file: tools/train.py '
+        'CONFIG --se.'
     )
 
 

@@ -199,8 +199,8 @@ def _swap(backbone: Backbone, se_cfg: dict[str, Any]) -> str:
     if isinstance(kind, str):
         scope = kind.rpartition('.')[0]
         kind = f'{scope}.{cls.__name__}' if scope else cls.__name__
-    else:
-        kind = cls
+    else:  # the class itself, in a pure Python config; mmengine cannot write one to a file
+        kind = f'mmdet.{cls.__name__}'
     backbone.cfg.update(implied, type=kind)
     if se_cfg:
         backbone.cfg['se_cfg'] = dict(se_cfg)

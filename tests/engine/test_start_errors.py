@@ -80,7 +80,7 @@ def test_a_wrong_value(start, option, value):
 def test_a_wrong_name_in_a_config(start, tmp_path):
     text = f'_base_ = {str(read_config(SHAPES).filename)!r}\nmodel = dict(bakbone=dict(depth=18))\n'
     (tmp_path / 'mine.py').write_text(text)
-    with pytest.raises(UsageError, match=r'mine\.py cannot be run.*\n.*bakbone'):
+    with pytest.raises(UsageError, match=r'mine\.py.* cannot be run:\n.*bakbone'):
         start('mine.py')
 
 

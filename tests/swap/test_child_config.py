@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from mmdet.models import RetinaNet
 from mmengine.config import Config
 
+from se_det.backbones import SEResNet
 from se_det.config_files import find_config, read_config
 from se_det.errors import UsageError
 from se_det.swap import swap_backbone
@@ -123,17 +125,37 @@ def test_files_are_not_overwritten(tmp_path):
     assert list(tmp_path.iterdir()) == [out]
 
 
-def test_class_objects_cannot_be_written(tmp_path):
+@pytest.fixture
+def pure_python(tmp_path):
+    """A config that imports its classes, and inherits from another."""
     (tmp_path / 'new_style.py').write_text(
         'from mmengine.config import read_base\n'
-        'from mmdet.models import ResNet\n'
+        'from mmdet.models import ResNet, RetinaNet\n'
         'with read_base():\n'
         '    from .part import *\n'
-        'model = dict(backbone=dict(type=ResNet, depth=18))\n'
+        'model = dict(type=RetinaNet, backbone=dict(type=ResNet, depth=18, init_cfg=None))\n'
     )
     (tmp_path / 'part.py').write_text('max_epochs = 12\n')
-    with pytest.raises(
-        UsageError, match=r'read_base.* Train the twin .* tools/train\.py CONFIG --se'
-    ):
-        write_twin(str(tmp_path / 'new_style.py'), str(tmp_path / 'twin.py'))
+    return tmp_path / 'new_style.py'
+
+
+@pytest.mark.parametrize(('folder', 'module'), [('', '.new_style'), ('twins', '..new_style')])
+def test_a_pure_python_config(pure_python, tmp_path, folder, module):
+    out = tmp_path / folder / 'twin.py'
+    text = write_twin(str(pure_python), str(out))
+    assert text == (
+        'from se_det.backbones import SEResNet\n'
+        'from mmengine.config import read_base\n\n'
+        f'with read_base():\n    from {module} import *\n\n'
+        'model.merge(dict(backbone=dict(type=SEResNet)))\n'
+    )
+    twin = read_config(out)
+    assert (twin.model.backbone.type, twin.model.backbone.depth) == (SEResNet, 18)
+    assert (twin.model.type, twin.max_epochs) == (RetinaNet, 12)
+
+
+def test_a_pure_python_config_that_cannot_be_imported(pure_python, tmp_path):
+    with pytest.raises(UsageError, match=r'must consist of identifiers.* tools/train\.py CONFIG'):
+        pure_python.rename(tmp_path / 'new-style.py')
+        write_twin(str(tmp_path / 'new-style.py'), str(tmp_path / 'twin.py'))
     assert not (tmp_path / 'twin.py').exists()
