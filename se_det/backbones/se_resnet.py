@@ -20,6 +20,7 @@ from se_det.backbones.paths import (
     record_methods,
 )
 from se_det.checkpoints.fit import refuse_what_does_not_fit
+from se_det.errors import ArgumentError
 from se_det.layers import (
     DEFAULT_REDUCTION,
     SqueezeExcitation,
@@ -242,7 +243,15 @@ class SEResNet(ResNet):
         refuse_what_does_not_fit(self)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Map images ``(N, 3, H, W)`` to the feature maps of the stages in ``out_indices``."""
+        """Map images ``(N, 3, H, W)`` to the feature maps of the stages in ``out_indices``.
+
+        Raises:
+            ArgumentError: the input has not four dimensions.
+        """
+        if x.dim() != 4:
+            raise ArgumentError(
+                f'A backbone takes images (N, C, H, W); got {tuple(x.shape)}. One image: x[None].'
+            )
         if self._has_foreign_layers:
             x = x.contiguous()
         sizes = image_sizes(x) if self.mask_padding else None

@@ -30,9 +30,11 @@ def read_checkpoint(path: str | Path, map_location: Any = 'cpu', *, mmap: bool =
 
     Raises:
         UsageError: the file is missing, damaged, not a checkpoint, or contains other objects than
-            weights and training state.
+            weights and training state; or ``map_location`` is a GPU that is not there.
     """
     path = Path(path).expanduser()
+    if str(map_location).startswith('cuda') and not torch.cuda.is_available():
+        raise UsageError(f"No GPU for map_location={map_location!r}. Set map_location='cpu'.")
     try:
         if not path.is_file():
             raise UsageError(
@@ -71,7 +73,9 @@ def _refusal(path: Path, error: Exception) -> UsageError:
         return UsageError(
             f'{path} was not loaded: it is not a torch checkpoint, or contains other objects than '
             'weights and training state, which could run code'
-            + (f' ({refused[1]}).' if refused else '.')
+            + (f' ({refused[1]}). ' if refused else '. ')
+            + 'If it is a whole pickled model of yours, write its weights to a new file: '
+            "torch.save(dict(state_dict=model.state_dict()), 'weights.pth')."
         )
     reason = traceback.format_exception_only(error)[0].partition('\n')[0]
     return UsageError(

@@ -18,11 +18,17 @@ def safe_loading() -> Iterator[None]:
     Schemes of other storage (``s3://``, ``petrel://``) are mmengine's own.
     """
     with patch.object(CheckpointLoader, '_schemes', CheckpointLoader._schemes.copy()):
-        CheckpointLoader.register_scheme('', loader=read_checkpoint, force=True)
-        CheckpointLoader.register_scheme(SCHEMES, loader=_from_url, force=True)
+        CheckpointLoader.register_scheme('', loader=load_from_file, force=True)
+        CheckpointLoader.register_scheme(SCHEMES, loader=load_from_url, force=True)
         yield
 
 
-def _from_url(url: str, map_location: Any = None) -> dict:
+def load_from_file(path: str, map_location: Any = None) -> dict:
+    """Read a file. mmengine logs that the loader without ``load_from_`` is used."""
+    return read_checkpoint(path, map_location)
+
+
+def load_from_url(url: str, map_location: Any = None) -> dict:
+    """Download a file, if it is not in the cache, and read it."""
     checkpoint = read_checkpoint(fetch(url), map_location)
     return _process_mmcls_checkpoint(checkpoint) if url.startswith('mmcls') else checkpoint

@@ -21,7 +21,9 @@ from se_det.config_files import CHECKOUT, read_config
 from se_det.config_options import check_top_level, set_options
 from se_det.datasets.check import check_data
 from se_det.engine.checkpoint_fit import CheckpointFitHook
+from se_det.engine.console import ConsoleHook, silent_annotations
 from se_det.engine.distributed import join_process_group
+from se_det.engine.frozen_stages import check_frozen_stages
 from se_det.engine.resume.checkpoint_files import is_resumable, latest_checkpoint
 from se_det.engine.runner import DetectorRunner
 from se_det.engine.start_errors import named_start_errors
@@ -63,7 +65,11 @@ def train(
     Raises:
         UsageError: config, options, data or checkpoint cannot be used; the message says why.
     """
-    with named_start_errors(config, cfg_options) as first_iteration, safe_loading():
+    with (
+        named_start_errors(config, cfg_options) as first_iteration,
+        safe_loading(),
+        silent_annotations(),
+    ):
         cfg = load_config(config, work_dir, cfg_options, se)
         if amp:
             if get_device() == 'cpu':
@@ -78,6 +84,7 @@ def train(
                 )
             cfg.auto_scale_lr.enable = True
         _resume_or_start(cfg, resume)
+        check_frozen_stages(cfg)
         check_preprocessing(cfg)
         if data_check:
             check_data(cfg, ('train', 'val'))
@@ -85,12 +92,6 @@ def train(
         runner.register_hook(first_iteration)
         with coco_evaluation(cfg.get('coco_evaluation', 'hotcoco')):
             runner.train()
-    if not first_iteration.done:
-        print_log(
-            f'{cfg.load_from} is the end of this training: nothing was left to do. To train '
-            'longer, raise train_cfg.max_epochs or max_iters, and the end of param_scheduler.',
-            logger='current',
-        )
 
 
 def test(
@@ -129,7 +130,11 @@ def test(
     """
     if out and not out.endswith(('.pkl', '.pickle')):
         raise UsageError(f'--out must end in .pkl; got {out}.')
-    with named_start_errors(config, cfg_options) as first_iteration, safe_loading():
+    with (
+        named_start_errors(config, cfg_options) as first_iteration,
+        safe_loading(),
+        silent_annotations(),
+    ):
         cfg = load_config(config, work_dir, cfg_options, se)
         cfg.load_from = _existing_checkpoint(checkpoint)
         if show or show_dir:
@@ -171,9 +176,20 @@ def load_config(
         or cfg.get('work_dir')
         or str(Path('work_dirs', Path(config).stem + ('_se' if se else '')))
     )
+    _check_work_dir(cfg.work_dir)
     find_data_folders(cfg._cfg_dict)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     return cfg
+
+
+def _check_work_dir(work_dir: str) -> None:
+    above = Path(work_dir)
+    while not above.exists():
+        above = above.parent
+    if not above.is_dir():
+        raise UsageError(f'{above} is a file; --work-dir must be a folder. Choose another.')
+    if not os.access(above, os.W_OK):
+        raise UsageError(f'{above} is not writable. Choose another --work-dir.')
 
 
 def configure(config: str, cfg_options: Sequence[Mapping[str, Any]], se: bool = False) -> Config:
@@ -203,6 +219,7 @@ def _build_runner(cfg: Config, launcher: str, whole_checkpoint: bool) -> Runner:
     join_process_group(cfg, launcher)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else DetectorRunner.from_cfg(cfg)
     runner.register_hook(CheckpointFitHook(whole_checkpoint))
+    runner.register_hook(ConsoleHook(cfg))
     runner.register_hook(UnreadableImagesHook(cfg.get('max_unreadable_images', 10)))
     return runner
 

@@ -3,11 +3,13 @@
 from typing import Any
 
 from mmengine.hooks import CheckpointHook
+from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS, LOOPS, Registry
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch import nn
 
+from se_det.engine.console import quieten
 from se_det.engine.finite import FiniteLossHook, check_finite
 from se_det.engine.progress import ProgressHook
 from se_det.engine.resume.checkpoint_files import WholeCheckpointHook
@@ -40,6 +42,12 @@ class DetectorRunner(Runner):
         self.register_hook(ProgressHook())
         if not any(isinstance(hook, FiniteLossHook) for hook in self.hooks):
             self.register_hook(FiniteLossHook())
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        """Build the logger, which shows little of what it writes to its file."""
+        logger = super().build_logger(*args, **kwargs)
+        quieten(logger)
+        return logger
 
     def train(self) -> nn.Module:
         """Train.

@@ -46,7 +46,7 @@ def named_start_errors(
     except Interrupted:
         raise
     except UsageError as error:
-        if not options or '--cfg-options' in str(error):
+        if not options or '--cfg-options' in str(error) or config in str(error):
             raise
         raise UsageError(f'{error}\n({config}{options})') from error
     except Exception as error:

@@ -28,8 +28,8 @@ def write_twin(config: str, out: str, **options: Any) -> str:
         The text that was written.
 
     Raises:
-        UsageError: the config has no twin, or ``out`` exists, is not a ``.py`` file or cannot be
-            written.
+        UsageError: the config has no twin or has SE already, or ``out`` exists, is not a ``.py``
+            file or cannot be written.
     """
     path = Path(out)
     if path.suffix != '.py':
@@ -38,6 +38,8 @@ def write_twin(config: str, out: str, **options: Any) -> str:
         raise UsageError(f'{out} exists. Remove it, or choose another name.')
     base = read_config(config)
     twin = swap_backbone(base, **options)
+    if twin.to_dict() == base.to_dict():
+        raise UsageError(f'{config} has SE already. Use it as it is.')
     text = child_config(base, twin, base_name(config, path.parent))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

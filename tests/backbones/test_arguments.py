@@ -252,3 +252,8 @@ def test_errors_are_those_of_mmdets_backbones_too(kind):
     with pytest.raises(kind) as raised:
         SEResNet(20)
     assert str(raised.value) == 'SEResNet has the depths 18, 34, 50, 101, 152; got depth=20.'
+
+
+def test_an_image_without_a_batch():
+    with pytest.raises(UsageError, match=r'takes images \(N, C, H, W\); got \(3, 32, 32\)'):
+        SEResNet(18, base_channels=16)(torch.zeros(3, 32, 32))

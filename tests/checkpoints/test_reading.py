@@ -178,3 +178,16 @@ def test_the_arguments_of_a_training_program_are_read(tmp_path):
 def test_missing_file(tmp_path):
     with pytest.raises(UsageError, match=r'No checkpoint at .*gone\.pth'):
         read_checkpoint(tmp_path / 'gone.pth')
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='not run: there is a GPU')
+def test_a_gpu_that_is_not_there(tmp_path):
+    torch.save(dict(weight=torch.zeros(1)), tmp_path / 'weights.pth')
+    with pytest.raises(UsageError, match=r"No GPU .*Set map_location='cpu'"):
+        read_checkpoint(tmp_path / 'weights.pth', 'cuda')
+
+
+def test_a_whole_pickled_model(tmp_path):
+    torch.save(torch.nn.Linear(1, 1), tmp_path / 'model.pth')
+    with pytest.raises(UsageError, match=r'torch\.save\(dict\(state_dict=model\.state_dict'):
+        read_checkpoint(tmp_path / 'model.pth')

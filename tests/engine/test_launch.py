@@ -1,6 +1,7 @@
 """Mistakes of a user raise one error that says what to type next."""
 
 import json
+import os
 from types import SimpleNamespace
 
 import cv2
@@ -293,3 +294,16 @@ def test_se_loads_the_twin_of_the_config_with_its_options():
     for run in (train, lambda *args, **se: launch.test(*args, 'weights.pth', **se)):
         with pytest.raises(UsageError, match='SwinTransformer'):
             run('mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py', se=True)
+
+
+def test_a_work_dir_that_is_a_file(tmp_path):
+    (tmp_path / 'w').touch()
+    with pytest.raises(UsageError, match=r'w is a file; --work-dir must be a folder'):
+        load_config(SHAPES, work_dir='w/x')
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason='not run: root writes everywhere')
+def test_a_work_dir_that_is_not_writable(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(UsageError, match='is not writable'):
+        load_config(SHAPES, work_dir='w')

@@ -1,0 +1,142 @@
+"""What a run shows: what it consists of, progress, and what to do with its results.
+
+Everything else that is logged is in the log file.
+"""
+
+import logging
+import os
+import sys
+import time
+from contextlib import AbstractContextManager
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.dist import get_world_size
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.logging import MMLogger
+from mmengine.runner import Runner
+
+LIBRARIES = ('mmengine', 'mmdet', 'mmcv')
+PROGRESS = 'mmengine.hooks.logger_hook'
+
+
+def quieten(logger: MMLogger) -> None:
+    """Show what se_det logs, progress and warnings; the rest goes to the log file alone.
+
+    Args:
+        logger: the logger of a run.
+    """
+    for handler in logger.handlers:
+        if not isinstance(handler, logging.FileHandler):
+            handler.addFilter(_is_shown)
+
+
+def silent_annotations() -> AbstractContextManager:
+    """Let pycocotools read annotations without a print for each of its steps."""
+    return patch('pycocotools.coco.print', lambda *_: None, create=True)
+
+
+class ConsoleHook(Hook):
+    """Log what a run consists of and, at its end, where its results are and the next command.
+
+    Args:
+        cfg: the config of the run.
+    """
+
+    priority = 'LOWEST'
+
+    def __init__(self, cfg: Config) -> None:
+        self.cfg = cfg
+        self.next = f'python -m se_det predict {cfg.filename} {cfg.get("load_from")} IMAGE'
+        self.started: float | None = None
+
+    def before_train(self, runner: Runner) -> None:
+        """Log the start of a training."""
+        self._log_start(runner, 'train', 'val')
+        self.started = time.monotonic()
+
+    def after_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
+        """Log the first iteration, as the first line of progress takes a while on a CPU."""
+        if self.started is not None:
+            seconds, self.started = time.monotonic() - self.started, None
+            runner.logger.info(f'First of {runner.max_iters} iterations: {seconds:.1f} s')
+
+    def after_train(self, runner: Runner) -> None:
+        """Find the checkpoint to test; say so if a resumed training was at its end."""
+        if self.started is not None:
+            runner.logger.info(
+                f'{self.cfg.load_from} is the end of this training: nothing was left to do. To '
+                'train longer, raise max_epochs or max_iters in train_cfg, and the end in '
+                'param_scheduler.'
+            )
+        for hook in runner.hooks:
+            if isinstance(hook, CheckpointHook):
+                checkpoint = getattr(hook, 'best_ckpt_path', None) or hook.last_ckpt
+                self.next = f'python -m se_det test {self.cfg.filename} {_short(checkpoint)}'
+
+    def before_test(self, runner: Runner) -> None:
+        """Log the start of a test."""
+        self._log_start(runner, 'test')
+
+    def after_run(self, runner: Runner) -> None:
+        """Log the end of a run."""
+        runner.logger.info(f'Results: {_short(runner.work_dir)}/report.html. Next: {self.next}')
+
+    def _log_start(self, runner: Runner, *splits: str) -> None:
+        loaders = {split: getattr(runner, f'{split}_dataloader', None) for split in splits}
+        data = ', '.join(
+            f'{split} {len(loader.dataset)} images' for split, loader in loaders.items() if loader
+        )
+        device, threads, processes = get_device(), torch.get_num_threads(), get_world_size()
+        if device == 'cuda':
+            device = torch.cuda.get_device_name()
+        for name, value in (
+            ('Config', self.cfg.filename),
+            ('Data', data),
+            ('Weights', _weights(self.cfg)),
+            (
+                'Device',
+                f'{device}; threads: {threads}; processes: {processes}',
+            ),
+            ('Log', _short(runner.logger.log_file)),
+        ):
+            runner.logger.info(f'{name + ":":8} {value}')
+
+
+def _is_shown(record: logging.LogRecord) -> bool:
+    """Whether a record is of se_det or the user's code, or progress, or a warning."""
+    if record.levelno >= logging.WARNING:
+        return 'deprecated' not in record.getMessage()
+    frame = sys._getframe(1)
+    while (module := frame.f_globals['__name__']).startswith(('logging', 'mmengine.logging')):
+        frame = frame.f_back
+    return module == PROGRESS or module.partition('.')[0] not in LIBRARIES
+
+
+def _short(path: str) -> str:
+    """A path relative to the current folder, if it is below it."""
+    relative = os.path.relpath(path)
+    return path if relative.startswith('..') else relative
+
+
+def _weights(cfg: Config) -> str:
+    """Where the weights come from at the start."""
+    if cfg.get('load_from'):
+        return f'{cfg.load_from}{", resumed" if cfg.get("resume") else ""}'
+    files = sorted(set(_checkpoints(cfg.model)))
+    return ', '.join(files) or 'random: from scratch'
+
+
+def _checkpoints(value: Any) -> list[str]:
+    """The files that are named in ``init_cfg``, anywhere in a model's config."""
+    if isinstance(value, list | tuple):
+        return [name for part in value for name in _checkpoints(part)]
+    if not isinstance(value, dict):
+        return []
+    found = [name for part in value.values() for name in _checkpoints(part)]
+    if 'Pretrained' in str(value.get('type')) and 'checkpoint' in value:
+        found.append(value['checkpoint'])
+    return found
