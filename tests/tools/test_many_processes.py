@@ -152,3 +152,23 @@ def test_two_hosts_train_and_resume_after_one_is_killed(quick, tmp_path, free_po
     text = jobs[0].log.read_text()
     assert 'resumed epoch: 2, iter: 4' in text
     assert 'Epoch(val) [8]' in text
+
+
+FSDP = [
+    'runner_type=FlexibleRunner',
+    'strategy.type=FSDPStrategy',
+    'strategy.model_wrapper.device_id=cpu',
+    'strategy.model_wrapper.use_orig_params=True',
+    'strategy.state_dict_cfg=full',
+    'custom_hooks=[]',
+    'optim_wrapper.optimizer.fused=None',
+    'train_cfg.max_epochs=1',
+]
+
+
+def test_fsdp_trains_and_its_checkpoint_is_whole(tmp_path, quick, free_port, run):
+    job = Job(tmp_path, 2, [*quick, *FSDP], free_port())
+    assert job.process.wait() == 0, job.log.read_text()
+    checkpoint = tmp_path / 'run' / 'epoch_1.pth'
+    tested = run('test.py', SHAPES, str(checkpoint), options=[*FEW, *quick])
+    assert tested.returncode == 0 and 'anew' not in tested.stdout, tested.stdout
