@@ -44,7 +44,7 @@ class Detections:
 
     def above(self, score: float) -> 'Detections':
         """Those with this score or more."""
-        return self[self.scores >= score]
+        return self[: np.count_nonzero(self.scores >= score)]
 
     def of(self, classes: Sequence[str] | None) -> 'Detections':
         """Those of some classes; None: of all.

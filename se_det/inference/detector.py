@@ -172,4 +172,5 @@ class Detector:
             self.classes,
             arrays.get('masks'),
         )
-        return found[np.argsort(-found.scores, kind='stable')]
+        is_sorted = (np.diff(found.scores) <= 0).all()
+        return found if is_sorted else found[np.argsort(-found.scores, kind='stable')]
