@@ -67,10 +67,11 @@ def _values(text: str) -> dict[str, Any]:
 
 
 def _value(node: ast.expr) -> Any:
-    """The value of a literal, or of a call of ``dict`` with keywords."""
+    """The value of a literal, or of a call of ``dict``."""
     match node:
-        case ast.Call(func=ast.Name(id='dict'), args=[], keywords=keywords):
-            return {keyword.arg: _value(keyword.value) for keyword in keywords}
+        case ast.Call(func=ast.Name(id='dict'), args=[*others], keywords=keywords):
+            named = {keyword.arg: _value(keyword.value) for keyword in keywords}
+            return dict(*map(_value, others), **named)
         case ast.Dict(keys=keys, values=values):
             return {_value(k): _value(v) for k, v in zip(keys, values, strict=True)}
         case ast.List(elts=elements):
