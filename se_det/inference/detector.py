@@ -27,6 +27,9 @@ class Detector:
 
     ``se_det.Detector('work_dirs/faster_rcnn_se_r50/epoch_12.pth')('street.jpg', score=0.3)``
 
+    On a CPU, `SeparableRoIAlign` takes the place of mmcv's RoIAlign, and weights are in
+    channels_last; that computes the same, up to rounding.
+
     Args:
         checkpoint: path or URL of its weights. Code in it is not run.
         config: that it was trained with, as for `se_det.config_files.read_config`, or a Config.
@@ -164,13 +167,13 @@ class Detector:
                 yield indices[first : first + batch]
 
     def _detections(self, instances: InstanceData) -> Detections:
-        arrays = {key: value.cpu().numpy() for key, value in instances.items()}
+        instances = instances.cpu()
         found = Detections(
-            arrays['bboxes'].astype(np.float32),
-            arrays['scores'].astype(np.float32),
-            arrays['labels'].astype(np.int64),
+            instances.bboxes.numpy().astype(np.float32),
+            instances.scores.numpy().astype(np.float32),
+            instances.labels.numpy().astype(np.int64),
             self.classes,
-            arrays.get('masks'),
+            instances.masks.numpy().astype(bool, copy=False) if 'masks' in instances else None,
         )
         is_sorted = (np.diff(found.scores) <= 0).all()
         return found if is_sorted else found[np.argsort(-found.scores, kind='stable')]

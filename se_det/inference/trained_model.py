@@ -51,6 +51,8 @@ def load_trained(
     else:
         cfg = config if isinstance(config, Config) else read_config(config)
         name = str(cfg.filename or 'the config')
+    if 'model' not in cfg:
+        raise UsageError(f'Expected the config of a detector; {name} has no model.')
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     model = _build(cfg)
     load_whole(model, saved.get('state_dict', saved), str(checkpoint), name)
