@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 import se_det
+from se_det.engine import launch
 from se_det.inference import prediction
 
 from .conftest import CLASSES, SIZES
@@ -105,6 +107,43 @@ def test_ids_of_an_annotation_file(predict, images, tmp_path):
     assert {found['category_id'] for found in by_name['1.png']} == {10, 20, 30}
     assert coco.cats[10]['name'] == CLASSES[2]
     assert not (tmp_path / 'out' / 'pictures').exists()
+
+
+def test_coco_metrics_are_those_of_tools_test(predict, detectors, images, tmp_path):
+    """Annotations are some of the detector's own boxes, so that metrics are not zero."""
+    assert predict(FASTER, 'images', '--out', 'own', '--no-pictures') == 0
+    ann = json.loads((tmp_path / 'own' / 'images.json').read_text())
+    boxes = json.loads((tmp_path / 'own' / 'predictions.json').read_text())[::3]
+    ann['annotations'] = [
+        dict(box, id=number, area=box['bbox'][2] * box['bbox'][3], iscrowd=0)
+        for number, box in enumerate(boxes, 1)
+    ]
+    (tmp_path / 'ann.json').write_text(json.dumps(ann))
+    arguments = '--ann', 'ann.json', '--score', '0', '--no-pictures', '--batch', '2'
+    assert predict(FASTER, 'images', '--out', 'out', *arguments) == 0
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO('ann.json')
+        evaluation = COCOeval(coco, coco.loadRes('out/predictions.json'), 'bbox')
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+
+    options = {
+        f'test_dataloader.{key}': value
+        for key, value in {
+            'num_workers': 0,
+            'persistent_workers': False,
+            'dataset.data_root': '',
+            'dataset.ann_file': 'ann.json',
+            'dataset.data_prefix.img': 'images/',
+        }.items()
+    }
+    options['test_evaluator.ann_file'] = 'ann.json'
+    launch.test('small.py', str(detectors[FASTER][1]), work_dir='test', cfg_options=options)
+    (log,) = Path('test').glob('*/*.json')
+    measured = list(json.loads(log.read_text()).values())[:6]
+    np.testing.assert_allclose(measured, evaluation.stats[:6], atol=6e-4)
+    assert 0.01 < measured[0] < 0.99
 
 
 def test_bad_files_are_named_and_the_rest_is_done(predict, images, capsys, tmp_path):
