@@ -51,6 +51,7 @@ def draw(image: np.ndarray, found: Detections) -> np.ndarray:
         font_size=size,
         label_colors='white',
         label_background_colors=colours,
+        fill_labels=True,
     )
     return picture.permute(1, 2, 0).numpy()[..., ::-1]
 
