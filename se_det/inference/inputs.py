@@ -8,10 +8,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from se_det.errors import UsageError
 
+IMAGE_EXTENSIONS = ('.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
 VIDEO_EXTENSIONS = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm')
 
 
@@ -92,7 +92,7 @@ def _files_below(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.rglob('*')
-        if path.suffix.lower() in (*IMG_EXTENSIONS, *VIDEO_EXTENSIONS)
+        if path.suffix.lower() in (*IMAGE_EXTENSIONS, *VIDEO_EXTENSIONS)
         and not path.name.startswith('.')
         and path.is_file()
     )
@@ -100,7 +100,7 @@ def _files_below(folder: Path) -> list[Path]:
 
 def _nothing_at(text: str, path: Path) -> str:
     if path.is_dir():
-        endings = ' '.join(IMG_EXTENSIONS + VIDEO_EXTENSIONS)
+        endings = ' '.join(IMAGE_EXTENSIONS + VIDEO_EXTENSIONS)
         return f'There is no image or video in {text}. Names must end in one of {endings}.'
     if glob.has_magic(text):
         return f'No file matches {text}. Check the pattern, and put it in quotes.'

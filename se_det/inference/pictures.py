@@ -7,8 +7,7 @@ from types import TracebackType
 import cv2
 import matplotlib
 import numpy as np
-import torch
-from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
+from PIL import Image, ImageDraw, ImageFont
 
 from se_det.errors import UsageError
 from se_det.inference.detections import Detections
@@ -19,7 +18,7 @@ GOLDEN_ANGLE = 137.508  # degrees between the hues of neighbouring labels
 
 
 def draw(image: np.ndarray, found: Detections) -> np.ndarray:
-    """Draw boxes, names and scores, and masks if there are any.
+    """Draw boxes, names and scores, and masks if there are any; the highest score on top.
 
     Args:
         image: (H, W, 3) uint8 in BGR.
@@ -28,32 +27,28 @@ def draw(image: np.ndarray, found: Detections) -> np.ndarray:
     Returns:
         A new image, as ``image``.
     """
-    if not len(found):
-        return image.copy()
-    # The lowest score first, so that the highest is on top.
-    found = found[np.arange(len(found))[::-1]]
-    height, width = image.shape[:2]
+    pixels = image[..., ::-1].copy()
+    lowest_first = range(len(found))[::-1]
     colours = [colour(label) for label in found.labels.tolist()]
-    picture = torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1)
     if found.masks is not None:
-        masks = torch.from_numpy(np.ascontiguousarray(found.masks, bool))
-        picture = draw_segmentation_masks(picture, masks, 0.5, colours)
-    boxes = np.clip(found.boxes, 0, [width, height, width, height])
-    labels = [f'{name} {score:.2f}' for name, score in zip(found.names, found.scores, strict=True)]
-    size = max(10, round(min(height, width) / 32))
-    picture = draw_bounding_boxes(
-        picture,
-        torch.from_numpy(boxes),
-        labels,
-        colours,
-        width=max(1, size // 6),
-        font=str(FONT),
-        font_size=size,
-        label_colors='white',
-        label_background_colors=colours,
-        fill_labels=True,
-    )
-    return picture.permute(1, 2, 0).numpy()[..., ::-1]
+        for index in lowest_first:
+            mask = found.masks[index]
+            pixels[mask] = pixels[mask] // 2 + np.array(colours[index], np.uint8) // 2
+    picture = Image.fromarray(pixels)
+    pen = ImageDraw.Draw(picture)
+    size = max(10, round(min(picture.size) / 32))
+    font = ImageFont.truetype(FONT, size)
+    # Pillow refuses boxes that are turned round.
+    boxes = np.clip(found.boxes, 0, np.tile(picture.size, 2) - 1).round().astype(int).tolist()
+    for index in lowest_first:
+        left, top, right, bottom = boxes[index]
+        box = left, top, max(left, right), max(top, bottom)
+        pen.rectangle(box, outline=colours[index], width=max(1, size // 6))
+        text = f' {found.names[index]} {found.scores[index]:.2f} '
+        above = left, max(0, top - font.getbbox(text, anchor='la')[3])
+        pen.rectangle(pen.textbbox(above, text, font), fill=colours[index])
+        pen.text(above, text, 'white', font)
+    return np.asarray(picture)[..., ::-1]
 
 
 @cache
