@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mmcv.ops import RoIAlign
 from mmdet.apis import init_detector
-from mmdet.datasets.transforms import LoadAnnotations  # noqa: F401  (registers it)
 from mmengine.dataset import Compose, pseudo_collate
 from PIL import Image
 
