@@ -125,7 +125,7 @@ def _on_one_line(value: Any) -> str:
         return repr(value)
     raise UsageError(
         f'{value!r} cannot be written in a config with _base_; configs with read_base have such '
-        'values. Train the twin without a file: tools/train.py CONFIG --se.'
+        'values. Train the twin without a file: python -m se_det train CONFIG --se.'
     )
 
 

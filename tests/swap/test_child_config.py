@@ -133,7 +133,7 @@ def test_class_objects_cannot_be_written(tmp_path):
     )
     (tmp_path / 'part.py').write_text('max_epochs = 12\n')
     with pytest.raises(
-        UsageError, match=r'read_base.* Train the twin .* tools/train\.py CONFIG --se'
+        UsageError, match=r'read_base.* Train the twin .* python -m se_det train CONFIG --se'
     ):
         write_twin(str(tmp_path / 'new_style.py'), str(tmp_path / 'twin.py'))
     assert not (tmp_path / 'twin.py').exists()
