@@ -18,6 +18,29 @@ settings.register_profile('se_det', deadline=None, max_examples=50, derandomize=
 settings.load_profile('se_det')
 
 
+# A small version of a config's detector, which a CPU trains in seconds on small images.
+QUICK = [
+    'model.backbone.init_cfg=None',
+    'model.backbone.base_channels=8',
+    'model.neck.in_channels=[32,64,128,256]',
+    'model.neck.out_channels=16',
+    'model.rpn_head.in_channels=16',
+    'model.rpn_head.feat_channels=16',
+    'model.roi_head.bbox_roi_extractor.out_channels=16',
+    'model.roi_head.bbox_head.in_channels=16',
+    'model.roi_head.bbox_head.fc_out_channels=32',
+    'model.train_cfg.rpn_proposal.max_per_img=50',
+    'model.test_cfg.rpn.max_per_img=50',
+    'train_dataloader.num_workers=0',
+    'train_dataloader.persistent_workers=False',
+    'val_dataloader.num_workers=0',
+    'val_dataloader.persistent_workers=False',
+    'test_dataloader.num_workers=0',
+    'test_dataloader.persistent_workers=False',
+    'default_hooks.logger.interval=1',
+]
+
+
 @pytest.fixture(scope='session', autouse=True)
 def without_caches_and_network(tmp_path_factory):
     """Give tests, and the processes that they start, an empty hub cache and no network."""
@@ -39,6 +62,12 @@ def shared() -> Path:
             f'at {folder}; set SE_DET_SHARED to where it is.'
         )
     return folder
+
+
+@pytest.fixture
+def quick() -> list[str]:
+    """Options that make a config train in seconds on a CPU."""
+    return list(QUICK)
 
 
 @pytest.fixture
