@@ -7,10 +7,13 @@
 import importlib
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
-__all__ = ['Detections', 'Detector', 'swap_backbone']
+__all__ = ['TOOLS', 'Detections', 'Detector', 'swap_backbone']
 __version__ = '0.1.0'
+
+TOOLS = Path(__file__).with_name('tools')
 
 _HOMES = {
     'Detections': 'se_det.inference.detections',
@@ -26,7 +29,13 @@ def __getattr__(name: str) -> Any:
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 
-# Not where mmdet is missing, which an exported detector does not need, and not in
-# `python -m se_det`, which first parses its arguments: `--help` does not wait for torch.
-if find_spec('mmdet') and sys.argv[:1] != ['-m']:
+def _in_a_tool() -> bool:
+    """Whether this is `python -m se_det` or a script of the tools."""
+    program = getattr(sys.modules['__main__'], '__file__', None) or '.'
+    return sys.argv[:1] == ['-m'] or Path(program).resolve().parent == TOOLS.resolve()
+
+
+# Not where mmdet is missing, which an exported detector does not need, and not in the tools. They
+# parse their arguments before they import se_det.registration: `--help` does not wait for torch.
+if find_spec('mmdet') and not _in_a_tool():
     from se_det import registration  # noqa: F401

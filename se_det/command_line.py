@@ -5,32 +5,22 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import DictAction
-
+from se_det.config_files import find_config
 from se_det.errors import Interrupted, UsageError
 
 
-class KeyValues(DictAction):
-    """mmengine's ``KEY=VALUE`` arguments, with an error message for malformed ones."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Sequence[str],
-        option_string: str | None = None,
-    ) -> None:
-        """Add the options to the dict in ``namespace``."""
-        try:
-            super().__call__(parser, namespace, values, option_string)
-        except (AssertionError, ValueError):
-            found = ' '.join(values)
-            parser.error(f'{option_string} takes KEY=VALUE, brackets in pairs; got: {found}')
+def config_file(config: str) -> str:
+    """Check that a config file exists."""
+    try:
+        find_config(config)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return config
 
 
 def height_and_width(text: str) -> tuple[int, int]:
@@ -42,7 +32,7 @@ def height_and_width(text: str) -> tuple[int, int]:
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that ``tools/train.py`` and ``tools/test.py`` share, named as in mmdet."""
+    """Add the arguments that the tools train and test share, named as in mmdet."""
     parser.add_argument('--work-dir', help='folder for logs; default work_dirs/<config name>')
     parser.add_argument(
         '--no-data-check',
@@ -60,33 +50,50 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--se',
         action='store_true',
-        help='run the SE twin of CONFIG that tools/swap_backbone.py writes; default work dir '
+        help='run the SE twin of CONFIG that swap_backbone writes; default work dir '
         'work_dirs/<config name>_se',
     )
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=KeyValues,
+        action='extend',
         metavar='KEY=VALUE',
         help='change values of the config (with --se, before SE is added): '
         'model.backbone.depth=101 key="[a,b]" key="(1,2)"',
     )
 
 
+def parse_config_arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Parse the arguments, and the values of ``--cfg-options`` as mmengine does."""
+    arguments = parser.parse_args()
+    if options := arguments.cfg_options:
+        from mmengine.config import DictAction  # takes seconds: after all other arguments
+
+        arguments.cfg_options = None
+        try:
+            DictAction(['--cfg-options'], 'cfg_options')(parser, arguments, options)
+        except (AssertionError, ValueError):
+            found = ' '.join(options)
+            parser.error(f'--cfg-options takes KEY=VALUE, brackets in pairs; got: {found}')
+    return arguments
+
+
 def parse_run_arguments(parser: argparse.ArgumentParser) -> dict[str, Any]:
     """Parse the arguments. Sets ``LOCAL_RANK`` for mmengine and returns the other arguments."""
-    arguments = vars(parser.parse_args())
+    arguments = vars(parse_config_arguments(parser))
     os.environ.setdefault('LOCAL_RANK', str(arguments.pop('local_rank')))
     return arguments
 
 
 @contextmanager
 def usage_errors_alone() -> Iterator[None]:
-    """Print a `UsageError` without a traceback and exit with status 2.
+    """Register everything with mmdet; print a `UsageError` without a traceback, exit with status 2.
 
     Likewise for signals: the exit status is 128 and the signal's number.
     """
     try:
+        from se_det import registration  # noqa: F401  (takes seconds: after parsing)
+
         yield
     except Interrupted as interrupted:
         print(f'\n{interrupted}', file=sys.stderr)

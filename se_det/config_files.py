@@ -1,13 +1,17 @@
 """Find and read config files."""
 
+from __future__ import annotations
+
 import difflib
 import re
 from importlib.util import find_spec
 from pathlib import Path
-
-from mmengine.config import Config
+from typing import TYPE_CHECKING
 
 from se_det.errors import UsageError
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
@@ -22,6 +26,8 @@ def read_config(config: str | Path) -> Config:
     Raises:
         UsageError: the file does not exist or is not a config.
     """
+    from mmengine.config import Config  # the tools call find_config before they import mmengine
+
     path = find_config(config)
     try:
         if '::' not in str(config):
@@ -50,8 +56,9 @@ def find_config(config: str | Path) -> Path:
     """Find a config file.
 
     Args:
-        config: a path, relative to the current folder or to se_det's checkout, or a config of an
-            installed package, such as ``mmdet::retinanet/retinanet_r50_fpn_1x_coco.py``.
+        config: a path; or a config of se_det, such as ``configs/faster_rcnn_se_r50.py`` or
+            ``faster_rcnn_se_r50.py``; or a config of an installed package, such as
+            ``mmdet::retinanet/retinanet_r50_fpn_1x_coco.py``.
 
     Raises:
         UsageError: it does not exist; the message suggests configs with similar names.
@@ -62,9 +69,10 @@ def find_config(config: str | Path) -> Path:
         path = Path(f'{folder / name}'.removesuffix('.py') + '.py')
     else:
         path = Path(config)
-        folder = CHECKOUT / 'configs'
-        if not path.exists() and (CHECKOUT / path).exists():
-            path = CHECKOUT / path
+        folder = package_configs('se_det') / 'configs'
+        ours = [file for file in (folder.parent / path, folder / path) if file.is_file()]
+        if not path.exists() and ours:
+            path = ours[0].resolve()
     if not path.is_file():
         names = {file.name: file for file in folder.rglob('*.py')}
         near = [

@@ -134,3 +134,9 @@ def tiny() -> dict:
         **{f'{loader}.persistent_workers': False for loader in loaders},
         'default_hooks.logger.interval': 1,
     }
+
+
+@pytest.fixture
+def quick(tiny) -> list[str]:
+    """The same on a command line."""
+    return [f'{name}={value}'.replace(' ', '') for name, value in tiny.items()]

@@ -1,14 +1,21 @@
+from pathlib import Path
+
 import pytest
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
 
 from se_det.config_files import find_config, locate_teacher, package_configs, read_config
 from se_det.errors import UsageError
 
+CONFIGS = Path(__file__).parents[1] / 'configs'
 RETINANET = 'retinanet/retinanet_r50_fpn_1x_coco.py'
 
 
 def test_where_configs_are_found(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert find_config('configs/faster_rcnn_r50.py').is_file()
+    for name in ('', 'configs/', 'se_det::configs/'):
+        assert find_config(f'{name}faster_rcnn_r50.py').samefile(CONFIGS / 'faster_rcnn_r50.py')
     assert find_config(f'mmdet::{RETINANET}') == package_configs('mmdet') / RETINANET
     assert find_config(f'mmdet::{RETINANET.removesuffix(".py")}').name == RETINANET.split('/')[1]
     (tmp_path / 'configs').mkdir()
@@ -16,6 +23,21 @@ def test_where_configs_are_found(tmp_path, monkeypatch):
     assert find_config('configs/faster_rcnn_r50.py').samefile(
         tmp_path / 'configs/faster_rcnn_r50.py'
     )
+
+
+def test_a_config_of_ours_as_base(tmp_path, log):
+    child = tmp_path / 'child.py'
+    child.write_text(
+        "_base_ = 'se_det::configs/retinanet_se_r50.py'\n"
+        'model = dict(backbone=dict(init_cfg=None, base_channels=8), '
+        'neck=dict(in_channels=[32, 64, 128, 256]))'
+    )
+    cfg = Config.fromfile(child)
+    assert read_config(child).model == cfg.model
+    init_default_scope('mmdet')
+    model = MODELS.build(cfg.model)
+    assert type(model.backbone).__name__ == 'SEResNet'
+    assert not [line for line in log if 'Failed' in line or 'not installed' in line]
 
 
 @pytest.mark.parametrize(

@@ -7,22 +7,13 @@ from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 
-from se_det.analysis.benchmark import (
-    PRECISIONS,
-    Setting,
-    as_table,
-    benchmark,
-    beside_the_fastest,
-)
-from se_det.analysis.benchmark_plot import check_picture, draw
-from se_det.analysis.contenders import BACKBONES
 from se_det.command_line import height_and_width, usage_errors_alone
 
 
 def main() -> None:
     """Parse the arguments, measure, print."""
     parser = argparse.ArgumentParser(description='Time and memory of backbones, side by side')
-    parser.add_argument('--backbone', choices=BACKBONES, default='r50')
+    parser.add_argument('--backbone', choices=('r50', 'r101', 'r152', 'x50', 'x101'), default='r50')
     parser.add_argument('--mode', choices=('train', 'inference'), default='train')
     parser.add_argument('--detector', action='store_true', help='within a whole Faster R-CNN')
     parser.add_argument('--batch', type=int, nargs='+', default=[1])
@@ -31,7 +22,7 @@ def main() -> None:
     )
     parser.add_argument('--rounds', type=int, default=11)
     parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
-    parser.add_argument('--precision', choices=PRECISIONS, default='fp32')
+    parser.add_argument('--precision', choices=('fp32', 'fp16', 'bf16'), default='fp32')
     parser.add_argument(
         '--from-scratch', action='store_true', help='train batch norms, freeze nothing'
     )
@@ -42,6 +33,9 @@ def main() -> None:
     args = parser.parse_args()
     costs = []
     with usage_errors_alone():
+        from se_det.analysis.benchmark import Setting, as_table, benchmark, beside_the_fastest
+        from se_det.analysis.benchmark_plot import check_picture, draw
+
         if args.plot:
             check_picture(args.plot)
         for file in filter(None, (args.json, args.plot)):

@@ -4,12 +4,7 @@
 import argparse
 from tempfile import TemporaryDirectory
 
-import numpy as np
-from evaluation_checks.simulation import Arms
-from evaluation_checks.speed import costs, write_made_up
-from evaluation_checks.trials import coverage, draw_pilot, observed_power, pooled
-
-from se_det.evaluation.planning import power_of
+from se_det.command_line import usage_errors_alone
 
 
 def main() -> None:
@@ -35,11 +30,15 @@ def main() -> None:
     power_parser.add_argument('--images', type=int, nargs='+', default=[100, 200])
     power_parser.add_argument('--seeds', type=int, nargs='+', default=[3, 5])
     arguments = vars(parser.parse_args())
-    dict(speed=speed, coverage=cover, power=power)[arguments.pop('command')](**arguments)
+    command = dict(speed=speed, coverage=cover, power=power)[arguments.pop('command')]
+    with usage_errors_alone():
+        command(**arguments)
 
 
 def speed(images: int, categories: int, detections: int, resamples: int, workers: int) -> None:
     """Print time and memory."""
+    from evaluation_checks.speed import costs, write_made_up
+
     print('| | seconds | GB |\n|---|---|---|')
     with TemporaryDirectory() as folder:
         files = write_made_up(folder, images, categories, detections)
@@ -49,6 +48,9 @@ def speed(images: int, categories: int, detections: int, resamples: int, workers
 
 def cover(trials: int, images: int, seeds: list[int]) -> None:
     """Print how often intervals hold the true difference."""
+    from evaluation_checks.simulation import Arms
+    from evaluation_checks.trials import coverage
+
     print('| seeds a side | interval | holds the true difference |\n|---|---|---|')
     for count in seeds:
         arms = Arms(spread=0.05 if count > 1 else 0.0)
@@ -59,6 +61,12 @@ def cover(trials: int, images: int, seeds: list[int]) -> None:
 
 def power(experiments: int, images: list[int], seeds: list[int]) -> None:
     """Print planned and observed power."""
+    import numpy as np
+    from evaluation_checks.simulation import Arms
+    from evaluation_checks.trials import draw_pilot, observed_power, pooled
+
+    from se_det.evaluation.planning import power_of
+
     rng = np.random.default_rng(0)
     arms = Arms(spread=0.05)
     pilots = [draw_pilot(arms, rng, images=200, seeds=5) for _ in range(10)]

@@ -4,9 +4,12 @@
 import argparse
 import sys
 
-from se_det.command_line import add_config_arguments, usage_errors_alone
-from se_det.datasets.check.full import check_dataset
-from se_det.engine.launch import load_config
+from se_det.command_line import (
+    add_config_arguments,
+    config_file,
+    parse_config_arguments,
+    usage_errors_alone,
+)
 
 SPLITS = ('train', 'val', 'test')
 
@@ -14,7 +17,7 @@ SPLITS = ('train', 'val', 'test')
 def main() -> None:
     """Parse the arguments, check, exit with status 0 only if all is well."""
     parser = argparse.ArgumentParser(description='Check annotations and images of a config')
-    parser.add_argument('config', help='config file, or mmdet::folder/name.py')
+    parser.add_argument('config', type=config_file, help='config file, or mmdet::folder/name.py')
     parser.add_argument('--split', nargs='+', choices=SPLITS, default=SPLITS, help='default: all')
     parser.add_argument(
         '--fix',
@@ -22,9 +25,12 @@ def main() -> None:
         help='write a repaired copy of an annotation file with errors, beside it',
     )
     add_config_arguments(parser)
-    arguments = vars(parser.parse_args())
+    arguments = vars(parse_config_arguments(parser))
     splits, fix = arguments.pop('split'), arguments.pop('fix')
     with usage_errors_alone():
+        from se_det.datasets.check.full import check_dataset
+        from se_det.engine.launch import load_config
+
         cfg = load_config(**arguments)
         sys.exit(0 if check_dataset(cfg, splits, fix) else 1)
 

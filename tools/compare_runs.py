@@ -4,7 +4,6 @@
 import argparse
 
 from se_det.command_line import usage_errors_alone, write_json
-from se_det.evaluation import compare_runs
 
 
 def main() -> None:
@@ -30,6 +29,8 @@ def main() -> None:
     arguments = vars(parser.parse_args())
     out = arguments.pop('json')
     with usage_errors_alone():
+        from se_det.evaluation import compare_runs
+
         comparison = compare_runs(ann_file=arguments.pop('ann'), **arguments)
         if out:
             write_json(out, comparison.to_dict())

@@ -3,8 +3,6 @@
 
 import argparse
 
-from se_det.checkpoints import convert_weights, inspect_weights
-from se_det.checkpoints.layouts import LAYOUTS
 from se_det.command_line import usage_errors_alone
 
 
@@ -15,7 +13,11 @@ def main() -> None:
         'src', help="a file, a URL, or a public name such as 'mmpretrain/se_resnet50'"
     )
     parser.add_argument('dst', nargs='?', help='the .pth file to write')
-    parser.add_argument('--layout', choices=LAYOUTS, help='of SRC; default: inferred')
+    parser.add_argument(
+        '--layout',
+        choices=('timm', 'legacy', 'mmpretrain', 'bias-free', 'plain'),
+        help='of SRC; default: inferred',
+    )
     action = parser.add_mutually_exclusive_group()
     action.add_argument(
         '--graft',
@@ -27,6 +29,8 @@ def main() -> None:
     if arguments.inspect == (arguments.dst is not None):
         parser.error('name DST, the file to write, or add --inspect to write none')
     with usage_errors_alone():
+        from se_det.checkpoints import convert_weights, inspect_weights
+
         if arguments.inspect:
             print(inspect_weights(arguments.src, arguments.layout))
         else:

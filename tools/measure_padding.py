@@ -3,9 +3,13 @@
 
 import argparse
 
-from se_det.analysis.padding import as_table, measure_padding
-from se_det.command_line import add_config_arguments, height_and_width, usage_errors_alone
-from se_det.engine.launch import load_config
+from se_det.command_line import (
+    add_config_arguments,
+    config_file,
+    height_and_width,
+    parse_config_arguments,
+    usage_errors_alone,
+)
 
 
 def main() -> None:
@@ -14,7 +18,7 @@ def main() -> None:
         description="How far the other images of a batch move an image's feature maps and scores, "
         'with and without mask_padding'
     )
-    parser.add_argument('config', help='config file, or mmdet::folder/name.py')
+    parser.add_argument('config', type=config_file, help='config file, or mmdet::folder/name.py')
     parser.add_argument(
         'checkpoint', nargs='?', help='default: random weights, beside the plain backbone'
     )
@@ -35,8 +39,11 @@ def main() -> None:
         help='images for the batch norm statistics of random weights; 0: weights as built',
     )
     add_config_arguments(parser)
-    args = parser.parse_args()
+    args = parse_config_arguments(parser)
     with usage_errors_alone():
+        from se_det.analysis.padding import as_table, measure_padding
+        from se_det.engine.launch import load_config
+
         cfg = load_config(args.config, cfg_options=args.cfg_options, se=args.se)
         found = measure_padding(
             cfg, args.checkpoint, args.batch, args.scale, args.num_images, args.calibration

@@ -4,7 +4,6 @@
 import argparse
 
 from se_det.command_line import usage_errors_alone, write_json
-from se_det.evaluation import plan_experiment
 
 
 def main() -> None:
@@ -39,6 +38,8 @@ def main() -> None:
         if arguments[name] is not None:
             arguments[name] /= 100
     with usage_errors_alone():
+        from se_det.evaluation import plan_experiment
+
         plan = plan_experiment(ann_file=arguments.pop('ann'), **arguments)
         if out:
             write_json(out, plan.to_dict())

@@ -4,9 +4,12 @@
 import argparse
 from pathlib import Path
 
-from se_det.analysis.excitation import as_text, plot_excitation
-from se_det.command_line import add_config_arguments, usage_errors_alone
-from se_det.engine.launch import load_config
+from se_det.command_line import (
+    add_config_arguments,
+    config_file,
+    parse_config_arguments,
+    usage_errors_alone,
+)
 
 
 def main() -> None:
@@ -14,7 +17,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description='The gates of an SE detector by class (arXiv 1709.01507, figures 6 and 7)'
     )
-    parser.add_argument('config', help='config file, or mmdet::folder/name.py')
+    parser.add_argument('config', type=config_file, help='config file, or mmdet::folder/name.py')
     parser.add_argument('checkpoint', help='checkpoint file or URL')
     parser.add_argument('--out', help='folder; default <work dir>/excitation')
     parser.add_argument('--num-images', type=int, default=500, help='validation images at most')
@@ -23,8 +26,11 @@ def main() -> None:
         '--evaluate', action='store_true', help='mAP with the gates of each stage held constant'
     )
     add_config_arguments(parser)
-    args = parser.parse_args()
+    args = parse_config_arguments(parser)
     with usage_errors_alone():
+        from se_det.analysis.excitation import as_text, plot_excitation
+        from se_det.engine.launch import load_config
+
         cfg = load_config(args.config, cfg_options=args.cfg_options, se=args.se)
         out = args.out or Path(cfg.work_dir, 'excitation')
         blocks, stages = plot_excitation(

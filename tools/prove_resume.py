@@ -13,12 +13,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+from se_det import TOOLS
+from se_det.command_line import usage_errors_alone
 
-from se_det.checkpoints.reading import read_checkpoint
-from se_det.config_files import CHECKOUT
-from se_det.engine.resume.checkpoint_files import latest_checkpoint
+if TYPE_CHECKING:
+    import torch
 
 CONFIG = 'configs/faster_rcnn_se_r50_shapes.py'
 # A narrow detector and few images; checkpoints within epochs, validation after each.
@@ -56,9 +57,9 @@ class Training:
 
     def __init__(self, folder: Path, ranks: int, workers: int) -> None:
         self.folder = folder
-        tool = [sys.executable, CHECKOUT / 'tools/train.py']
+        tool = [sys.executable, TOOLS / 'train.py']
         if ranks > 1:
-            tool = [CHECKOUT / 'tools/dist_train.sh']
+            tool = [TOOLS / 'dist_train.sh']
         self.command = [*map(str, tool), CONFIG, *([str(ranks)] if ranks > 1 else [])]
         self.options = ['--resume', '--cfg-options', *OPTIONS]
         self.options.append(f'train_dataloader.num_workers={workers}')
@@ -105,8 +106,11 @@ class Training:
         """Whether a checkpoint is being written."""
         return any((self.folder / name).glob('.*.partial'))
 
-    def weights(self, name: str) -> dict[str, torch.Tensor]:
+    def weights(self, name: str) -> dict[str, 'torch.Tensor']:
         """The weights at the end of a training; its folder is removed."""
+        from se_det.checkpoints.reading import read_checkpoint
+        from se_det.engine.resume.checkpoint_files import latest_checkpoint
+
         checkpoint = latest_checkpoint(self.folder / name)
         weights = read_checkpoint(checkpoint)['state_dict']
         shutil.rmtree(self.folder / name)
@@ -128,7 +132,7 @@ def main() -> None:
     moments = random.Random(arguments.seed)
     kills = kills_in_saves = finished = 0
     differing = set()
-    with tempfile.TemporaryDirectory() as folder:
+    with usage_errors_alone(), tempfile.TemporaryDirectory() as folder:
         training = Training(Path(folder), arguments.ranks, arguments.workers)
         started = time.monotonic()
         training.run('uninterrupted')

@@ -2,18 +2,11 @@
 """Train the arms of a plan on the same seeds and compare them: tools/run_experiment.py PLAN."""
 
 import argparse
-import shlex
 import signal
 import sys
 from pathlib import Path
 
-from se_det.analysis.report.comparison_page import write_comparison_page
-from se_det.command_line import usage_errors_alone
-from se_det.engine.experiments.comparing import compare_arms
-from se_det.engine.experiments.display import Display
-from se_det.engine.experiments.experiment import Experiment
-from se_det.engine.experiments.launching import Launcher
-from se_det.engine.experiments.plan import read_plan
+from se_det.command_line import config_file, usage_errors_alone
 
 
 def main() -> None:
@@ -22,7 +15,9 @@ def main() -> None:
         description='Train the arms of a plan on the same seeds and compare them. After a '
         'kill, start it again: it continues.'
     )
-    parser.add_argument('plan', help='a plan, such as configs/experiments/shapes_scratch.py')
+    parser.add_argument(
+        'plan', type=config_file, help='a plan, such as configs/experiments/shapes_scratch.py'
+    )
     parser.add_argument('--work-dir', help='default work_dirs/<name of the plan>')
     parser.add_argument('--jobs', type=int, default=1, help='how many runs train at once')
     parser.add_argument(
@@ -35,10 +30,18 @@ def main() -> None:
     arguments = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM):  # an exit stops the runs
         signal.signal(number, lambda number, _: sys.exit(128 + number))
-    launcher = Launcher(
-        arguments.jobs, arguments.gpus_per_run, arguments.slurm, tuple(arguments.srun_args)
-    )
     with usage_errors_alone():
+        from se_det.analysis.report.comparison_page import write_comparison_page
+        from se_det.analysis.report.page import command
+        from se_det.engine.experiments.comparing import compare_arms
+        from se_det.engine.experiments.display import Display
+        from se_det.engine.experiments.experiment import Experiment
+        from se_det.engine.experiments.launching import Launcher
+        from se_det.engine.experiments.plan import read_plan
+
+        launcher = Launcher(
+            arguments.jobs, arguments.gpus_per_run, arguments.slurm, tuple(arguments.srun_args)
+        )
         plan = read_plan(arguments.plan).only(arguments.arms, arguments.seeds)
         experiment = Experiment(plan, arguments.work_dir or Path('work_dirs', plan.name))
         validation = experiment.check()
@@ -58,7 +61,7 @@ def main() -> None:
                 images=validation.images,
                 sides=(compared.baseline, compared.candidate),
                 configs=compared.configs,
-                commands=[shlex.join(sys.argv)],
+                commands=[command()],
             )
             print(f'\n{compared}\n{page}')
 

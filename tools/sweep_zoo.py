@@ -8,21 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-import mmdet
-from mmengine.logging import MMLogger
-from rich.console import Console
-from rich.progress import track
-from sweep.building import (
-    Outcome,
-    as_markdown,
-    check_building,
-    count_steps,
-    sweep,
-    zoo_configs,
-)
-from sweep.training import Training, by_algorithm, check_training, one_of_each
-
-import se_det
 from se_det.command_line import usage_errors_alone
 
 T = TypeVar('T')
@@ -48,10 +33,17 @@ def main() -> None:
         help='also train and test one config of each algorithm, on two images of COCO in DIR',
     )
     arguments = parser.parse_args()
-    MMLogger.get_instance('mmengine', log_level='ERROR')
-    versions = f'se_det-{se_det.__version__}-mmdet-{mmdet.__version__}'
-    results = arguments.results / versions
     with usage_errors_alone():
+        import mmdet
+        from mmengine.logging import MMLogger
+        from sweep.building import Outcome, as_markdown, check_building, count_steps, zoo_configs
+        from sweep.training import Training, by_algorithm, check_training, one_of_each
+
+        import se_det
+
+        MMLogger.get_instance('mmengine', log_level='ERROR')
+        versions = f'se_det-{se_det.__version__}-mmdet-{mmdet.__version__}'
+        results = arguments.results / versions
         configs = zoo_configs()
         built = shown(configs, results / 'built.jsonl', check_building, Outcome)
         print(as_markdown(built))
@@ -65,6 +57,10 @@ def main() -> None:
 
 def shown(configs: list[str], results: Path, check: Callable[[str], T], kind: type[T]) -> list[T]:
     """Sweep, with a progress line on standard error."""
+    from rich.console import Console
+    from rich.progress import track
+    from sweep.building import sweep
+
     console = Console(stderr=True)
     found = sweep(configs, results, check, kind)
     outcomes = []

@@ -3,14 +3,18 @@
 
 import argparse
 
-from se_det.command_line import add_run_arguments, parse_run_arguments, usage_errors_alone
-from se_det.engine.launch import test
+from se_det.command_line import (
+    add_run_arguments,
+    config_file,
+    parse_run_arguments,
+    usage_errors_alone,
+)
 
 
 def main() -> None:
     """Parse the arguments and test."""
     parser = argparse.ArgumentParser(description='Evaluate a detector')
-    parser.add_argument('config', help='config file, or mmdet::folder/name.py')
+    parser.add_argument('config', type=config_file, help='config file, or mmdet::folder/name.py')
     parser.add_argument('checkpoint', help='checkpoint file or URL')
     parser.add_argument('--out', help='a .pkl file for the predictions')
     parser.add_argument('--show', action='store_true', help='show the detections in a window')
@@ -20,8 +24,11 @@ def main() -> None:
     parser.add_argument('--wait-time', type=float, default=2, help='seconds to show an image')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation: flips')
     add_run_arguments(parser)
+    arguments = parse_run_arguments(parser)
     with usage_errors_alone():
-        test(**parse_run_arguments(parser))
+        from se_det.engine.launch import test
+
+        test(**arguments)
 
 
 if __name__ == '__main__':

@@ -3,14 +3,18 @@
 
 import argparse
 
-from se_det.command_line import add_run_arguments, parse_run_arguments, usage_errors_alone
-from se_det.engine.launch import train
+from se_det.command_line import (
+    add_run_arguments,
+    config_file,
+    parse_run_arguments,
+    usage_errors_alone,
+)
 
 
 def main() -> None:
     """Parse the arguments and train."""
     parser = argparse.ArgumentParser(description='Train a detector')
-    parser.add_argument('config', help='config file, or mmdet::folder/name.py')
+    parser.add_argument('config', type=config_file, help='config file, or mmdet::folder/name.py')
     parser.add_argument('--amp', action='store_true', help='train in mixed precision (GPU)')
     parser.add_argument(
         '--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size'
@@ -22,8 +26,11 @@ def main() -> None:
         help='resume from this checkpoint; without a value, from the latest in the work dir',
     )
     add_run_arguments(parser)
+    arguments = parse_run_arguments(parser)
     with usage_errors_alone():
-        train(**parse_run_arguments(parser))
+        from se_det.engine.launch import train
+
+        train(**arguments)
 
 
 if __name__ == '__main__':

@@ -1,6 +1,6 @@
 # B. Plain against SE from scratch on real images: six kinds of defects of steel surfaces (NEU-DET,
-# 1,440 + 360 images in COCO's format, in data/neu_det/), small enough for a CPU. Last norms start
-# at 1: zero, MMDetection's default, cost 4.5 AP in shapes_gate_start.
+# 1,440 + 360 images, in COCO's format below data/neu_det/), small enough for a CPU. Last norms
+# start at 1: zero, MMDetection's default, cost 4.5 AP in shapes_gate_start.
 _scale = (128, 128)
 _train_pipeline = [
     dict(type='LoadImageFromFile'),

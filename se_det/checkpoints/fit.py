@@ -141,8 +141,8 @@ def _refuse(backbone: nn.Module, state_dict: StateDict, prefix: str, *_: Any) ->
             f'The checkpoint does not fit the {type(backbone).__name__} at {prefix or "the top"}: '
             f"{problems}. Check the backbone's arguments. If it is of a plain detector, or in "
             'another layout, convert it first and load the converted file:\n'
-            'tools/convert_weights.py CHECKPOINT detector.pth --graft  (of a plain detector)\n'
-            'tools/convert_weights.py CHECKPOINT detector.pth          (of an SE detector)'
+            'python -m se_det convert_weights CHECKPOINT detector.pth --graft  (of a plain one)\n'
+            'python -m se_det convert_weights CHECKPOINT detector.pth          (of an SE detector)'
         )
 
 

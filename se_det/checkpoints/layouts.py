@@ -207,7 +207,7 @@ def _unknown(weights: StateDict) -> UsageError:
     return UsageError(
         'These are not the weights of a ResNet, SE-ResNet or SE-ResNeXt in a known layout '
         f'({", ".join(LAYOUTS)}). Their first keys: {named(weights) or "none"}. If they are, name '
-        'the layout: tools/convert_weights.py --layout ...'
+        'the layout: python -m se_det convert_weights --layout ...'
     )
 
 

@@ -112,7 +112,7 @@ class SEPretrained:
             raise UsageError(
                 f'{kind.__name__} initialises its weights again after init_cfg, which would '
                 'overwrite them. Remove init_cfg from the model, type\n'
-                f'tools/convert_weights.py {self.checkpoint} detector.pth'
+                f'python -m se_det convert_weights {self.checkpoint} detector.pth'
                 f'{" --graft" if self.graft else ""}\nand set\n'
                 "load_from = 'detector.pth'"
             )

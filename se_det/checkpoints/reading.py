@@ -38,7 +38,7 @@ def read_checkpoint(path: str | Path, map_location: Any = 'cpu', *, mmap: bool =
     try:
         if not path.is_file():
             raise UsageError(
-                f'No checkpoint at {path}. Check the path, or train one: tools/train.py.'
+                f'No checkpoint at {path}. Check the path, or train one: python -m se_det train.'
             )
         if path.suffix == '.safetensors':
             return load_file(path, device=str(map_location or 'cpu'))

@@ -33,8 +33,8 @@ def join_process_group(cfg: Config, launcher: str) -> None:
         return
     if launcher == 'pytorch' and not {'RANK', 'WORLD_SIZE', 'MASTER_ADDR'} <= set(os.environ):
         raise UsageError(
-            '--launcher pytorch needs torchrun. Type instead: '
-            'tools/dist_train.sh CONFIG NUMBER_OF_PROCESSES'
+            '--launcher pytorch needs torchrun. Type instead: torchrun --nproc-per-node NUMBER '
+            '-m se_det train CONFIG --launcher pytorch'
         )
     if get_device() != 'cpu':
         return

@@ -12,9 +12,9 @@ from se_det.checkpoints.layouts import named
 from se_det.errors import UsageError
 
 ADVICE = (
-    'Earlier checkpoints are kept. Check the data with tools/check_dataset.py CONFIG, or lower the '
-    'learning rate: --cfg-options optim_wrapper.optimizer.lr=... Then type the same command with '
-    '--resume.'
+    'Earlier checkpoints are kept. Check the data with python -m se_det check_dataset CONFIG, or '
+    'lower the learning rate: --cfg-options optim_wrapper.optimizer.lr=... Then type the same '
+    'command with --resume.'
 )
 
 

@@ -19,7 +19,7 @@ from se_det.datasets.check.images import (
 )
 from se_det.errors import UsageError
 
-NEXT = 'To find all such images, type: tools/check_dataset.py CONFIG'
+NEXT = 'To find all such images, type: python -m se_det check_dataset CONFIG'
 
 
 class UnreadableImageError(UsageError):

@@ -2,15 +2,16 @@
 
 mmdet imports ``mmcv.ops``, and ``mmcv.ops`` imports the compiled module ``mmcv._ext``, which
 ``mmcv-lite`` does not contain. `install` registers this module under that name, so that mmdet runs
-without a compiler. Each operator has the name, the arguments and the calling convention (results
-written into tensors that the caller allocated) of mmcv 2.1, for CPU and CUDA tensors. Operators
-that are missing here raise an error when they are called. If mmcv's own compiled module is
-installed, `install` does nothing.
+without a compiler; where mmdet is imported before se_det, `se_det.mmcv_ops.extension` does. Each
+operator has the name, the arguments and the calling convention (results written into tensors that
+the caller allocated) of mmcv 2.1, for CPU and CUDA tensors. Operators that are missing here raise
+an error when they are called. If mmcv's own compiled module is installed, it is used.
 """
 
 import importlib.util
 import sys
 from collections.abc import Callable
+from importlib.machinery import EXTENSION_SUFFIXES
 
 from se_det.errors import UsageError
 from se_det.mmcv_ops.boxes import bbox_overlaps, nms, nms_match, softnms
@@ -96,14 +97,16 @@ def install() -> bool:
     Raises:
         UsageError: neither ``mmcv`` nor ``mmcv-lite`` is installed.
     """
-    if importlib.util.find_spec('mmcv') is None:
+    mmcv = importlib.util.find_spec('mmcv')
+    if mmcv is None or mmcv.origin is None:  # a folder with nothing but se_det's _ext.py
         raise UsageError(
             'se_det needs mmcv, which is not installed. Without a compiler: pip install '
             '"se_det[lite]"; with mmcv\'s own compiled operators: pip install "se_det[full]".'
         )
     this_module = sys.modules[__name__]
     if sys.modules.get(MMCV_EXTENSION) is not this_module:
-        if importlib.util.find_spec(MMCV_EXTENSION) is not None:
+        found = importlib.util.find_spec(MMCV_EXTENSION)
+        if found and found.origin.endswith(tuple(EXTENSION_SUFFIXES)):
             return False
         sys.modules[MMCV_EXTENSION] = this_module
         sys.modules['mmcv']._ext = this_module  # importing a submodule sets this attribute

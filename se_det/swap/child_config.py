@@ -87,7 +87,7 @@ def _pure_python(changed: dict[str, Any], base: Config, name: str) -> str:
         raise UsageError(
             f'{name} cannot be imported with read_base: its path from --out must consist of '
             'identifiers. Choose an --out beside it, or train the twin without a file: '
-            'tools/train.py CONFIG --se.'
+            'python -m se_det train CONFIG --se.'
         )
     module = '.' + '.'.join('' if part == '..' else part for part in (*above, module))
     lines = ['from mmengine.config import read_base', '']
@@ -153,8 +153,8 @@ def _on_one_line(value: Any) -> str:
     if value is None or isinstance(value, str | int | float):
         return repr(value)
     raise UsageError(
-        f'{value!r} cannot be written in a config. Train the twin without a file: tools/train.py '
-        'CONFIG --se.'
+        f'{value!r} cannot be written in a config. Train the twin without a file: '
+        'python -m se_det train CONFIG --se.'
     )
 
 

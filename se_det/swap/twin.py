@@ -122,7 +122,8 @@ def swap_backbone(
         if twin.get('load_from'):
             log.append(
                 f'load_from: {twin.load_from}, not changed: it must be of an SE detector now. To '
-                f'convert a plain one: tools/convert_weights.py {twin.load_from} out.pth --graft'
+                'convert a plain one: '
+                f'python -m se_det convert_weights {twin.load_from} out.pth --graft'
             )
     log += [f'{backbone}, not changed: {_why_not(backbone)}' for backbone in left]
     if 'model.teacher_config' in others:

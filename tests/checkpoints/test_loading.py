@@ -131,7 +131,7 @@ def test_detectors_that_initialise_again_after_init_cfg(config, graft):
     cfg.init_cfg = dict(type='SEPretrained', checkpoint='weights.pth', graft=graft)
     with torch.device('meta'):
         detector = MODELS.build(cfg)
-    lines = r'tools/convert_weights\.py weights\.pth detector\.pth{}\nand set\nload_from = '
+    lines = r'python -m se_det convert_weights weights\.pth detector\.pth{}\nand set\nload_from = '
     with pytest.raises(UsageError, match=lines.format(' --graft' if graft else '')):
         SEPretrained('weights.pth', graft=graft)(detector)
 

@@ -153,7 +153,7 @@ def test_auto_scale_lr_without_a_base(tmp_path):
 
 def test_launcher_without_torchrun(cells, monkeypatch):
     monkeypatch.delenv('RANK', raising=False)
-    with pytest.raises(UsageError, match=r'tools/dist_train\.sh'):
+    with pytest.raises(UsageError, match=r'torchrun .* -m se_det train CONFIG --launcher'):
         train(R50, cfg_options=_options(['red cell', 'white cell']), launcher='pytorch')
 
 

@@ -145,7 +145,7 @@ def test_more_than_the_limit(workers, shapes):
         _runner(limit=3, workers=workers).train()
     message = str(error.value)
     assert 'Traceback' not in message
-    for part in ('is an empty file', 'max_unreadable_images=3', 'tools/check_dataset.py'):
+    for part in ('is an empty file', 'max_unreadable_images=3', 'python -m se_det check_dataset'):
         assert part in message
 
 

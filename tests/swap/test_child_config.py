@@ -157,7 +157,7 @@ def test_a_pure_python_config(pure_python, tmp_path, folder, module):
 
 
 def test_a_pure_python_config_that_cannot_be_imported(pure_python, tmp_path):
-    with pytest.raises(UsageError, match=r'must consist of identifiers.* tools/train\.py CONFIG'):
+    with pytest.raises(UsageError, match=r'must consist of identifiers.* se_det train CONFIG'):
         pure_python.rename(tmp_path / 'new-style.py')
         write_twin(str(tmp_path / 'new-style.py'), str(tmp_path / 'twin.py'))
     assert not (tmp_path / 'twin.py').exists()

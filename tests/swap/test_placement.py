@@ -235,7 +235,7 @@ def test_load_from_stays_where_init_cfg_is_not_kept(kind, log, config, caffe):
     assert twin.model.backbone.init_cfg.graft  # it keeps the preprocessing of load_from
     assert twin.model.data_preprocessor == base.model.data_preprocessor
     assert 'load_from: plain.pth, not changed: it must be of an SE detector now' in log[-1]
-    assert 'tools/convert_weights.py plain.pth out.pth --graft' in log[-1]
+    assert 'python -m se_det convert_weights plain.pth out.pth --graft' in log[-1]
 
 
 def test_a_shared_head_keeps_the_weights_of_its_backbone():

@@ -9,12 +9,6 @@ CHECKOUT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def quick(tiny) -> list[str]:
-    """Options that make a config train in seconds on a CPU."""
-    return [f'{name}={value}'.replace(' ', '') for name, value in tiny.items()]
-
-
-@pytest.fixture
 def run(tmp_path):
     """Run a tool in ``tmp_path``, with its data there, and return the finished process."""
 

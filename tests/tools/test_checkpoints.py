@@ -55,7 +55,7 @@ def test_test_refuses_weights_that_do_not_fit(run, quick, tmp_path):
     finished = run('test.py', SHAPES, 'plain.pth', options=[*quick, *TINY])
     assert finished.returncode == 2, finished.stderr
     assert 'missing: backbone.bn1.weight' in finished.stderr
-    assert 'tools/convert_weights.py CHECKPOINT detector.pth --graft' in finished.stderr
+    assert 'python -m se_det convert_weights CHECKPOINT detector.pth --graft' in finished.stderr
 
 
 def test_convert_inspect_and_graft(run, tmp_path):

@@ -66,4 +66,4 @@ def command() -> str:
     program = Path(sys.argv[0])
     if program.is_absolute() and program.is_relative_to(Path.cwd()):
         program = program.relative_to(Path.cwd())
-    return shlex.join([str(program), *sys.argv[1:]])
+    return f'{program} {shlex.join(sys.argv[1:])}'

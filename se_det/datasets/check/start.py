@@ -64,7 +64,7 @@ def wrong_data(source: Source, lines: list[str], config: str) -> UsageError:
     more = f'\n  and {len(lines) - 10} more kinds of errors' if len(lines) > 10 else ''
     return UsageError(
         f'The data of {source.where} has errors, in {source.ann_file}:\n{shown}{more}\n'
-        f'To see all of them: tools/check_dataset.py {config}\n'
+        f'To see all of them: python -m se_det check_dataset {config}\n'
         'With --fix, this also writes a repaired copy of the file beside it.\n'
         'To go on with the data as it is, add --no-data-check.'
     )

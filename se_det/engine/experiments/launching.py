@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from se_det.config_files import CHECKOUT
+from se_det import TOOLS
 from se_det.engine.experiments.run import CONFIG
 from se_det.errors import UsageError
 
@@ -53,7 +53,7 @@ class Launcher:
             slot: which of the ``jobs`` it is.
         """
         environment = dict(os.environ)
-        train = str(CHECKOUT / 'tools/train.py')
+        train = str(TOOLS / 'train.py')
         if self.slurm is not None:
             on_node = min(self.gpus_per_run, GPUS_PER_NODE)
             srun = ['srun', f'--partition={self.slurm}', f'--job-name={name}', *self.srun_args]
@@ -68,5 +68,5 @@ class Launcher:
         if self.gpus_per_run == 1:
             return [sys.executable, train, CONFIG], environment
         environment.update(PYTHON=sys.executable, PORT=str(FIRST_PORT + slot))
-        script = str(CHECKOUT / 'tools/dist_train.sh')
+        script = str(TOOLS / 'dist_train.sh')
         return [script, CONFIG, str(self.gpus_per_run)], environment

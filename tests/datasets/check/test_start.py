@@ -112,7 +112,7 @@ def test_the_error_says_where_and_what_to_type(coco, verdict):
     for part in (
         'cells/train.json',
         'annotation 5 has [nan, 1, 20, 20]',
-        'tools/check_dataset.py',
+        'python -m se_det check_dataset',
         '--fix',
         '--no-data-check',
     ):

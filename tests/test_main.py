@@ -1,0 +1,84 @@
+"""``python -m se_det``, and what the tools import before they have parsed their arguments."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[1]
+TOOLS = sorted((CHECKOUT / 'tools').glob('*.py'))
+
+
+def run_python(*arguments):
+    """Run Python in the checkout; its errors list the modules that were imported."""
+    return subprocess.run(
+        [sys.executable, '-X', 'importtime', *arguments],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+    )
+
+
+def imported(process):
+    """The names of the packages that a process of `run_python` imported."""
+    names = [line.split('|')[-1].strip() for line in process.stderr.splitlines() if '|' in line]
+    return {name.partition('.')[0] for name in names}
+
+
+def test_the_tools_are_listed():
+    listed = run_python('-m', 'se_det')
+    assert listed.returncode == 0
+    for tool in TOOLS:
+        assert f'\n  {tool.stem} ' in listed.stdout
+    assert not imported(listed) & {'torch', 'mmengine', 'mmdet'}
+
+
+def test_a_name_that_no_tool_has():
+    failed = run_python('-m', 'se_det', 'trian')
+    assert failed.returncode == 2
+    assert 'No tool trian. Did you mean train?' in failed.stderr
+    assert 'Traceback' not in failed.stderr
+
+
+@pytest.mark.parametrize('tool', TOOLS, ids=lambda tool: tool.stem)
+def test_help_does_not_wait_for_torch(tool):
+    for program, name in (((tool,), tool.name), (('-m', 'se_det', tool.stem), tool.stem)):
+        helped = run_python(*program, '--help')
+        assert helped.returncode == 0, helped.stderr
+        assert f'{name} [-h]' in helped.stdout
+        assert not imported(helped) & {'torch', 'mmengine', 'mmdet', 'numpy'}
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['train'], 'arguments are required: config'),
+        (['train', 'faster_rcnn_r50.py', '--cfg-options', 'a=1', '--nope'], 'unrecognized'),
+        (['train', 'faster_rcnn_r05.py'], r'No config file .* Did you mean faster_rcnn_r50.py'),
+        (['run_experiment', 'shapes_scratsh.py'], 'Did you mean shapes_scratch.py'),
+        (['benchmark', '--backbone', 'r51'], 'r50'),
+        (['convert_weights', 'a.pth', '--layout', 'timn'], 'timm'),
+    ],
+)
+def test_usage_errors_do_not_wait_for_torch(arguments, message):
+    failed = run_python('-m', 'se_det', *arguments)
+    assert failed.returncode == 2
+    assert not imported(failed) & {'torch', 'mmengine', 'mmdet', 'numpy'}
+    *_, last = [line for line in failed.stderr.splitlines() if not line.startswith('import time')]
+    assert last.startswith(f'python -m se_det {arguments[0]}: error: ')
+    assert re.search(message, last)
+
+
+def test_choices_of_tools_are_those_of_the_library():
+    from se_det.analysis.benchmark import PRECISIONS
+    from se_det.analysis.contenders import BACKBONES
+    from se_det.checkpoints.layouts import LAYOUTS
+
+    for tool, names in (
+        ('benchmark', BACKBONES),
+        ('benchmark', PRECISIONS),
+        ('convert_weights', LAYOUTS),
+    ):
+        assert str(tuple(names)) in (CHECKOUT / 'tools' / f'{tool}.py').read_text()
