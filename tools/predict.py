@@ -6,9 +6,12 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
-from se_det.command_line import add_config_arguments, usage_errors_alone
-from se_det.engine.launch import load_config
-from se_det.inference.prediction import predict
+from se_det.command_line import (
+    add_config_arguments,
+    config_file,
+    parse_config_arguments,
+    usage_errors_alone,
+)
 
 
 def main() -> None:
@@ -17,7 +20,7 @@ def main() -> None:
         description='Detect objects: COCO results and pictures. The exit status is 1 if a file '
         'could not be read'
     )
-    parser.add_argument('config', help='config file, or mmdet::folder/name.py')
+    parser.add_argument('config', type=config_file, help='config file, or mmdet::folder/name.py')
     parser.add_argument('checkpoint', help='checkpoint file or URL')
     parser.add_argument(
         'inputs',
@@ -39,11 +42,14 @@ def main() -> None:
         '--ann',
         metavar='FILE',
         help='annotations to take the ids of images and categories from, for '
-        'tools/compare_runs.py or pycocotools; evaluate with --score 0',
+        'compare_runs or pycocotools; evaluate with --score 0',
     )
     add_config_arguments(parser)
-    arguments = vars(parser.parse_args())
+    arguments = vars(parse_config_arguments(parser))
     with usage_errors_alone():
+        from se_det.engine.launch import load_config
+        from se_det.inference.prediction import predict
+
         cfg = load_config(
             arguments.pop('config'), None, arguments.pop('cfg_options'), arguments.pop('se')
         )

@@ -94,7 +94,7 @@ def load_whole(model: nn.Module, weights: StateDict, source: str, config: str) -
         raise UsageError(
             f'{source} does not fit the {type(model).__name__} of {config}: {problems}. Give the '
             'config that it was trained with; its work directory has it. Weights in another '
-            'layout are converted by tools/convert_weights.py.'
+            'layout are converted by python -m se_det convert_weights.'
         )
 
 
