@@ -9,10 +9,14 @@ import sys
 from importlib.util import find_spec
 from typing import Any
 
-__all__ = ['swap_backbone']
+__all__ = ['Detections', 'Detector', 'swap_backbone']
 __version__ = '0.1.0'
 
-_HOMES = {'swap_backbone': 'se_det.swap'}
+_HOMES = {
+    'Detections': 'se_det.inference.detections',
+    'Detector': 'se_det.inference.detector',
+    'swap_backbone': 'se_det.swap',
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,7 @@
-"""Whether weights fit a backbone: its arguments, and its state dict."""
+"""Whether weights fit a backbone, its arguments and its state dict, or a whole detector."""
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from mmdet.models.backbones.resnet import ResNet
@@ -68,6 +69,35 @@ def check_state_dict(
         )
 
 
+def load_whole(model: nn.Module, weights: StateDict, source: str, config: str) -> None:
+    """Load the whole state dict of a model, every key of it.
+
+    Args:
+        model: any; the hooks of its parts that rename old keys are called.
+        weights: its state dict. Counts of batches may be missing, and mean and std of the images
+            may be in it: old checkpoints lack the former and some have the latter.
+        source: name of the weights in error messages.
+        config: name of the config there.
+
+    Raises:
+        UsageError: keys are missing, unexpected or of another shape.
+    """
+    weights = {k: v for k, v in weights.items() if not k.startswith('data_preprocessor.')}
+    misshapen = _misshapen(model.state_dict(), weights)
+    missing, unexpected = model.load_state_dict(
+        {key: tensor for key, tensor in weights.items() if key not in misshapen}, strict=False
+    )
+    missing = [
+        key for key in missing if key not in misshapen and not key.endswith('.num_batches_tracked')
+    ]
+    if problems := _described(missing, unexpected, misshapen.values()):
+        raise UsageError(
+            f'{source} does not fit the {type(model).__name__} of {config}: {problems}. Give the '
+            'config that it was trained with; its work directory has it. Weights in another '
+            'layout are converted by tools/convert_weights.py.'
+        )
+
+
 def refuse_what_does_not_fit(model: nn.Module) -> None:
     """Make the backbones of a model raise on a state dict that does not fit.
 
@@ -120,17 +150,20 @@ def _differences(expected: StateDict, weights: StateDict) -> str:
     """
     missing = [k for k in expected if k not in weights and not ADDED_BY_OPTIONS.search(k)]
     unexpected = [key for key in weights if key not in expected]
-    misshapen = [
-        f'{key} {tuple(weights[key].shape)} instead of {tuple(expected[key].shape)}'
+    return _described(missing, unexpected, _misshapen(expected, weights).values())
+
+
+def _misshapen(expected: StateDict, weights: StateDict) -> dict[str, str]:
+    """Keys whose tensors differ in shape, each with a description."""
+    return {
+        key: f'{key} {tuple(weights[key].shape)} instead of {tuple(expected[key].shape)}'
         for key in weights
         if key in expected and weights[key].shape != expected[key].shape
-    ]
-    return '; '.join(
-        f'{len(keys)} {what}: {named(keys)}'
-        for what, keys in (
-            ('missing', missing),
-            ('unexpected', unexpected),
-            ('of another shape', misshapen),
-        )
-        if keys
-    )
+    }
+
+
+def _described(missing: Iterable[str], unexpected: Iterable[str], misshapen: Iterable[str]) -> str:
+    """Count and name the first keys of each kind; '' if there are none."""
+    kinds = ('missing', missing), ('unexpected', unexpected), ('of another shape', misshapen)
+    counted = [(list(keys), what) for what, keys in kinds]
+    return '; '.join(f'{len(keys)} {what}: {named(keys)}' for keys, what in counted if keys)

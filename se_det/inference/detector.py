@@ -1,0 +1,175 @@
+"""A trained detector in Python: images in, `Detections` out."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.device import get_device
+from mmengine.structures import InstanceData
+
+from se_det.datasets.check.images import decodes_strictly, ends_with_mark_of_file, image_fault
+from se_det.errors import UsageError
+from se_det.inference.detections import Detections, class_indices
+from se_det.inference.reading_ahead import read_ahead
+from se_det.inference.trained_model import load_trained, make_faster_on_cpu, test_pipeline
+
+Image = str | Path | np.ndarray
+BATCHES_SORTED = 8  # images of that many batches are sorted by size
+
+
+class Detector:
+    """A trained detector.
+
+    ``se_det.Detector('work_dirs/faster_rcnn_se_r50/epoch_12.pth')('street.jpg', score=0.3)``
+
+    Args:
+        checkpoint: path or URL of its weights. Code in it is not run.
+        config: that it was trained with, as for `se_det.config_files.read_config`, or a Config.
+            Checkpoints of mmengine have it in them; published files may not.
+        device: as for `torch.device`; default a GPU if there is one.
+
+    Attributes:
+        classes: the names of the classes, by label.
+        model: mmdet's.
+
+    Raises:
+        UsageError: checkpoint or config cannot be read or do not fit each other, or there is no
+            such device.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str | Path,
+        config: str | Path | Config | None = None,
+        device: str | torch.device | None = None,
+    ) -> None:
+        self.model, cfg, self.classes = load_trained(checkpoint, config)
+        self._load, self._transform = test_pipeline(cfg)
+        device = device or get_device()
+        try:
+            self.model.to(device)
+        except (AssertionError, RuntimeError) as error:  # what torch raises for a missing device
+            reason = str(error).partition('\n')[0]
+            raise UsageError(f'The device {str(device)!r} cannot be used: {reason}') from error
+        if torch.device(device).type == 'cpu':
+            make_faster_on_cpu(self.model)
+
+    def __call__(
+        self,
+        images: Image | Iterable[Image],
+        score: float = 0.0,
+        classes: Sequence[str] | None = None,
+        batch: int = 1,
+    ) -> Detections | list[Detections]:
+        """Detect objects.
+
+        Args:
+            images: one image, or several. An image is the path of a file or an array
+                (H, W, 3) uint8 in BGR, as ``cv2.imread`` returns it.
+            score: the lowest score to return.
+            classes: the classes to return; None: all.
+            batch: how many images the model takes at once, at most. It takes only those together
+                that are padded to the same size, so that an image's result does not depend on
+                the others.
+
+        Returns:
+            The detections in one image, or a list of those in each.
+
+        Raises:
+            UsageError: an image cannot be read or is not as above, or a class is unknown.
+        """
+        if isinstance(images, Image):
+            return next(self.stream([images], score, classes))
+        return list(self.stream(images, score, classes, batch))
+
+    def stream(
+        self,
+        images: Iterable[Image],
+        score: float = 0.0,
+        classes: Sequence[str] | None = None,
+        batch: int = 1,
+    ) -> Iterator[Detections]:
+        """Detect objects in images without end: yields the `Detections` in each, in order.
+
+        A thread reads images while the model computes. At most ``10 * batch`` are in memory.
+
+        Args:
+            images: as in `__call__`; the thread iterates over it.
+            score: as in `__call__`.
+            classes: as in `__call__`.
+            batch: as in `__call__`.
+
+        Raises:
+            UsageError: as in `__call__`.
+        """
+        if batch < 1:
+            raise UsageError(f'batch must be 1 or more; got {batch}.')
+        class_indices(classes or (), self.classes)
+        samples = read_ahead(map(self._prepare, images), 2 * batch)
+        return (found.above(score).of(classes) for found in self._detect(samples, batch))
+
+    def read(self, path: str | Path) -> np.ndarray:
+        """Read an image file as the test pipeline does: (H, W, 3) uint8 in BGR.
+
+        Raises:
+            UsageError: it cannot be read, or is cut off.
+        """
+        try:
+            image = self._load(dict(img_path=str(path)))['img']
+            reason = None
+        except Exception as error:  # any decoder and any storage backend
+            reason = (Path(path).exists() and image_fault(path)) or f'cannot be read: {error}'
+        if not reason and not (ends_with_mark_of_file(path) or decodes_strictly(path)):
+            reason = 'is cut off'
+        if reason:
+            raise UsageError(f'{path} {reason}. Give an image that OpenCV can read.')
+        return image
+
+    def _prepare(self, image: Image) -> dict:
+        if not isinstance(image, np.ndarray):
+            image = self.read(image)
+        elif image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise UsageError(
+                'Expected an image (H, W, 3) uint8 in BGR, as cv2.imread returns it; found '
+                f'{image.shape} {image.dtype}. Convert it: cv2.cvtColor, .astype(numpy.uint8).'
+            )
+        return self._transform(dict(img=image, img_id=0))
+
+    def _detect(self, samples: Iterator[dict], batch: int) -> Iterator[Detections]:
+        many = 1 if batch == 1 else BATCHES_SORTED * batch
+        while window := list(islice(samples, many)):
+            found = {}
+            for indices in self._batches(window, batch):
+                data = pseudo_collate([window[index] for index in indices])
+                with torch.inference_mode():
+                    results = self.model.test_step(data)
+                for index, result in zip(indices, results, strict=True):
+                    found[index] = self._detections(result.pred_instances)
+            for index in range(len(window)):
+                yield found.pop(index)
+
+    def _batches(self, samples: Sequence[dict], batch: int) -> Iterator[list[int]]:
+        """Indices of samples that are padded to the same size, at most ``batch`` at once."""
+        divisor = getattr(self.model.data_preprocessor, 'pad_size_divisor', 1)
+        by_size = defaultdict(list)
+        for index, sample in enumerate(samples):
+            by_size[tuple(-(-side // divisor) for side in sample['inputs'].shape[1:])].append(index)
+        for indices in by_size.values():
+            for first in range(0, len(indices), batch):
+                yield indices[first : first + batch]
+
+    def _detections(self, instances: InstanceData) -> Detections:
+        arrays = {key: value.cpu().numpy() for key, value in instances.items()}
+        found = Detections(
+            arrays['bboxes'].astype(np.float32),
+            arrays['scores'].astype(np.float32),
+            arrays['labels'].astype(np.int64),
+            self.classes,
+            arrays.get('masks'),
+        )
+        return found[np.argsort(-found.scores, kind='stable')]
