@@ -9,12 +9,13 @@ import sys
 from importlib.util import find_spec
 from typing import Any
 
-__all__ = ['Detections', 'Detector', 'swap_backbone']
+__all__ = ['Detections', 'Detector', 'OnnxDetector', 'swap_backbone']
 __version__ = '0.1.0'
 
 _HOMES = {
     'Detections': 'se_det.inference.detections',
     'Detector': 'se_det.inference.detector',
+    'OnnxDetector': 'se_det.inference.onnx_detector',
     'swap_backbone': 'se_det.swap',
 }
 
