@@ -56,5 +56,5 @@ def test_what_is_no_image_is_named(content, has_opencv, tmp_path, monkeypatch):
     path = tmp_path / 'image.png'
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(UsageError, match='image.png'):
+    with pytest.raises(UsageError, match=r'image\.png'):
         images.read_image(path)

@@ -80,11 +80,14 @@ def _candidates(
         scores = torch.where(scores > score_threshold, scores, 0).flatten(1)
         scores, index = best(scores, head.test_cfg.nms_pre)
         anchor = index // head.cls_out_channels
-        chosen = take(_by_anchor(deltas_of_level, 4), anchor)
-        boxes = decode(head.bbox_coder, anchors_of_level[anchor], chosen, sizes)[:, :, 0]
         labels = index % head.cls_out_channels
-        found.append((boxes, scores, labels, torch.full_like(labels, level)))
-    return tuple(torch.cat(values, 1) for values in zip(*found, strict=True))
+        chosen = take(_by_anchor(deltas_of_level, 4), anchor)
+        levels = torch.full_like(labels, level)
+        found.append((anchors_of_level[anchor], chosen, scores, labels, levels))
+    anchors, deltas, scores, labels, levels = (
+        torch.cat(values, 1) for values in zip(*found, strict=True)
+    )
+    return decode(head.bbox_coder, anchors, deltas, sizes)[:, :, 0], scores, labels, levels
 
 
 def _by_anchor(values: Tensor, channels: int) -> Tensor:

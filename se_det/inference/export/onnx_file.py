@@ -42,7 +42,11 @@ def write_onnx(
     """
     batch, height, width = (
         torch.export.Dim(name, min=smallest)
-        for name, smallest in (('batch', 2), ('height', SMALLEST_TRACED), ('width', SMALLEST_TRACED))
+        for name, smallest in (
+            ('batch', 2),
+            ('height', SMALLEST_TRACED),
+            ('width', SMALLEST_TRACED),
+        )
     )
     examples = dict(images=torch.zeros(2, 3, 512, 768), sizes=torch.tensor([[512, 768]] * 2))
     shapes = dict(images={0: batch, 2: height, 3: width}, sizes={0: batch})

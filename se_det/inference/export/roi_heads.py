@@ -56,9 +56,7 @@ def predict_boxes(
     return _suppress(boxes.expand(-1, -1, scores.shape[-1], -1), scores, head.test_cfg)
 
 
-def predict_masks(
-    head: RoIHead, maps: Sequence[Tensor], boxes: Tensor, labels: Tensor
-) -> Tensor:
+def predict_masks(head: RoIHead, maps: Sequence[Tensor], boxes: Tensor, labels: Tensor) -> Tensor:
     """Predict the mask of each object within its box.
 
     Args:

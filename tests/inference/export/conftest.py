@@ -1,12 +1,10 @@
 """Small detectors of the families that are exported whole, with random weights."""
 
-from copy import deepcopy
-
 import pytest
 import torch
 from mmdet.registry import MODELS
-from mmengine.structures import InstanceData
 from mmdet.structures import DetDataSample
+from mmengine.structures import InstanceData
 from torch import nn
 
 from se_det.engine.launch import load_config
@@ -20,15 +18,20 @@ def small_config(name: str):
     cfg = load_config(f'configs/{name}.py')
     model = cfg.model
     model.backbone.update(
-        depth=18, base_channels=16, num_stages=2, strides=(1, 2), dilations=(1, 1),
-        out_indices=(0, 1), frozen_stages=-1, init_cfg=None,
+        depth=18,
+        base_channels=16,
+        num_stages=2,
+        strides=(1, 2),
+        dilations=(1, 1),
+        out_indices=(0, 1),
+        frozen_stages=-1,
+        init_cfg=None,
     )
     model.neck.update(in_channels=[16, 32], out_channels=16, num_outs=2)
     model.neck.pop('start_level', None)
     head = model.get('rpn_head') or model.bbox_head
     head.update(in_channels=16, feat_channels=16)
     head.anchor_generator.strides = [4, 8]
-    model.test_cfg = deepcopy(model.test_cfg)
     if 'roi_head' not in model:
         head.update(num_classes=len(CLASSES), stacked_convs=1)
         model.test_cfg.update(nms_pre=60, max_per_img=20)
@@ -97,9 +100,7 @@ def predict():
     def run(detector, images, sizes) -> list[InstanceData]:
         samples = [
             DetDataSample(
-                metainfo=dict(
-                    img_shape=tuple(size), ori_shape=tuple(size), scale_factor=(1.0, 1.0)
-                )
+                metainfo=dict(img_shape=tuple(size), ori_shape=tuple(size), scale_factor=(1.0, 1.0))
             )
             for size in sizes.tolist()
         ]

@@ -35,7 +35,7 @@ def test_masks_are_those_of_mmdet(detector, predict, make_batch):
         assert whole.outputs == ['boxes', 'scores', 'labels']
         return
     images, sizes = make_batch((96, 128))
-    boxes, _, labels, masks = whole(images, sizes)
+    boxes, _, _, masks = whole(images, sizes)
     assert masks.shape == (1, 10, 28, 28)
     found = predict(detector, images, sizes)[0]
     pasted = paste_masks(masks[0].numpy(), boxes[0].numpy(), (96, 128), 0.5)[: len(found)]

@@ -29,4 +29,7 @@ def test_best_fills_up_with_scores_of_0(scores, count):
     found, index = best(torch.tensor([scores]), count)
     expected = (sorted(scores, reverse=True) + [0.0] * count)[:count]
     assert found[0].tolist() == expected
-    assert all(value == 0 or scores[i] == value for value, i in zip(*(found[0].tolist(), index[0].tolist()), strict=True))
+    assert all(
+        value == 0 or scores[i] == value
+        for value, i in zip(*(found[0].tolist(), index[0].tolist()), strict=True)
+    )
