@@ -3,6 +3,7 @@
 from copy import deepcopy
 
 import pytest
+import torch
 from mmdet.registry import MODELS
 
 from se_det.engine.launch import load_config
@@ -62,8 +63,8 @@ def test_a_smallest_box_of_retinanet_is_named(cfg):
 )
 def test_a_part_without_export_is_named(config, part):
     cfg = load_config(f'mmdet::{config}.py')
-    cfg.model.backbone.init_cfg = None
-    assert part in unknown_part(MODELS.build(cfg.model))
+    with torch.device('meta'):
+        assert part in unknown_part(MODELS.build(cfg.model))
 
 
 @pytest.mark.parametrize('cfg', ['faster_rcnn_se_r50'], indirect=True, scope='session')
