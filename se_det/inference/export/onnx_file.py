@@ -13,7 +13,7 @@ from onnxscript import opset20 as op
 from torch import nn
 
 from se_det.errors import UsageError
-from se_det.inference.export.suppression import nms
+from se_det.inference.export import suppression  # noqa: F401  (registers se_det::nms)
 
 # Tracing takes other sizes than one for those of the deepest maps, and so needs large images.
 SMALLEST_TRACED = 257
@@ -64,7 +64,7 @@ def write_onnx(
             input_names=inputs,
             output_names=outputs or [f'map_{index}' for index in range(count)],
             opset_version=OPSET,
-            custom_translation_table={nms._opoverload: _nms_in_onnx},
+            custom_translation_table={torch.ops.se_det.nms.default: _nms_in_onnx},
             verbose=False,
         )
     except Exception as error:  # torch raises many types for layers that it cannot export
