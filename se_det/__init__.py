@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-__all__ = ['TOOLS', 'Detections', 'Detector', 'swap_backbone']
+__all__ = ['TOOLS', 'Detections', 'Detector', 'OnnxDetector', 'swap_backbone']
 __version__ = '0.1.0'
 
 TOOLS = Path(__file__).with_name('tools')
@@ -18,6 +18,7 @@ TOOLS = Path(__file__).with_name('tools')
 _HOMES = {
     'Detections': 'se_det.inference.detections',
     'Detector': 'se_det.inference.detector',
+    'OnnxDetector': 'se_det.inference.onnx_detector',
     'swap_backbone': 'se_det.swap',
 }
 

@@ -8,6 +8,10 @@ se_det, which imports mmdet, so an operator is imported when it is called.
 from collections.abc import Callable
 from typing import Any
 
+from mmengine.config.utils import MODULE2PACKAGE
+
+MODULE2PACKAGE['se_det'] = 'se_det.registry'  # for `_base_ = 'se_det::configs/...'`
+
 
 def __getattr__(name: str) -> Callable:
     """Return a function that calls the operator of this name."""

@@ -1,0 +1,95 @@
+"""Image files and sizes as MMDetection reads and changes them, with OpenCV or without.
+
+Without OpenCV, Pillow reads files and NumPy resizes.
+"""
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from se_det.errors import UsageError
+
+if find_spec('cv2'):
+    import cv2
+else:
+    cv2 = None
+ONE = 1 << 11  # OpenCV's weights have 11 bits
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Read an image file: (H, W, 3) uint8 in BGR.
+
+    Raises:
+        UsageError: it cannot be read, or neither OpenCV nor Pillow is installed.
+    """
+    path = Path(path).expanduser()
+    try:
+        image = _decode(path)
+    except (OSError, ValueError, SyntaxError) as error:  # Pillow's, for damaged files
+        raise UsageError(f'{path} cannot be read as an image: {error}. Check the file.') from error
+    if image is None:
+        raise UsageError(f'{path} is not an image that OpenCV can read. Check the file.')
+    return image
+
+
+def resize(image: np.ndarray, scale: Sequence[int], keep_ratio: bool) -> np.ndarray:
+    """Resize an image (H, W, 3) uint8 as mmcv's Resize does.
+
+    Args:
+        image: of any size.
+        scale: width and height; with ``keep_ratio``, the long and the short edge at most.
+        keep_ratio: keep the ratio of the edges.
+    """
+    height, width = image.shape[:2]
+    if keep_ratio:
+        factor = min(max(scale) / max(height, width), min(scale) / min(height, width))
+        scale = (int(width * factor + 0.5), int(height * factor + 0.5))
+    size = tuple(max(1, edge) for edge in scale)
+    if size == (width, height):
+        return image
+    if cv2:
+        return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+    return resize_bilinearly(image, size)
+
+
+def resize_bilinearly(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """What ``cv2.resize`` does by default, in its integers.
+
+    Args:
+        image: (H, W, 3) uint8.
+        size: width and height.
+    """
+    height, width = image.shape[:2]
+    left, right, weight_left, weight_right = _neighbours(width, size[0])
+    above, below, weight_above, weight_below = _neighbours(height, size[1])
+    image = image.astype(np.int32)
+    lines = image[:, left] * weight_left[:, None] + image[:, right] * weight_right[:, None]
+    lines >>= 4
+    upper = (lines[above] * weight_above[:, None, None]) >> 16
+    lower = (lines[below] * weight_below[:, None, None]) >> 16
+    return ((upper + lower + 2) >> 2).astype(np.uint8)
+
+
+def _neighbours(length: int, target: int) -> tuple[np.ndarray, ...]:
+    """The two pixels that each pixel of a resized line lies between, and their weights."""
+    places = np.float32((np.arange(target) + 0.5) * (1 / (target / length)) - 0.5)
+    first = np.floor(places)
+    share = places - first
+    first, second = (np.clip(first.astype(int) + step, 0, length - 1) for step in (0, 1))
+    return first, second, *(np.rint(part * ONE).astype(np.int32) for part in (1 - share, share))
+
+
+def _decode(path: Path) -> np.ndarray | None:
+    if cv2:
+        # imdecode, unlike imread, reads paths with any letters on any system.
+        content = np.fromfile(path, np.uint8)
+        return cv2.imdecode(content, cv2.IMREAD_COLOR) if len(content) else None
+    if not find_spec('PIL'):
+        raise UsageError('To read image files, type: pip install opencv-python-headless')
+    from PIL import Image, ImageOps
+
+    with Image.open(path) as image:
+        upright = ImageOps.exif_transpose(image).convert('RGB')
+    return np.ascontiguousarray(np.asarray(upright)[..., ::-1])
