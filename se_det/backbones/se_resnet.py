@@ -29,6 +29,7 @@ from se_det.layers import (
     gated_projection,
     image_sizes,
 )
+from se_det.layers.eager import is_eager
 from se_det.layers.precision import autocast_dtype, is_half
 from se_det.mmcv_ops import is_compiled
 
@@ -248,7 +249,7 @@ class SEResNet(ResNet):
         Raises:
             ArgumentError: the input has not four dimensions.
         """
-        if x.dim() != 4:
+        if is_eager(x) and x.dim() != 4:
             raise ArgumentError(
                 f'A backbone takes images (N, C, H, W); got {tuple(x.shape)}. One image: x[None].'
             )

@@ -26,11 +26,18 @@ def test_train_stop_and_resume(run, quick, tmp_path):
     options = quick + FEW
     first = run('train.py', SHAPES, options=[*options, 'train_cfg.max_epochs=1'])
     assert _epochs(first) == [(1, step) for step in (1, 2, 3, 4)]
+    lines = first.stdout.splitlines()
+    assert next(index for index, line in enumerate(lines) if 'Epoch(train)' in line) <= 12
+    assert re.search(r'Weights: random', first.stdout)
+    assert re.search(
+        rf'Next: python -m se_det test \S*{SHAPES} {WORK_DIR}/best_\S+\.pth$', lines[-1]
+    )
     assert first.stdout.count('Average Precision') + first.stdout.count('Average Recall') == 12
 
     resumed = run('train.py', SHAPES, '--resume', options=[*options, 'train_cfg.max_epochs=2'])
     assert _epochs(resumed) == [(2, step) for step in (1, 2, 3, 4)]
-    assert 'Load checkpoint from' in resumed.stdout
+    assert re.search(r'Weights: .*epoch_1\.pth, resumed', resumed.stdout)
+    assert re.search(r'Keys loaded: backbone (\d+)/\1, neck', resumed.stdout)
     page = tmp_path / WORK_DIR / 'report.html'
     assert f'The page of this run: {page}' in resumed.stdout
     page = page.read_text()
@@ -38,6 +45,9 @@ def test_train_stop_and_resume(run, quick, tmp_path):
     assert page.count('<image ') == 4  # all validation images
     assert page.count('role="img"') == 4 * 2 + 7  # and seven figures
     assert (tmp_path / WORK_DIR / 'epoch_2.pth').exists()
+
+    again = run('train.py', SHAPES, '--resume', options=[*options, 'train_cfg.max_epochs=2'])
+    assert again.returncode == 0 and 'nothing was left to do' in again.stdout
 
     tampered = tmp_path / 'tampered.pth'
     tampered.write_bytes((tmp_path / WORK_DIR / 'epoch_2.pth').read_bytes()[:5000])
