@@ -12,6 +12,7 @@ from typing import Any
 
 from se_det.config_files import find_config
 from se_det.errors import Interrupted, UsageError
+from se_det.files import write_whole
 
 
 def config_file(config: str) -> str:
@@ -107,7 +108,7 @@ def usage_errors_alone() -> Iterator[None]:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write a JSON file under another name and rename it, so that it is whole or not there.
+    """Write a JSON file, whole or not at all.
 
     Args:
         path: the file; its folder is made.
@@ -116,13 +117,7 @@ def write_json(path: str | Path, value: Any) -> None:
     Raises:
         UsageError: the file cannot be written.
     """
-    path = Path(path)
-    partial = path.with_name(f'{path.name}.{os.getpid()}.partial')
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(value, indent=1, allow_nan=False))
-        partial.replace(path)
+        write_whole(path, json.dumps(value, indent=1, allow_nan=False).encode())
     except OSError as error:
         raise UsageError(f'{path} cannot be written: {error.strerror}.') from error
-    finally:
-        partial.unlink(missing_ok=True)

@@ -10,6 +10,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from mmengine.utils.dl_utils import collect_env
 
+from se_det.files import write_whole
+
 PAGE = 'report.html'
 
 _templates = Environment(
@@ -42,10 +44,7 @@ def write_page(folder: str | Path, template: str, **content: Any) -> Path:
     """
     text = _templates.get_template(template).render(content)
     page = Path(folder) / PAGE
-    page.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = page.with_name(f'.{PAGE}.{os.getpid()}')
-    unfinished.write_text(text, encoding='utf-8')
-    os.replace(unfinished, page)
+    write_whole(page, text.encode())
     return page
 
 

@@ -17,6 +17,7 @@ from se_det.datasets.check.repair import repair
 from se_det.datasets.check.sources import Source, find_sources
 from se_det.datasets.check.summary import print_summary
 from se_det.errors import UsageError
+from se_det.files import write_whole
 
 
 def check_dataset(
@@ -110,14 +111,10 @@ def _check_images(
 def _write_repaired(coco: dict, sizes: dict, source: Source, console: Console) -> None:
     repaired, changes = repair(coco, sizes, source.reads_masks)
     path = _free_name(source.ann_file)
-    partial = path.with_name(f'{path.name}.{os.getpid()}.partial')
     try:
-        partial.write_text(json.dumps(repaired))
-        partial.replace(path)
+        write_whole(path, json.dumps(repaired).encode())
     except OSError as error:
         raise UsageError(f'{path} cannot be written: {error.strerror}.') from error
-    finally:
-        partial.unlink(missing_ok=True)
     _print(console, f'Written: {path}')
     for change, count in changes.items():
         _print(console, f'  {count} {change}')

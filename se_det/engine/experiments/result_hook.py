@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +13,8 @@ from mmdet.registry import HOOKS
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+
+from se_det.files import write_whole
 
 PACKAGE = Path(__file__).parents[2]
 RESULT = 'result.json'
@@ -58,9 +59,7 @@ class RunResultHook(Hook):
     def _write(self, runner: Runner) -> None:
         seconds = round(time.time() - self.started_at, 1)
         result = dict(metrics=self.metrics, iterations=runner.iter, seconds=seconds, code=code())
-        unfinished = Path(runner.work_dir, f'.{RESULT}')
-        unfinished.write_text(json.dumps(result, indent=1))
-        os.replace(unfinished, Path(runner.work_dir, RESULT))
+        write_whole(Path(runner.work_dir, RESULT), json.dumps(result, indent=1).encode())
 
 
 def code() -> str:

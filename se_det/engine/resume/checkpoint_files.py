@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,37 +15,9 @@ from mmengine.runner import Runner
 
 from se_det.checkpoints.reading import read_checkpoint
 from se_det.errors import UsageError
+from se_det.files import write_whole
 
 INTERRUPTED = 'interrupted.pth'
-
-
-def write_whole(path: str | Path, content: bytes) -> None:
-    """Write a file under another name, flush it to the disk and rename it.
-
-    Args:
-        path: the file; its folder is made.
-        content: what to write.
-
-    Raises:
-        OSError: it cannot be written. A file that was there stays as it was.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
-    try:
-        with partial.open('wb') as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # some file systems cannot flush a folder
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 @register_backend('whole_files')

@@ -14,9 +14,9 @@ from se_det.engine.resume import checkpoint_files
 from se_det.engine.resume.checkpoint_files import (
     WholeFilesBackend,
     latest_checkpoint,
-    write_whole,
 )
 from se_det.errors import UsageError
+from se_det.files import write_whole
 
 KEEP_ONE = dict(
     checkpoint=dict(
