@@ -64,10 +64,11 @@ class ShapesDataset(CocoDataset):
             **kwargs,
         )
 
-    def load_data_list(self) -> list[dict]:
+    def full_init(self) -> None:
         """Draw the scenes, if they are not there, and read their annotations."""
-        draw_split(Path(self.data_root), *self.drawing)
-        return super().load_data_list()
+        if not self._fully_initialized:
+            draw_split(Path(self.data_root), *self.drawing)
+        super().full_init()
 
 
 def draw_split(data_root: Path, split: str, num_images: int, seed: int) -> None:

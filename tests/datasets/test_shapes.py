@@ -216,3 +216,10 @@ def test_mmdet_builds_it_by_name_and_loads_what_was_drawn(drawn):
         np.testing.assert_array_equal(truth.masks.masks, [i.mask for i in instances])
         assert truth.labels.tolist() == [instance.category for instance in instances]
         np.testing.assert_array_equal(truth.bboxes.tensor, truth.masks.get_bboxes('hbox').tensor)
+
+
+def test_nothing_is_drawn_before_the_data_is_used(tmp_path):
+    dataset = build(tmp_path, lazy_init=True)
+    assert dataset.metainfo['classes'] == CATEGORIES and not list(tmp_path.iterdir())
+    dataset.full_init()
+    assert len(dataset) == NUM_IMAGES

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from se_det.engine.resume import checkpoint_files
+from se_det import files
 from se_det.engine.resume.checkpoint_files import (
     WholeFilesBackend,
     latest_checkpoint,
@@ -99,8 +99,8 @@ def test_at_every_moment_there_is_a_whole_checkpoint(toy_runner, tmp_path, monke
 
         monkeypatch.setattr(owner, name, watched)
 
-    watch(checkpoint_files.os, 'fsync')
-    watch(checkpoint_files.os, 'replace')
+    watch(files.os, 'fsync')
+    watch(files.os, 'replace')
     watch(Path, 'replace')
     watch(Path, 'unlink')
     toy_runner(default_hooks=KEEP_ONE).train()
@@ -188,7 +188,7 @@ def test_a_kill_during_the_write_leaves_the_old_file(tmp_path, monkeypatch):
     def killed(descriptor):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoint_files.os, 'fsync', killed)
+    monkeypatch.setattr(files.os, 'fsync', killed)
     with pytest.raises(KeyboardInterrupt):
         write_whole(target, b'new')
     assert target.read_bytes() == b'old'
