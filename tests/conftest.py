@@ -120,6 +120,8 @@ def tiny() -> dict:
     loaders = ('train_dataloader', 'val_dataloader', 'test_dataloader')
     return {
         'model.backbone.init_cfg': None,
+        'model.backbone.frozen_stages': -1,
+        'model.backbone.norm_eval': False,
         'model.backbone.base_channels': 8,
         'model.neck.in_channels': [32, 64, 128, 256],
         'model.neck.out_channels': 16,

@@ -79,10 +79,10 @@ def test_the_graft_config_starts_as_the_plain_detector(tmp_path, monkeypatch):
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
     cfg = load_config('configs/faster_rcnn_se_r50_graft.py')
     plain = MODELS.build(load_config('configs/faster_rcnn_r50.py').model)
-    cached = tmp_path / 'hub' / 'checkpoints' / Path(cfg.model.init_cfg.checkpoint).name
-    cached.parent.mkdir(parents=True)
-    torch.save(dict(meta=dict(CLASSES=('a',)), state_dict=plain.state_dict()), cached)
-    cached.with_name(f'{cached.name}.sha256').touch()  # as if its hash were the published one's
+    published = tmp_path / 'published.pth'
+    torch.save(dict(meta=dict(CLASSES=('a',)), state_dict=plain.state_dict()), published)
+    urlopen = torch.hub.urlopen
+    monkeypatch.setattr(torch.hub, 'urlopen', lambda *_, **__: urlopen(published.as_uri()))
     cfg.model.backbone.se_cfg = dict(fused=False)
     grafted = MODELS.build(cfg.model)
     grafted.init_weights()

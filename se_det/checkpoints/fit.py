@@ -99,9 +99,10 @@ def load_whole(model: nn.Module, weights: StateDict, source: str, config: str) -
 
 
 def refuse_what_does_not_fit(backbone: nn.Module) -> None:
-    """Make an SE backbone raise on a state dict that has a part of its keys, or others.
+    """Make an SE backbone raise on a detector's state dict that has a part of its keys, or others.
 
     mmengine loads with ``strict=False``: it skips missing and unexpected keys and only logs them.
+    The state dict of the backbone alone is loaded as torch does.
     """
     backbone.register_load_state_dict_pre_hook(_refuse)
 
@@ -131,14 +132,14 @@ def _refuse_se(backbone: nn.Module, state_dict: StateDict, prefix: str, *_: Any)
 
 
 def _refuse(backbone: nn.Module, state_dict: StateDict, prefix: str, *_: Any) -> None:
-    expected = {prefix + key: tensor for key, tensor in backbone.state_dict().items()}
     given = {key: tensor for key, tensor in state_dict.items() if key.startswith(prefix)}
-    if not given:  # of a neck or a head, say
+    if not prefix or not given:
         return
+    expected = {prefix + key: tensor for key, tensor in backbone.state_dict().items()}
     uncounted = [key for key in expected if key.endswith('.num_batches_tracked')]
     if problems := _differences(expected, {**{key: expected[key] for key in uncounted}, **given}):
         raise UsageError(
-            f'The checkpoint does not fit the {type(backbone).__name__} at {prefix or "the top"}: '
+            f'The checkpoint does not fit the {type(backbone).__name__} at {prefix}: '
             f"{problems}. Check the backbone's arguments. If it is of a plain detector, or in "
             'another layout, convert it first and load the converted file:\n'
             'python -m se_det convert_weights CHECKPOINT detector.pth --graft  (of a plain one)\n'

@@ -212,7 +212,11 @@ def test_ctrl_c_keeps_what_was_found(predict, images, capsys, tmp_path, monkeypa
                 os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(prediction, 'Album', Interrupting)
-    assert predict(FASTER, 'images', '--out', 'out') == 130
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # xdist ignores it
+    try:
+        assert predict(FASTER, 'images', '--out', 'out') == 130
+    finally:
+        signal.signal(signal.SIGINT, handler)
     captured = capsys.readouterr()
     assert captured.err.strip().startswith('Stopped by Ctrl-C after 1 of 5 images')
     assert len(captured.err.strip().splitlines()) == 1

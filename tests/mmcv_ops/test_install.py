@@ -38,7 +38,7 @@ def run_python(code, *arguments):
 
 def add_to_mmcv(folder):
     """Code that adds a folder to those in which ``mmcv._ext`` is looked for."""
-    return f'import sys, mmcv; mmcv.__path__.append({str(folder)!r})\n'
+    return f'import sys, mmcv; mmcv.__path__.insert(0, {str(folder)!r})\n'
 
 
 @pytest.fixture
