@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,6 +93,7 @@ def usage_errors_alone() -> Iterator[None]:
 
     Likewise for signals: the exit status is 128 and the signal's number.
     """
+    warnings.filterwarnings('ignore', 'pkg_resources is deprecated')  # of mmengine
     try:
         from se_det import registration  # noqa: F401  (takes seconds: after parsing)
 
