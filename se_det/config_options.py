@@ -86,9 +86,9 @@ def _arguments(kind: Any) -> set[str]:
     """Names of the arguments of a class, given as in a config: itself or its registered name."""
     if isinstance(kind, str):
         registries = vars(mmdet_registries).values()
-        classes = {each.get(kind) for each in registries if isinstance(each, Registry)}
+        classes = [each.get(kind) for each in registries if isinstance(each, Registry)]
     else:
-        classes = {kind}
+        classes = [kind]
     initialisers = {
         vars(base)['__init__']
         for found in filter(inspect.isclass, classes)

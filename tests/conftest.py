@@ -114,7 +114,7 @@ def faster_rcnn():
     return config
 
 
-@pytest.fixture
+@pytest.fixture(scope='session')
 def tiny() -> dict:
     """Options that make a config's detector small: a CPU trains it in seconds on small images."""
     loaders = ('train_dataloader', 'val_dataloader', 'test_dataloader')

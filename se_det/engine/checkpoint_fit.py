@@ -53,17 +53,17 @@ class CheckpointFitHook(Hook):
             if not key.endswith('num_batches_tracked')
         }
         misshapen = {key for key in expected if shapes.get(key, expected[key]) != expected[key]}
-        anew = sorted((missing | misshapen) & set(expected))
+        new = sorted((missing | misshapen) & set(expected))
         total = Counter(key.partition('.')[0] for key in expected)
-        loaded = total - Counter(key.partition('.')[0] for key in anew)
+        loaded = total - Counter(key.partition('.')[0] for key in new)
         parts = ', '.join(f'{part} {loaded[part]}/{total[part]}' for part in total)
         summary = f'Keys loaded: {parts}'
-        if anew:
-            summary += f'; initialised anew: {named(anew)}'
+        if new:
+            summary += f'; newly initialised: {named(new)}'
         if unexpected:
             summary += f'; not used: {named(unexpected)}'
         has_backbone = loaded['backbone'] or not total['backbone']
-        if anew and (self.whole or not (has_backbone and loaded.total() > loaded['backbone'])):
+        if new and (self.whole or not (has_backbone and loaded.total() > loaded['backbone'])):
             raise UsageError(
                 f'The checkpoint is not one of this {type(detector).__name__}. {summary}. Use the '
                 'config that it was trained with; its work directory has it. Weights of a backbone '

@@ -19,8 +19,11 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
+from se_det.checkpoints.starting_weights import starting_weights
+
 LIBRARIES = ('mmengine', 'mmdet', 'mmcv')
 PROGRESS = 'mmengine.hooks.logger_hook'
+LOGGING = ('logging', 'mmengine.logging')
 
 
 def quieten(logger: MMLogger) -> None:
@@ -50,7 +53,7 @@ class ConsoleHook(Hook):
 
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
-        self.next = f'python -m se_det predict {cfg.filename} {cfg.get("load_from")} IMAGE'
+        self.next = ''
         self.started: float | None = None
 
     def before_train(self, runner: Runner) -> None:
@@ -72,18 +75,20 @@ class ConsoleHook(Hook):
                 'train longer, raise max_epochs or max_iters in train_cfg, and the end in '
                 'param_scheduler.'
             )
-        for hook in runner.hooks:
-            if isinstance(hook, CheckpointHook):
-                checkpoint = getattr(hook, 'best_ckpt_path', None) or hook.last_ckpt
-                self.next = f'python -m se_det test {self.cfg.filename} {_short(checkpoint)}'
+        saved = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
+        names = [getattr(hook, 'best_ckpt_path', None) or hook.last_ckpt for hook in saved]
+        if checkpoint := next(filter(None, names), self.cfg.get('load_from')):
+            self.next = f'. Next: python -m se_det test {self.cfg.filename} {_short(checkpoint)}'
 
     def before_test(self, runner: Runner) -> None:
         """Log the start of a test."""
         self._log_start(runner, 'test')
+        checkpoint = self.cfg.load_from
+        self.next = f'. Next: python -m se_det predict {self.cfg.filename} {checkpoint} IMAGE'
 
     def after_run(self, runner: Runner) -> None:
         """Log the end of a run."""
-        runner.logger.info(f'Results: {_short(runner.work_dir)}/report.html. Next: {self.next}')
+        runner.logger.info(f'Results: {_short(runner.work_dir)}/report.html{self.next}')
 
     def _log_start(self, runner: Runner, *splits: str) -> None:
         loaders = {split: getattr(runner, f'{split}_dataloader', None) for split in splits}
@@ -97,10 +102,7 @@ class ConsoleHook(Hook):
             ('Config', self.cfg.filename),
             ('Data', data),
             ('Weights', _weights(self.cfg)),
-            (
-                'Device',
-                f'{device}; threads: {threads}; processes: {processes}',
-            ),
+            ('Device', f'{device}; threads: {threads}; processes: {processes}'),
             ('Log', _short(runner.logger.log_file)),
         ):
             runner.logger.info(f'{name + ":":8} {value}')
@@ -111,7 +113,7 @@ def _is_shown(record: logging.LogRecord) -> bool:
     if record.levelno >= logging.WARNING:
         return 'deprecated' not in record.getMessage()
     frame = sys._getframe(1)
-    while (module := frame.f_globals['__name__']).startswith(('logging', 'mmengine.logging')):
+    while (module := frame.f_globals.get('__name__', '')).startswith(LOGGING):
         frame = frame.f_back
     return module == PROGRESS or module.partition('.')[0] not in LIBRARIES
 
@@ -126,17 +128,4 @@ def _weights(cfg: Config) -> str:
     """Where the weights come from at the start."""
     if cfg.get('load_from'):
         return f'{cfg.load_from}{", resumed" if cfg.get("resume") else ""}'
-    files = sorted(set(_checkpoints(cfg.model)))
-    return ', '.join(files) or 'random: from scratch'
-
-
-def _checkpoints(value: Any) -> list[str]:
-    """The files that are named in ``init_cfg``, anywhere in a model's config."""
-    if isinstance(value, list | tuple):
-        return [name for part in value for name in _checkpoints(part)]
-    if not isinstance(value, dict):
-        return []
-    found = [name for part in value.values() for name in _checkpoints(part)]
-    if 'Pretrained' in str(value.get('type')) and 'checkpoint' in value:
-        found.append(value['checkpoint'])
-    return found
+    return ', '.join(sorted(starting_weights(cfg.model))) or 'random: from scratch'

@@ -5,6 +5,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from se_det.checkpoints.starting_weights import starting_weights
 from se_det.errors import UsageError
 
 
@@ -18,21 +19,15 @@ def check_frozen_stages(cfg: Config) -> None:
         UsageError: a backbone has frozen stages, and neither itself, nor the model, nor
             ``load_from`` names weights.
     """
-    if cfg.get('load_from') or _is_pretrained(cfg.model):
+    if cfg.get('load_from') or starting_weights(dict(init_cfg=cfg.model.get('init_cfg'))):
         return
     for path, backbone in _with_frozen_stages('model', cfg.model):
-        if not _is_pretrained(backbone):
+        if not starting_weights(backbone):
             raise UsageError(
                 f'{path} freezes its first stages (frozen_stages={backbone["frozen_stages"]}) at '
                 'random weights. Set init_cfg to weights, or train all stages: '
                 f'--cfg-options {path}.frozen_stages=-1 {path}.norm_eval=False'
             )
-
-
-def _is_pretrained(part: dict) -> bool:
-    init_cfg = part.get('init_cfg')
-    each = init_cfg if isinstance(init_cfg, list | tuple) else [init_cfg]
-    return bool(part.get('pretrained')) or any(one and 'checkpoint' in one for one in each)
 
 
 def _with_frozen_stages(path: str, value: Any) -> Iterator[tuple[str, dict]]:

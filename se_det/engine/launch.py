@@ -1,7 +1,8 @@
 """Train and test: from the arguments of the tools to a run of mmengine's Runner."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from se_det.engine.distributed import join_process_group
 from se_det.engine.frozen_stages import check_frozen_stages
 from se_det.engine.resume.checkpoint_files import is_resumable, latest_checkpoint
 from se_det.engine.runner import DetectorRunner
-from se_det.engine.start_errors import named_start_errors
+from se_det.engine.start_errors import FirstIterationHook, named_start_errors
 from se_det.engine.unreadable_images import UnreadableImagesHook
 from se_det.errors import UsageError
 from se_det.evaluation.coco_evaluation import coco_evaluation
@@ -65,12 +66,9 @@ def train(
     Raises:
         UsageError: config, options, data or checkpoint cannot be used; the message says why.
     """
-    with (
-        named_start_errors(config, cfg_options) as first_iteration,
-        safe_loading(),
-        silent_annotations(),
-    ):
+    with _start(config, cfg_options) as first_iteration:
         cfg = load_config(config, work_dir, cfg_options, se)
+        _check_work_dir(cfg.work_dir)
         if amp:
             if get_device() == 'cpu':
                 raise UsageError('--amp needs a GPU, and none was found. Leave --amp out.')
@@ -130,12 +128,9 @@ def test(
     """
     if out and not out.endswith(('.pkl', '.pickle')):
         raise UsageError(f'--out must end in .pkl; got {out}.')
-    with (
-        named_start_errors(config, cfg_options) as first_iteration,
-        safe_loading(),
-        silent_annotations(),
-    ):
+    with _start(config, cfg_options) as first_iteration:
         cfg = load_config(config, work_dir, cfg_options, se)
+        _check_work_dir(cfg.work_dir)
         cfg.load_from = _existing_checkpoint(checkpoint)
         if show or show_dir:
             cfg.default_hooks.visualization.update(draw=True, show=show, wait_time=wait_time)
@@ -150,6 +145,17 @@ def test(
             runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=out))
         with coco_evaluation(cfg.get('coco_evaluation', 'hotcoco')):
             runner.test()
+
+
+@contextmanager
+def _start(config: str, cfg_options: Mapping[str, Any] | None) -> Iterator[FirstIterationHook]:
+    """What libraries raise, load and print in a run goes through se_det."""
+    with (
+        named_start_errors(config, cfg_options) as first_iteration,
+        safe_loading(),
+        silent_annotations(),
+    ):
+        yield first_iteration
 
 
 def load_config(
@@ -176,7 +182,6 @@ def load_config(
         or cfg.get('work_dir')
         or str(Path('work_dirs', Path(config).stem + ('_se' if se else '')))
     )
-    _check_work_dir(cfg.work_dir)
     find_data_folders(cfg._cfg_dict)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     return cfg

@@ -15,10 +15,10 @@ from mmengine.structures import InstanceData
 from se_det.datasets.check.images import decodes_strictly, ends_with_mark_of_file, image_fault
 from se_det.errors import UsageError
 from se_det.inference.detections import Detections, class_indices
+from se_det.inference.images import Image, check_array
 from se_det.inference.reading_ahead import read_ahead
 from se_det.inference.trained_model import load_trained, make_faster_on_cpu, test_pipeline
 
-Image = str | Path | np.ndarray
 BATCHES_SORTED = 8  # images of that many batches are sorted by size
 
 
@@ -97,7 +97,7 @@ class Detector:
         classes: Sequence[str] | None = None,
         batch: int = 1,
     ) -> Iterator[Detections]:
-        """Detect objects in images without end: yields the `Detections` in each, in order.
+        """Detect objects in any number of images: yields the `Detections` in each, in order.
 
         A thread reads images while the model computes. At most ``10 * batch`` are in memory.
 
@@ -136,11 +136,8 @@ class Detector:
     def _prepare(self, image: Image) -> dict:
         if not isinstance(image, np.ndarray):
             image = self.read(image)
-        elif image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise UsageError(
-                'Expected an image (H, W, 3) uint8 in BGR, as cv2.imread returns it; found '
-                f'{image.shape} {image.dtype}. Convert it: cv2.cvtColor, .astype(numpy.uint8).'
-            )
+        else:
+            check_array(image)
         return self._transform(dict(img=image, img_id=0))
 
     def _detect(self, samples: Iterator[dict], batch: int) -> Iterator[Detections]:

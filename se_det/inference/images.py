@@ -1,4 +1,4 @@
-"""Image files and sizes as MMDetection reads and changes them, with OpenCV or without.
+"""Images as MMDetection takes, reads and resizes them, with OpenCV or without.
 
 Without OpenCV, Pillow reads files and NumPy resizes.
 """
@@ -16,6 +16,22 @@ if find_spec('cv2'):
 else:
     cv2 = None
 ONE = 1 << 11  # OpenCV's weights have 11 bits
+
+
+Image = str | Path | np.ndarray  # what a detector takes
+
+
+def check_array(image: np.ndarray) -> None:
+    """Check an image that is given as an array.
+
+    Raises:
+        UsageError: it is not (H, W, 3) uint8.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise UsageError(
+            'Expected an image (H, W, 3) uint8 in BGR, as cv2.imread returns it; found '
+            f'{image.shape} {image.dtype}. Convert it: cv2.cvtColor, .astype(numpy.uint8).'
+        )
 
 
 def read_image(path: str | Path) -> np.ndarray:

@@ -11,10 +11,8 @@ import numpy as np
 
 from se_det.errors import UsageError
 from se_det.inference.detections import Detections, class_indices
-from se_det.inference.images import read_image, resize
+from se_det.inference.images import Image, check_array, read_image, resize
 from se_det.inference.paste_masks import paste_masks
-
-Image = str | Path | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -69,23 +67,7 @@ class OnnxDetector:
         classes: Sequence[str] | None = None,
         batch: int = 1,
     ) -> Detections | list[Detections]:
-        """Detect objects.
-
-        Args:
-            images: one image, or several. An image is the path of a file or an array
-                (H, W, 3) uint8 in BGR, as ``cv2.imread`` returns it.
-            score: the lowest score to return.
-            classes: the classes to return; None: all.
-            batch: how many images the model takes at once, at most. It takes only those together
-                that are padded to the same size, so that an image's result does not depend on
-                the others.
-
-        Returns:
-            The detections in one image, or a list of those in each.
-
-        Raises:
-            UsageError: an image cannot be read or is not as above, or a class is unknown.
-        """
+        """Detect objects, with the arguments and results of `se_det.Detector`."""
         if isinstance(images, Image):
             return self([images], score, classes)[0]
         if batch < 1:
@@ -106,11 +88,8 @@ class OnnxDetector:
     def _prepare(self, image: Image) -> Input:
         if not isinstance(image, np.ndarray):
             image = read_image(image)
-        elif image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-            raise UsageError(
-                'Expected an image (H, W, 3) uint8 in BGR, as cv2.imread returns it; found '
-                f'{image.shape} {image.dtype}. Convert it: cv2.cvtColor, .astype(numpy.uint8).'
-            )
+        else:
+            check_array(image)
         settings = self._settings
         shape = image.shape[:2]
         image = resize(image, settings['scale'], settings['keep_ratio'])

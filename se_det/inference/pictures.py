@@ -38,7 +38,7 @@ def draw(image: np.ndarray, found: Detections) -> np.ndarray:
     pen = ImageDraw.Draw(picture)
     size = max(10, round(min(picture.size) / 32))
     font = ImageFont.truetype(FONT, size)
-    # Pillow refuses boxes that are turned round.
+    # Pillow refuses a box whose right or bottom edge comes before the other.
     boxes = np.clip(found.boxes, 0, np.tile(picture.size, 2) - 1).round().astype(int).tolist()
     for index in lowest_first:
         left, top, right, bottom = boxes[index]
@@ -58,7 +58,7 @@ def colour(label: int) -> tuple[int, int, int]:
     return tuple(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0].tolist())
 
 
-class Album:
+class PictureFiles:
     """Pictures of detections in a folder, under the names of their images and videos.
 
     ``.jpg`` or ``.mp4`` is added to a name with another ending.
@@ -72,7 +72,7 @@ class Album:
         self._video: cv2.VideoWriter | None = None
         self._video_file: InputFile | None = None
 
-    def __enter__(self) -> 'Album':
+    def __enter__(self) -> 'PictureFiles':
         return self
 
     def __exit__(self, kind: type | None, error: object, traceback: TracebackType | None) -> None:

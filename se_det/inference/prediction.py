@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from se_det.errors import Interrupted, UsageError
 from se_det.inference.detector import Detector
 from se_det.inference.inputs import InputFile, find_inputs, video_facts, video_frames
-from se_det.inference.pictures import Album
+from se_det.inference.pictures import PictureFiles
 from se_det.inference.prediction_files import Ids, PredictionFiles
 
 SECONDS_BETWEEN_LINES = 10  # of progress where there is no terminal
@@ -100,13 +100,15 @@ def predict(
 
         stream = detector.stream(pixels(), score, classes, batch)
         results = stack.enter_context(PredictionFiles(done.out, ids))
-        album = stack.enter_context(Album(done.out / 'pictures')) if pictures else None
+        picture_files = (
+            stack.enter_context(PictureFiles(done.out / 'pictures')) if pictures else None
+        )
         try:
             for found in stream:
                 frame = waiting.popleft()
                 results.add(frame.file.name, frame.pixels, found, **frame.facts)
-                if album:
-                    album.add(frame.file, frame.pixels, found)
+                if picture_files:
+                    picture_files.add(frame.file, frame.pixels, found)
                 done.images += 1
                 done.detections += len(found)
                 progress.show(done.images + done.unreadable)

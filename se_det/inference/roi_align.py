@@ -1,4 +1,4 @@
-"""RoIAlign as two matrix products an RoI: for inference on a CPU, where it takes a quarter."""
+"""RoIAlign as two matrix products for each RoI: faster in inference on a CPU."""
 
 import torch
 from mmcv.ops import RoIAlign

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from mmdet.registry import DATASETS, MODELS, TRANSFORMS
+from mmdet.utils import get_test_pipeline_cfg
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import Compose
 from mmengine.model import revert_sync_batchnorm
@@ -75,11 +76,7 @@ def test_pipeline(cfg: Config) -> tuple[nn.Module, Compose]:
     Raises:
         UsageError: the config has no test pipeline that loads an image from a file.
     """
-    dataset = cfg.get('test_dataloader', {}).get('dataset', {})
-    while 'pipeline' not in dataset and 'dataset' in dataset:
-        dataset = dataset['dataset']
-    steps = [dict(step) for step in dataset.get('pipeline') or cfg.get('test_pipeline') or ()]
-    steps = [step for step in steps if 'Annotations' not in step['type']]
+    steps = [dict(step) for step in test_steps(cfg) if 'Annotations' not in step['type']]
     if not steps or not steps[0]['type'].endswith('LoadImageFromFile'):
         raise UsageError(
             'Expected a test pipeline that begins with LoadImageFromFile; found '
@@ -89,6 +86,13 @@ def test_pipeline(cfg: Config) -> tuple[nn.Module, Compose]:
     to_float32 = load.pop('to_float32', False)
     from_array = dict(type='mmdet.LoadImageFromNDArray', to_float32=to_float32)
     return TRANSFORMS.build(load), Compose([from_array, *others])
+
+
+def test_steps(cfg: Config) -> Sequence[dict]:
+    """The test pipeline of a config; none if it has none."""
+    if 'test_dataloader' in cfg:
+        return get_test_pipeline_cfg(cfg)
+    return cfg.get('test_pipeline', ())
 
 
 def _build(cfg: Config) -> nn.Module:

@@ -35,7 +35,7 @@ def retinanet(faster_rcnn):
 def test_all_keys(tmp_path, model, capfd, whole):
     _loaded(tmp_path, model, model.state_dict(), whole)
     (line,) = [text for text in capfd.readouterr().out.splitlines() if 'Keys loaded' in text]
-    assert 'backbone' in line and 'anew' not in line and 'not used' not in line
+    assert 'backbone' in line and 'newly' not in line and 'not used' not in line
 
 
 def test_another_detector_is_not_tested(tmp_path, model, retinanet):
@@ -49,7 +49,7 @@ def test_another_number_of_classes(tmp_path, model, capfd):
     weights[changed] = weights[changed][:2]
     _loaded(tmp_path, model, weights, whole=False)
     (line,) = [text for text in capfd.readouterr().out.splitlines() if 'Keys loaded' in text]
-    assert f'initialised anew: {changed}' in line
+    assert f'newly initialised: {changed}' in line
     with pytest.raises(UsageError, match=changed):
         _loaded(tmp_path, model, weights, whole=True)
 

@@ -299,11 +299,11 @@ def test_se_loads_the_twin_of_the_config_with_its_options():
 def test_a_work_dir_that_is_a_file(tmp_path):
     (tmp_path / 'w').touch()
     with pytest.raises(UsageError, match=r'w is a file; --work-dir must be a folder'):
-        load_config(SHAPES, work_dir='w/x')
+        train(SHAPES, work_dir='w/x')
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason='not run: root writes everywhere')
 def test_a_work_dir_that_is_not_writable(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(UsageError, match='is not writable'):
-        load_config(SHAPES, work_dir='w')
+        train(SHAPES, work_dir='w')

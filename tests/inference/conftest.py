@@ -12,24 +12,10 @@ CLASSES = ('ring', 'square', 'triangle')
 SIZES = ((64, 96), (96, 64), (64, 90), (64, 64), (100, 60))  # height, width
 
 
-def small_config(name: str):
+def small_config(name: str, tiny: dict):
     """A config of se_det with a small backbone, three classes and images of 64 pixels."""
     cfg = read_config(f'configs/{name}.py')
-    cfg.merge_from_dict(
-        {
-            'model.backbone.init_cfg': None,
-            'model.backbone.base_channels': 8,
-            'model.neck.in_channels': [32, 64, 128, 256],
-            'model.neck.out_channels': 16,
-            'model.rpn_head.in_channels': 16,
-            'model.rpn_head.feat_channels': 16,
-            'model.roi_head.bbox_roi_extractor.out_channels': 16,
-            'model.roi_head.bbox_head.in_channels': 16,
-            'model.roi_head.bbox_head.fc_out_channels': 32,
-            'model.roi_head.bbox_head.num_classes': 3,
-            'model.test_cfg.rpn.max_per_img': 50,
-        }
-    )
+    cfg.merge_from_dict({**tiny, 'model.roi_head.bbox_head.num_classes': 3})
     if 'mask_head' in cfg.model.roi_head:
         cfg.merge_from_dict(
             {
@@ -60,12 +46,12 @@ def save_random(cfg, path, seed=0):
 
 
 @pytest.fixture(scope='session')
-def detectors(tmp_path_factory):
+def detectors(tmp_path_factory, tiny):
     """Config and checkpoint of a small Faster and a small Mask R-CNN."""
     folder = tmp_path_factory.mktemp('detectors')
     made = {}
     for name in ('faster_rcnn_se_r50', 'mask_rcnn_se_r50'):
-        cfg = small_config(name)
+        cfg = small_config(name, tiny)
         made[name] = cfg, save_random(cfg, folder / f'{name}.pth')
     return made
 

@@ -205,13 +205,13 @@ def test_results_of_other_runs_stay(predict, images, tmp_path):
 
 
 def test_ctrl_c_keeps_what_was_found(predict, images, capsys, tmp_path, monkeypatch):
-    class Interrupting(prediction.Album):
+    class Interrupting(prediction.PictureFiles):
         def add(self, file, *arguments):
             super().add(file, *arguments)
             if file.name == '2.jpg':
                 os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(prediction, 'Album', Interrupting)
+    monkeypatch.setattr(prediction, 'PictureFiles', Interrupting)
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # xdist ignores it
     try:
         assert predict(FASTER, 'images', '--out', 'out') == 130

@@ -171,4 +171,4 @@ def test_fsdp_trains_and_its_checkpoint_is_whole(tmp_path, quick, free_port, run
     assert job.process.wait() == 0, job.log.read_text()
     checkpoint = tmp_path / 'run' / 'epoch_1.pth'
     tested = run('test.py', SHAPES, str(checkpoint), options=[*FEW, *quick])
-    assert tested.returncode == 0 and 'anew' not in tested.stdout, tested.stdout
+    assert tested.returncode == 0 and 'newly' not in tested.stdout, tested.stdout

@@ -2,7 +2,6 @@
 
 import fcntl
 import json
-import os
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from mmengine.config import Config
 from se_det.engine.experiments.result_hook import DETECTIONS, RESULT
 from se_det.engine.resume.checkpoint_files import latest_checkpoint
 from se_det.errors import UsageError
+from se_det.files import write_whole
 
 CHECKPOINT = 'checkpoint.pth'
 CONFIG = 'CONFIG'
@@ -153,9 +153,7 @@ class Run:
             lock.truncate(0)
             lock.write(str(slot))
             lock.flush()
-            unfinished = self.config.with_suffix('.unfinished.py')
-            cfg.dump(unfinished)
-            os.replace(unfinished, self.config)
+            write_whole(self.config, cfg.pretty_text.encode())
             here = [str(self.config), '--work-dir', str(self.folder), '--resume']
             command = [part for word in command for part in (here if word == CONFIG else [word])]
             with (self.folder / OUTPUT).open('ab') as output:

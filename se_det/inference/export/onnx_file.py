@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from onnxscript import opset20 as op
 from torch import nn
 
 from se_det.errors import UsageError
+from se_det.files import write_whole
 from se_det.inference.export import suppression  # noqa: F401  (registers se_det::nms)
 
 # Tracing takes other sizes than one for those of the deepest maps, and so needs large images.
@@ -76,7 +76,10 @@ def write_onnx(
     program.model.metadata_props.update(
         {name: json.dumps(value) for name, value in metadata.items()}
     )
-    _save(program, Path(path))
+    try:
+        write_whole(path, program.model_proto.SerializeToString())
+    except OSError as error:
+        raise UsageError(f'{path} cannot be written: {error.strerror}.') from error
     return count
 
 
@@ -88,16 +91,3 @@ def _nms_in_onnx(
     none = op.Expand(op.Constant(value_int=0), op.Shape(scores))
     ones = op.Expand(op.Constant(value_int=1), op.Shape(chosen, start=0, end=1))
     return op.Cast(op.ScatterND(none, chosen, ones), to=BOOL.dtype)
-
-
-def _save(program: torch.onnx.ONNXProgram, path: Path) -> None:
-    """Write under another name and rename, so that the file is whole or not there."""
-    partial = path.with_name(f'{path.name}.{os.getpid()}.partial')
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        program.save(partial, external_data=False)
-        partial.replace(path)
-    except OSError as error:
-        raise UsageError(f'{path} cannot be written: {error.strerror}.') from error
-    finally:
-        partial.unlink(missing_ok=True)

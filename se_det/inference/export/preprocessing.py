@@ -3,11 +3,11 @@
 from typing import Any
 
 from mmdet.models.data_preprocessors import DetDataPreprocessor
-from mmdet.utils import get_test_pipeline_cfg
 from mmengine.config import Config
 from torch import nn
 
 from se_det.errors import UsageError
+from se_det.inference.trained_model import test_steps
 
 IGNORED = {'LoadImageFromFile', 'LoadAnnotations', 'PackDetInputs'}
 
@@ -23,7 +23,7 @@ def preprocessing(cfg: Config, detector: nn.Module) -> dict[str, Any]:
         UsageError: images go through a step that has no place in these values.
     """
     resize = {}
-    for step in get_test_pipeline_cfg(cfg):
+    for step in test_steps(cfg):
         step = dict(step)
         kind = step.pop('type').rpartition('.')[2]
         if kind == 'Resize' and not resize and step.keys() <= {'scale', 'keep_ratio'}:
