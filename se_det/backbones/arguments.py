@@ -11,7 +11,6 @@ from mmengine.model import PretrainedInit
 from mmengine.registry import WEIGHT_INITIALIZERS, Registry
 
 from se_det.errors import ArgumentError
-from se_det.layers import DEFAULT_REDUCTION
 
 PLUGIN_POSITIONS = ('after_conv1', 'after_conv2', 'after_conv3')
 
@@ -62,10 +61,10 @@ def check_arguments(
                 )
 
     stages = value['num_stages']
-    check('num_stages', lambda v: _is_int(v) and 1 <= v <= 4, '1, 2, 3 or 4')
+    check('num_stages', lambda v: is_int(v) and 1 <= v <= 4, '1, 2, 3 or 4')
     check('style', lambda v: v in ('pytorch', 'caffe'), "'pytorch' or 'caffe'")
     per_stage = f'a sequence of num_stages={stages} positive ints'
-    check('strides dilations', lambda v: _is_positive_ints(v, stages), per_stage)
+    check('strides dilations', lambda v: is_positive_ints(v, stages), per_stage)
     check(
         'out_indices',
         lambda v: _is_sequence(v) and all(index in range(stages) for index in v),
@@ -73,7 +72,7 @@ def check_arguments(
     )
     check(
         'frozen_stages',
-        lambda v: _is_int(v) and -1 <= v <= stages,
+        lambda v: is_int(v) and -1 <= v <= stages,
         f'-1 (none), 0 (the stem), or up to num_stages={stages}',
     )
     check('in_channels base_channels groups base_width', _is_positive_int, 'a positive int')
@@ -97,7 +96,7 @@ def check_arguments(
         check('conv_cfg', lambda v: v is None, 'left out when dcn is given')
     if value['dcn'] is not None or 'stage_with_dcn' in kwargs:
         bools = f'a sequence of num_stages={stages} bools'
-        check('stage_with_dcn', lambda v: _is_bools(v, stages), bools)
+        check('stage_with_dcn', lambda v: is_bools(v, stages), bools)
     check(
         'plugins',
         lambda v: v is None or (_is_list(v) and all(_is_plugin(p, stages) for p in v)),
@@ -113,13 +112,17 @@ def check_arguments(
         "a dict with the type of an initializer, such as dict(type='SEPretrained', "
         "checkpoint='mmpretrain/se_resnet50'), or a list of them",
     )
-    _check_pretrained(name, value['pretrained'], _as_list(value['init_cfg']))
+    check_pretrained(name, value['pretrained'], value['init_cfg'])
 
 
-def _check_pretrained(name: str, pretrained: Any, init_cfgs: Sequence[dict]) -> None:
-    """Refuse mmengine's ``Pretrained``, which ignores keys that do not match."""
+def check_pretrained(name: str, pretrained: Any, init_cfg: Any) -> None:
+    """Refuse mmengine's ``Pretrained``, which ignores keys that do not match.
+
+    Raises:
+        ArgumentError: the backbone ``name`` is given weights that way.
+    """
     named = [pretrained] if pretrained is not None else []
-    for cfg in init_cfgs:
+    for cfg in _as_list(init_cfg):
         kind = cfg['type']
         if PretrainedInit in (kind, isinstance(kind, str) and WEIGHT_INITIALIZERS.get(kind)):
             named.append(cfg.get('checkpoint'))
@@ -132,60 +135,13 @@ def _check_pretrained(name: str, pretrained: Any, init_cfgs: Sequence[dict]) -> 
         )
 
 
-def reduction_by_stage(se_cfg: dict | None, num_stages: int) -> list[int | None]:
-    """Read ``se_cfg`` into the reduction of each stage, None for a stage without SE.
-
-    Args:
-        se_cfg: ``reduction``, an int or one per stage, ``stages``, a bool per stage,
-            ``relu_before_se`` and ``mask_padding``, bools, and ``fused``, a bool or None; or None.
-        num_stages: number of stages of the backbone, 1 to 4.
-
-    Raises:
-        ArgumentError: a key is unknown or a value not allowed.
-    """
-    if not isinstance(se_cfg, dict | None):
-        raise ArgumentError(
-            f'se_cfg must be a dict with reduction and stages, or None; got {se_cfg!r}.'
-        )
-    se_cfg = dict(se_cfg or {})
-    reduction = se_cfg.pop('reduction', DEFAULT_REDUCTION)
-    stages = se_cfg.pop('stages', (True,) * num_stages)
-    relu_before_se = se_cfg.pop('relu_before_se', False)
-    mask_padding = se_cfg.pop('mask_padding', True)
-    fused = se_cfg.pop('fused', None)
-    if se_cfg:
-        raise ArgumentError(
-            f'se_cfg has no key {sorted(se_cfg)[0]!r}. It takes reduction (default '
-            f'{DEFAULT_REDUCTION}), stages (default all), relu_before_se (default False), '
-            'mask_padding (default True) and fused (default on a CPU only): '
-            'se_cfg=dict(reduction=16, stages=(True, True, True, True)).'
-        )
-    for key, value in (('relu_before_se', relu_before_se), ('mask_padding', mask_padding)):
-        if not isinstance(value, bool):
-            raise ArgumentError(f'se_cfg: {key} must be True or False; got {value!r}.')
-    if not isinstance(fused, bool | None):
-        raise ArgumentError(
-            f'se_cfg: fused must be True, False or None (on a CPU only); got {fused!r}.'
-        )
-    reductions = [reduction] * num_stages if _is_int(reduction) else reduction
-    if not _is_positive_ints(reductions, num_stages):
-        raise ArgumentError(
-            f'se_cfg: reduction must be a positive int, or a sequence of num_stages={num_stages} '
-            f'of them; got {reduction!r}.'
-        )
-    if not _is_bools(stages, num_stages):
-        raise ArgumentError(
-            f'se_cfg: stages must be a sequence of num_stages={num_stages} bools; got {stages!r}.'
-        )
-    return [r if with_se else None for r, with_se in zip(reductions, stages, strict=True)]
-
-
-def _is_int(value: Any) -> bool:
+def is_int(value: Any) -> bool:
+    """Whether a value is an int and no bool."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_positive_int(value: Any) -> bool:
-    return _is_int(value) and value > 0
+    return is_int(value) and value > 0
 
 
 def _is_sequence(value: Any) -> bool:
@@ -200,11 +156,13 @@ def _as_list(value: Any) -> Sequence:
     return value if _is_list(value) else [] if value is None else [value]
 
 
-def _is_positive_ints(value: Any, length: int) -> bool:
+def is_positive_ints(value: Any, length: int) -> bool:
+    """Whether a value is a sequence of so many positive ints."""
     return _is_sequence(value) and len(value) == length and all(map(_is_positive_int, value))
 
 
-def _is_bools(value: Any, length: int) -> bool:
+def is_bools(value: Any, length: int) -> bool:
+    """Whether a value is a sequence of so many bools."""
     return _is_sequence(value) and len(value) == length and all(isinstance(v, bool) for v in value)
 
 
@@ -220,5 +178,5 @@ def _is_plugin(value: Any, num_stages: int) -> bool:
         and set(value) <= {'cfg', 'position', 'stages'}
         and _is_config_of(MODELS, value.get('cfg'))
         and value.get('position') in PLUGIN_POSITIONS
-        and (value.get('stages') is None or _is_bools(value['stages'], num_stages))
+        and (value.get('stages') is None or is_bools(value['stages'], num_stages))
     )

@@ -18,6 +18,8 @@ from torch.nn.modules.module import (
 
 from se_det.layers import SqueezeExcitation
 from se_det.layers.eager import is_eager
+from se_det.layers.effective_squeeze_excitation import EffectiveSqueezeExcitation
+from se_det.layers.efficient_channel_attention import EfficientChannelAttention
 from se_det.layers.precision import is_half
 from se_det.layers.squeeze_excitation import Convolution
 
@@ -49,9 +51,14 @@ record_methods(Convolution, 'forward', '_conv_forward')
 record_methods(nn.BatchNorm2d, 'forward')
 record_methods(nn.SyncBatchNorm, 'forward')
 record_methods(nn.ReLU, 'forward')
+record_methods(nn.Conv1d, 'forward', '_conv_forward')
 record_methods(nn.Sigmoid, 'forward')
+record_methods(nn.Tanh, 'forward')
+record_methods(nn.Hardsigmoid, 'forward')
 record_methods(nn.Sequential, 'forward')
-record_methods(SqueezeExcitation, 'forward', 'gate')
+ATTENTIONS = SqueezeExcitation, EfficientChannelAttention, EffectiveSqueezeExcitation
+for _attention in ATTENTIONS:
+    record_methods(_attention, 'forward', 'gate', 'excite')
 
 
 def choose_path(block: nn.Module, x: Tensor) -> Path:
@@ -61,10 +68,11 @@ def choose_path(block: nn.Module, x: Tensor) -> Path:
         and not any(_GLOBAL_HOOKS)
         and has_original_methods(block)
         and _is_original(block.relu, nn.ReLU)
+        and block.position == 'standard'
         and not block.relu_before_se
         and not block.with_plugins
         and _is_original_se(block.se)
-        and _wants_fusing(block.fused, x, block.se.fc1.weight.dtype)
+        and _wants_fusing(block.fused, x, next(block.se.parameters()).dtype)
     ):
         return Path.PLAIN
     if block.folds(x):
@@ -152,14 +160,9 @@ def _is_original(module: nn.Module, *kinds: type[nn.Module]) -> bool:
 
 def _is_original_se(se: nn.Module) -> bool:
     return (
-        _is_original(se, SqueezeExcitation)
-        and _is_original(se.act, nn.ReLU)
-        and _is_original(se.sigmoid, nn.Sigmoid)
-        and all(
-            _is_original(fc, Convolution) and is_pointwise(fc) and fc.bias is not None
-            for fc in (se.fc1, se.fc2)
-        )
-        and se.fc2.out_channels == se.fc1.in_channels
+        type(se) in ATTENTIONS
+        and all(_is_original(part, *_METHODS) for part in se.modules())
+        and se.is_of_means
     )
 
 

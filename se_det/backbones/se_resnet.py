@@ -1,6 +1,5 @@
 """SE-ResNet: mmdet's ResNet with a Squeeze-and-Excitation block in each residual branch."""
 
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch.utils.checkpoint
@@ -9,7 +8,7 @@ from mmdet.registry import MODELS
 from mmengine.model import Sequential
 from torch import Tensor, nn
 
-from se_det.backbones.arguments import check_arguments, reduction_by_stage
+from se_det.backbones.arguments import check_arguments
 from se_det.backbones.paths import (
     Path,
     can_fold,
@@ -19,7 +18,8 @@ from se_det.backbones.paths import (
     is_pointwise,
     record_methods,
 )
-from se_det.checkpoints.fit import refuse_what_does_not_fit
+from se_det.backbones.se_backbone import SEBackbone
+from se_det.backbones.se_cfg import SEConfig
 from se_det.errors import ArgumentError
 from se_det.layers import (
     DEFAULT_REDUCTION,
@@ -28,6 +28,7 @@ from se_det.layers import (
     gated_norm,
     gated_projection,
     image_sizes,
+    sizes_at,
 )
 from se_det.layers.eager import is_eager
 from se_det.layers.precision import autocast_dtype, is_half
@@ -40,10 +41,14 @@ class SEResidual:
     """``relu(x + SE(R(x)))``, the standard placement (arXiv 1709.01507, section 3.3, figure 3).
 
     `SEBasicBlock` and `SEBottleneck` differ in the residual branch R: convolutions, a last norm,
-    and mmdet's plugins.
+    and mmdet's plugins. Fused paths are of the standard position.
     """
 
     with_plugins = False
+    relu_before_se = False
+    position = 'standard'
+    fused: bool | None = None
+    finds_sizes = False  # in a backbone that does not pass them
 
     def __init__(
         self,
@@ -56,37 +61,64 @@ class SEResidual:
         super().__init__(inplanes, planes, **kwargs)
         self.se = SqueezeExcitation(planes * self.expansion, reduction)
         self.relu_before_se = relu_before_se
-        self.fused: bool | None = None
+
+    def add_se(self, config: SEConfig, stage: int) -> None:
+        """Give a plain block that was made one of this class its SE.
+
+        Raises:
+            ArgumentError: a block of two 3x3 convolutions has no position ``'3x3'``.
+        """
+        self.position = config.position
+        self.relu_before_se = config.relu_before_se
+        self.finds_sizes = config.mask_padding
+        self.se = config.layer(self.se_channels, stage)
 
     def forward(self, x: Tensor, sizes: Tensor | None = None) -> Tensor:
         """Map ``(N, C_in, H, W)`` to ``(N, C_out, H / stride, W / stride)``.
 
         Args:
             x: the map.
-            sizes: the rows and columns of each image in the output, ``(N, 2)``; all else is
-                padding. None: none is. A patched or replaced ``se`` is called without them.
+            sizes: the rows and columns of each image in ``x``, ``(N, 2)``; all else is padding.
+                None: none is. A patched or replaced ``se`` is called without them.
         """
+        if sizes is None and self.finds_sizes:
+            sizes = sizes_at(x)
         inputs = (x,) if sizes is None else (x, sizes)
         if self.with_cp and x.requires_grad:
             return torch.utils.checkpoint.checkpoint(self._forward, *inputs, use_reentrant=False)
         return self._forward(*inputs)
 
-    def _forward(self, x: Tensor, sizes: Tensor | None = None) -> Tensor:
+    def _forward(self, x: Tensor, sizes_in: Tensor | None = None) -> Tensor:
+        # An output is in the image if the middle of its receptive field is.
+        sizes = None if sizes_in is None else (sizes_in + self.stride - 1) // self.stride
         path = choose_path(self, x)
         if path is Path.FOLDED:
             return self.folded(x, sizes)
         if path is Path.LEAN:
             out, identity = self.before_last_norm(x), self.shortcut(x)
             return gated_norm(out, identity, self.last_norm, self.se, sizes)
-        out = self.residual(x)
+        if self.position == 'pre':
+            out = self.residual(self.scale(x, sizes_in))
+        elif self.position == '3x3':
+            out = self.residual(x, sizes)
+        else:
+            out = self.residual(x)
         if self.relu_before_se:
             out = self.relu(out)
+        if self.position == 'standard':
+            out = self.scale(out, sizes)
+        shortcut = self.shortcut(x)
+        if self.position == 'identity':
+            shortcut = self.scale(shortcut, sizes)
+        out += shortcut
+        out = self.relu(out)
+        return self.scale(out, sizes) if self.position == 'post' else out
+
+    def scale(self, x: Tensor, sizes: Tensor | None) -> Tensor:
+        """SE of a map, with the sizes of the images in it if the SE takes them."""
         if sizes is not None and has_original_methods(self.se):
-            out = self.se(out, sizes)
-        else:
-            out = self.se(out)
-        out += self.shortcut(x)
-        return self.relu(out)
+            return self.se(x, sizes)
+        return self.se(x)
 
     def shortcut(self, x: Tensor) -> Tensor:
         """``x``, or its projection to the shape of R(x)."""
@@ -105,6 +137,21 @@ class SEBasicBlock(SEResidual, BasicBlock):
     """
 
     last_norm = BasicBlock.norm2
+
+    @property
+    def norm_before_se(self) -> str:
+        """The name of the last norm in the state dict."""
+        return self.norm2_name
+
+    @property
+    def se_channels(self) -> int:
+        """The channels of the map that SE scales."""
+        if self.position == '3x3':
+            raise ArgumentError(
+                "se_cfg: position='3x3' is of a bottleneck, which depths from 50 on have."
+            )
+        conv = self.conv1 if self.position == 'pre' else self.conv2
+        return conv.in_channels if self.position == 'pre' else conv.out_channels
 
     def residual(self, x: Tensor) -> Tensor:
         """The residual branch R, without SE."""
@@ -132,19 +179,34 @@ class SEBottleneck(SEResidual, Bottleneck):
 
     last_norm = Bottleneck.norm3
 
-    def residual(self, x: Tensor) -> Tensor:
-        """The residual branch R, without SE."""
-        out = self.norm3(self.before_last_norm(x))
+    @property
+    def norm_before_se(self) -> str:
+        """The name of the last norm in the state dict."""
+        return self.norm3_name
+
+    @property
+    def se_channels(self) -> int:
+        """The channels of the map that SE scales."""
+        if self.position == 'pre':
+            return self.conv1.in_channels
+        return self.conv3.in_channels if self.position == '3x3' else self.conv3.out_channels
+
+    def residual(self, x: Tensor, sizes: Tensor | None = None) -> Tensor:
+        """The residual branch R, without SE unless that comes after the 3x3 convolution."""
+        inputs = (x,) if sizes is None else (x, sizes)
+        out = self.norm3(self.before_last_norm(*inputs))
         if self.with_plugins:
             out = self.forward_plugin(out, self.after_conv3_plugin_names)
         return out
 
-    def before_last_norm(self, x: Tensor) -> Tensor:
+    def before_last_norm(self, x: Tensor, sizes: Tensor | None = None) -> Tensor:
         """R up to its last convolution."""
         out = self.relu(self.norm1(self.conv1(x)))
         if self.with_plugins:
             out = self.forward_plugin(out, self.after_conv1_plugin_names)
         out = self.relu(self.norm2(self.conv2(out)))
+        if self.position == '3x3':
+            out = self.scale(out, sizes)
         if self.with_plugins:
             out = self.forward_plugin(out, self.after_conv2_plugin_names)
         return self.conv3(out)
@@ -177,12 +239,16 @@ class SEBottleneck(SEResidual, Bottleneck):
 
 
 class SEStage(Sequential):
-    """Blocks with SE, all of which take the sizes of the images in the stage's output."""
+    """Blocks with SE, each of which takes the sizes of the images in its input."""
 
     def forward(self, x: Tensor, sizes: Tensor | None = None) -> Tensor:
         """Map ``(N, C_in, H, W)`` to ``(N, C_out, H / stride, W / stride)``."""
         for block in self:
-            x = block(x) if sizes is None else block(x, sizes)
+            if sizes is None:
+                x = block(x)
+            else:
+                x = block(x, sizes)
+                sizes = (sizes + block.stride - 1) // block.stride
         return x
 
 
@@ -191,7 +257,7 @@ record_methods(SEBottleneck, *BLOCK_METHODS, 'norm1', 'norm2', 'norm3')
 
 
 @MODELS.register_module()
-class SEResNet(ResNet):
+class SEResNet(SEBackbone, ResNet):
     """SE-ResNet 18, 34, 50, 101 or 152 (arXiv 1709.01507, table 1), as a detection backbone.
 
     All arguments of mmdet's ResNet work: DCN, plugins, ``with_cp``, ``frozen_stages``,
@@ -206,14 +272,15 @@ class SEResNet(ResNet):
         depth: 18, 34, 50, 101 or 152.
         se_cfg: ``reduction``, the paper's r, one int or one per stage (default 16); ``stages``,
             one bool per stage, whether its blocks have SE (default all; a stage without SE has
-            mmdet's own blocks); ``relu_before_se``, whether a ReLU ends the residual branch
-            (default no), for weights trained so (timm's legacy 18 and 34); ``fused``, whether
-            blocks take paths that compute the same, up to rounding, in less time and memory
-            (default on a CPU only; True: on CUDA too). Second derivatives and forward-mode
-            differentiation need ``fused=False``. ``mask_padding``, whether the squeeze leaves out
-            the padding of a batch (default yes): the rows and columns of exact zeros at the bottom
-            and on the right of a normalised image, as MMDetection pads. Any other padding counts as
-            part of the image, as it does without ``mask_padding``.
+            mmdet's own blocks); ``type``, ``position``, ``squeeze`` and ``gate``, as in `SEConfig`;
+            ``relu_before_se``, whether a ReLU ends the residual branch (default no), for weights
+            trained so (timm's legacy 18 and 34); ``fused``, whether blocks take paths that compute
+            the same, up to rounding, in less time and memory (default on a CPU only; True: on CUDA
+            too). Second derivatives and forward-mode differentiation need ``fused=False``.
+            ``mask_padding``, whether the squeeze leaves out the padding of a batch (default yes):
+            the rows and columns of exact zeros at the bottom and on the right of a normalised
+            image, as MMDetection pads. Any other padding counts as part of the image, as it does
+            without ``mask_padding``.
         stem_pool: ``'padded'``, the pool of nearly all ResNets, or ``'ceil'``, without padding and
             with the output size rounded up, for weights trained so (timm's legacy ones).
         **kwargs: as mmdet's ResNet.
@@ -222,29 +289,37 @@ class SEResNet(ResNet):
         ArgumentError: an argument is unknown or not allowed; the message says what is.
     """
 
-    # mmdet's block for a depth -> the block of a stage without SE, and of one with.
-    stage_blocks_by_se: ClassVar = {
-        BasicBlock: {False: BasicBlock, True: SEBasicBlock},
-        Bottleneck: {False: Bottleneck, True: SEBottleneck},
-    }
+    se_blocks: ClassVar = {BasicBlock: ('', SEBasicBlock), Bottleneck: ('', SEBottleneck)}
 
     def __init__(
         self, depth: int, se_cfg: dict | None = None, stem_pool: str = 'padded', **kwargs: Any
     ) -> None:
         check_arguments(type(self), depth, stem_pool, kwargs)
-        self.se_reductions = reduction_by_stage(se_cfg, kwargs.get('num_stages', 4))
-        self.relu_before_se = bool(se_cfg and se_cfg.get('relu_before_se'))
-        self.mask_padding = bool((se_cfg or {}).get('mask_padding', True))
+        SEConfig.read(se_cfg, kwargs.get('num_stages', 4))
         self.stem_pool = stem_pool
-        super().__init__(depth=depth, **kwargs)
+        super().__init__(depth=depth, se_cfg=se_cfg, **kwargs)
         if stem_pool == 'ceil':
             self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, ceil_mode=True)
-        self.fused = (se_cfg or {}).get('fused')
-        self._set_memory_format()
-        refuse_what_does_not_fit(self)
+
+    @property
+    def relu_before_se(self) -> bool:
+        """As in ``se_cfg``."""
+        return self.se_cfg.relu_before_se
+
+    def add_se(self, se_cfg: dict | None) -> None:
+        """Put SE into the blocks of the stages that ``se_cfg`` gives it."""
+        super().add_se(se_cfg)
+        for index, stage in enumerate(self.res_layers):
+            if self.se_cfg.reductions[index] is not None:
+                setattr(self, stage, SEStage(*getattr(self, stage)))
+                for block in getattr(self, stage):
+                    block.finds_sizes = False
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Map images ``(N, 3, H, W)`` to the feature maps of the stages in ``out_indices``.
+
+        Stages are given the sizes of the images, so that activation checkpointing can compute
+        them again.
 
         Raises:
             ArgumentError: the input has not four dimensions.
@@ -262,58 +337,12 @@ class SEResNet(ResNet):
         outputs = []
         for index, name in enumerate(self.res_layers):
             stage = getattr(self, name)
-            stride *= self.strides[index]
-            if sizes is not None and self.se_reductions[index] is not None:
+            if sizes is not None and self.se_cfg.reductions[index] is not None:
                 # An output is in the image if the middle of its receptive field is.
                 x = stage(x, (sizes + stride - 1) // stride)
             else:
                 x = stage(x)
+            stride *= self.strides[index]
             if index in self.out_indices:
                 outputs.append(x.contiguous() if is_compiled() else x)
         return tuple(outputs)
-
-    @property
-    def fused(self) -> bool | None:
-        """Whether blocks take fused paths; None: on a CPU."""
-        return self._fused
-
-    @fused.setter
-    def fused(self, value: bool | None) -> None:
-        self._fused = value
-        for block in self.modules():
-            if isinstance(block, SEResidual):
-                block.fused = value
-
-    def make_res_layer(self, block: type[nn.Module], **kwargs: Any) -> nn.Module:
-        """Build the next stage, of SE blocks if ``se_cfg`` gives it SE.
-
-        mmdet applies ``zero_init_residual`` only if ``arch_settings`` has its own blocks, so they
-        are replaced here.
-        """
-        reduction = self.se_reductions[len(self.res_layers)]
-        if reduction is not None:
-            kwargs.update(reduction=reduction, relu_before_se=self.relu_before_se)
-        block = self.stage_blocks_by_se[block][reduction is not None]
-        stage = super().make_res_layer(block=block, **kwargs)
-        return stage if reduction is None else SEStage(*stage)
-
-    @property
-    def _has_foreign_layers(self) -> bool:
-        return any(cfg is not None for cfg in (self.dcn, self.plugins, self.conv_cfg))
-
-    def _set_memory_format(self) -> None:
-        """Convolutions on a CPU compute in the memory format of their weights."""
-        channels_last = self._device == 'cpu' and not self._has_foreign_layers
-        self.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
-
-    @property
-    def _device(self) -> str | None:
-        """The device of the weights, None for a backbone whose parameters were taken away."""
-        return next((parameter.device.type for parameter in self.parameters()), None)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
-        device = self._device
-        super()._apply(fn, recurse)
-        if self._device != device:
-            self._set_memory_format()
-        return self

@@ -1,11 +1,12 @@
 """SE-ResNeXt: mmdet's ResNeXt with a Squeeze-and-Excitation block in each residual branch."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from mmdet.models.backbones.resnet import Bottleneck, ResNet
+from mmdet.models.backbones.resnet import ResNet
 from mmdet.models.backbones.resnext import Bottleneck as ResNeXtBottleneck
 from mmdet.models.backbones.resnext import ResNeXt
 from mmdet.registry import MODELS
+from torch import nn
 
 from se_det.backbones.paths import record_methods
 from se_det.backbones.se_resnet import BLOCK_METHODS, SEBottleneck, SEResNet
@@ -41,6 +42,12 @@ class SEResNeXt(SEResNet, ResNeXt):
     """
 
     arch_settings: ClassVar = {depth: ResNet.arch_settings[depth] for depth in (50, 101, 152)}
-    stage_blocks_by_se: ClassVar = {
-        Bottleneck: {False: ResNeXtBottleneck, True: SEResNeXtBottleneck},
-    }
+    se_blocks: ClassVar = {ResNeXtBottleneck: ('', SEResNeXtBottleneck)}
+
+    def make_res_layer(self, **kwargs: Any) -> nn.Module:
+        """Build the next stage.
+
+        mmdet applies ``zero_init_residual`` only if ``arch_settings`` has the blocks of ResNet, so
+        they are replaced here.
+        """
+        return super().make_res_layer(**{**kwargs, 'block': ResNeXtBottleneck})

@@ -4,10 +4,60 @@ MMDetection normalises images and then pads them with zeros at the bottom and on
 a mean is a whole number, no pixel of an image is normalised to zero.
 """
 
+import threading
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from se_det.errors import UsageError
 from se_det.layers.eager import is_eager
+
+
+class _Batch(threading.local):
+    """The images that this thread is computing the maps of."""
+
+    sizes: Tensor | None = None
+    edges: tuple[int, int] | None = None
+
+
+_batch = _Batch()
+
+
+def without_padding(forward: Callable, x: Tensor, *others: Any) -> Any:
+    """``forward(x, *others)``, within which `sizes_at` knows where the images ``x`` end."""
+    before = _batch.sizes, _batch.edges
+    _batch.sizes, _batch.edges = image_sizes(x), tuple(x.shape[2:])
+    try:
+        return forward(x, *others)
+    finally:
+        _batch.sizes, _batch.edges = before
+
+
+def sizes_at(x: Tensor) -> Tensor | None:
+    """The rows and columns of each image in a map ``x`` ``(N, C, H, W)``: ``(N, 2)``.
+
+    They are those of the input divided by the stride, which is the power of two nearest to the
+    quotient of the sizes: an output is in the image if the middle of its receptive field is.
+
+    Returns:
+        None if no image is padded, or outside of `without_padding`.
+
+    Raises:
+        UsageError: the map is computed again in backward, when the sizes are not known any more.
+    """
+    if _batch.edges is None and torch._C._current_graph_task_id() != -1:
+        raise UsageError(
+            'Activation checkpointing computes blocks again when the sizes of the images are not '
+            'known any more, which the squeeze of this backbone needs. Turn it off, or set '
+            'se_cfg=dict(mask_padding=False).'
+        )
+    if _batch.sizes is None:
+        return None
+    quotient = sum(_batch.edges) / sum(x.shape[2:])
+    stride = _batch.sizes.new_full((), quotient, dtype=torch.float32).log2().round().exp2()
+    return (_batch.sizes / stride).ceil()
 
 
 def image_sizes(x: Tensor) -> Tensor | None:
@@ -42,11 +92,7 @@ def pixel_shares(sizes: Tensor | None, x: Tensor, dtype: torch.dtype) -> Tensor 
     """
     if sizes is None:
         return None
-    rows, columns = (
-        torch.ones_like(line, dtype=torch.long).cumsum(1) <= sizes[:, axis, None]
-        for axis, line in enumerate((x[:, 0, :, 0], x[:, 0, 0]))
-    )
-    inside = (rows[:, None, :, None] & columns[:, None, None]).to(dtype)
+    inside = _inside(sizes, x).to(dtype)
     return inside / inside.sum((2, 3), keepdim=True)
 
 
@@ -55,6 +101,22 @@ def channel_means(x: Tensor, shares: Tensor | None, dtype: torch.dtype) -> Tenso
     if shares is None:
         return x.mean((2, 3), dtype=dtype)
     return (shares.flatten(2) @ x.flatten(2).transpose(1, 2).to(dtype)).flatten(1)
+
+
+def channel_maxima(x: Tensor, sizes: Tensor | None) -> Tensor:
+    """The largest value of each channel of ``x`` ``(N, C, H, W)`` in its image: ``(N, C)``."""
+    if sizes is not None:
+        x = x.masked_fill(~_inside(sizes, x), -torch.inf)
+    return x.amax((2, 3))
+
+
+def _inside(sizes: Tensor, x: Tensor) -> Tensor:
+    """Which pixels of a map are of the image: ``(N, 1, H, W)``."""
+    rows, columns = (
+        torch.ones_like(line, dtype=torch.long).cumsum(1) <= sizes[:, axis, None]
+        for axis, line in enumerate((x[:, 0, :, 0], x[:, 0, 0]))
+    )
+    return rows[:, None, :, None] & columns[:, None, None]
 
 
 def _any(x: Tensor) -> Tensor:

@@ -1,14 +1,14 @@
 """The Squeeze-and-Excitation block (arXiv 1709.01507, section 3)."""
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from se_det.errors import UsageError
-from se_det.layers.padding import channel_means, pixel_shares
+from se_det.layers.channel_attention import ChannelAttention
+from se_det.layers.padding import channel_maxima, channel_means, pixel_shares
 from se_det.layers.precision import autocast_off, vector_dtype
 
 DEFAULT_REDUCTION = 16  # the paper's r
+GATES = dict(sigmoid=nn.Sigmoid, tanh=nn.Tanh, relu=nn.ReLU)
 
 
 class Convolution(nn.Conv2d):
@@ -19,7 +19,7 @@ class Convolution(nn.Conv2d):
         return F.conv2d(x, weight.to(x.dtype), bias)
 
 
-class SqueezeExcitation(nn.Module):
+class SqueezeExcitation(ChannelAttention):
     """Scale each channel by a gate computed from the whole image.
 
     Three steps, in the paper's terms: *squeeze*, the mean of each channel over H x W (equation 2);
@@ -27,80 +27,63 @@ class SqueezeExcitation(nn.Module):
     `fc1`, ``W2`` is `fc2`, both 1x1 convolutions, so that public weights load key for key. Both
     have a bias, as in the paper's released models; the paper's text omits it.
 
-    The mean is over the image alone where sizes say what is padding. All but the maps is computed
-    in float32 or more, so that gates are finite wherever the map is.
-
     Args:
         channels: C of the input.
-        reduction: r; the hidden layer has ``channels / reduction`` channels.
-
-    Raises:
-        UsageError: ``reduction`` does not divide ``channels``.
+        reduction: r; the hidden layer has ``channels / r`` channels, rounded up.
+        squeeze: ``'mean'``; ``'max'`` (section 6.2); None for no squeeze: each pixel has its own
+            gate (section 7.1).
+        gate: ``'sigmoid'``, ``'tanh'`` or ``'relu'`` (section 6.3).
+        hidden: channels of the hidden layer, instead of ``channels / r``.
     """
 
-    def __init__(self, channels: int, reduction: int = DEFAULT_REDUCTION) -> None:
+    def __init__(
+        self,
+        channels: int,
+        reduction: int = DEFAULT_REDUCTION,
+        squeeze: str | None = 'mean',
+        gate: str = 'sigmoid',
+        hidden: int | None = None,
+    ) -> None:
         super().__init__()
-        if reduction < 1 or channels % reduction:
-            raise UsageError(
-                f'the SE reduction must divide the channels; {channels} channels cannot be '
-                f'reduced by {reduction}. Set se_cfg=dict(reduction=r) with a divisor of '
-                f'{channels}.'
-            )
-        self.fc1 = Convolution(channels, channels // reduction, kernel_size=1)
+        hidden = hidden or -(-channels // reduction)
+        self.squeeze = squeeze
+        self.fc1 = Convolution(channels, hidden, kernel_size=1)
         self.act = nn.ReLU(inplace=True)
-        self.fc2 = Convolution(channels // reduction, channels, kernel_size=1)
-        self.sigmoid = nn.Sigmoid()
+        self.fc2 = Convolution(hidden, channels, kernel_size=1)
+        self.gate_act = GATES[gate]()
 
-    def matrices(self, dtype: torch.dtype) -> tuple[Tensor, ...]:
-        """``W1`` ``(C / r, C)`` and its bias, ``W2`` ``(C, C / r)`` and its bias."""
-        parameters = self.fc1.weight, self.fc1.bias, self.fc2.weight, self.fc2.bias
-        return tuple((p.flatten(1) if p.dim() > 1 else p).to(dtype) for p in parameters)
+    @property
+    def is_of_means(self) -> bool:
+        """Whether the gate is ``excite`` of the means."""
+        return self.squeeze == 'mean' and all(
+            fc.kernel_size == (1, 1) and fc.groups == 1 and fc.bias is not None
+            for fc in (self.fc1, self.fc2)
+        )
+
+    def excite(self, z: Tensor, *parameters: Tensor) -> Tensor:
+        """The gate ``(N, C)`` of a squeezed ``z`` ``(N, C)`` (equation 3)."""
+        w1, b1, w2, b2 = (p.to(z.dtype) for p in parameters)
+        return self.gate_act(F.linear(F.linear(z, w1.flatten(1), b1).relu(), w2.flatten(1), b2))
 
     def gate(self, x: Tensor, sizes: Tensor | None = None) -> Tensor:
-        """Squeeze and excite: ``(N, C, H, W)`` to a gate in (0, 1), ``(N, C, 1, 1)``."""
+        """Squeeze and excite, layer by layer.
+
+        Args:
+            x: ``(N, C, H, W)``.
+            sizes: as in `forward`.
+
+        Returns:
+            A gate ``(N, C, 1, 1)``, in (0, 1) if it is a sigmoid; without squeeze
+            ``(N, C, H, W)``.
+        """
         # torch.fx traces with a proxy for x, without a dtype.
         like = x if isinstance(x, Tensor) else next(self.parameters())
         dtype = vector_dtype(like)
         with autocast_off(like):
-            z = channel_means(x, pixel_shares(sizes, x, dtype), dtype)[..., None, None]
-            return self.sigmoid(self.fc2(self.act(self.fc1(z))))
-
-    def forward(self, x: Tensor, sizes: Tensor | None = None) -> Tensor:
-        """Scale a map by its gate.
-
-        Args:
-            x: ``(N, C, H, W)``.
-            sizes: the rows and columns of each image, ``(N, 2)``; all else is padding. None: none
-                is.
-
-        Returns:
-            ``(N, C, H, W)``.
-        """
-        gate = self.gate(x) if sizes is None else self.gate(x, sizes)
-        return x * gate.to(x.dtype)
-
-
-def excite(
-    z: Tensor, fc1: Tensor, bias1: Tensor, fc2: Tensor, bias2: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The excitation of a squeezed ``z`` ``(N, C)``.
-
-    Returns:
-        The hidden layer ``(N, C / r)`` and the gate ``(N, C)``.
-    """
-    hidden = F.linear(z, fc1, bias1).relu()
-    return hidden, F.linear(hidden, fc2, bias2).sigmoid()
-
-
-def excite_backward(
-    gradient: Tensor, z: Tensor, hidden: Tensor, gate: Tensor, fc1: Tensor, fc2: Tensor
-) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Backward of `excite` from the gradient of the gate, ``(N, C)``.
-
-    Returns:
-        The gradient of ``z``, and those of the weight and bias of both layers.
-    """
-    of_logits = gradient * gate * (1 - gate)
-    of_hidden = (of_logits @ fc2) * (hidden > 0)
-    of_parameters = of_hidden.T @ z, of_hidden.sum(0), of_logits.T @ hidden, of_logits.sum(0)
-    return of_hidden @ fc1, of_parameters
+            if self.squeeze is None:
+                z = x.to(dtype)
+            elif self.squeeze == 'max':
+                z = channel_maxima(x, sizes).to(dtype)[..., None, None]
+            else:
+                z = channel_means(x, pixel_shares(sizes, x, dtype), dtype)[..., None, None]
+            return self.gate_act(self.fc2(self.act(self.fc1(z))))

@@ -8,17 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmdet.models.backbones.resnet import ResNet, ResNetV1d
 from mmdet.models.backbones.resnext import ResNeXt
 from mmengine.config import Config
 from mmengine.logging import print_log
 
 from se_det.backbones import SEResNet, SEResNeXt
-from se_det.backbones.arguments import reduction_by_stage
 from se_det.config_files import locate_teacher, read_config
 from se_det.errors import UsageError
-from se_det.layers import SqueezeExcitation
 from se_det.swap.placement import place_weights
 
 # mmdet's class -> ours, and the arguments that are implied by mmdet's class.
@@ -194,7 +191,6 @@ def _nothing_to_swap(left: list[Backbone]) -> NothingToSwap:
 
 def _swap(backbone: Backbone, se_cfg: dict[str, Any]) -> str:
     """Change a backbone's config to an SE one with the same arguments; return its class name."""
-    _check_reduction(backbone.cfg, se_cfg)
     cls, implied = TWINS[backbone.cls]
     kind = backbone.cfg['type']
     if isinstance(kind, str):
@@ -206,19 +202,6 @@ def _swap(backbone: Backbone, se_cfg: dict[str, Any]) -> str:
     if se_cfg:
         backbone.cfg['se_cfg'] = dict(se_cfg)
     return cls.__name__
-
-
-def _check_reduction(backbone: dict, se_cfg: dict[str, Any]) -> None:
-    """Raise here what building the model would raise for a wrong ``se_cfg``."""
-    reductions = reduction_by_stage(se_cfg, backbone.get('num_stages', 4))
-    if (depth := backbone.get('depth')) not in SEResNet.arch_settings:
-        return  # building the model raises for an unknown depth
-    block, _ = SEResNet.arch_settings[depth]
-    channels = backbone.get('base_channels', 64) * block.expansion
-    with torch.device('meta'):
-        for stage, reduction in enumerate(reductions):
-            if reduction is not None:
-                SqueezeExcitation(channels * 2**stage, reduction)
 
 
 def _import_se_det(twin: Config) -> None:

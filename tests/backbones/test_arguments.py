@@ -140,9 +140,30 @@ def test_se_cfg_reduction_that_is_not_allowed(reduction):
         build('SEResNet', depth=50, se_cfg=dict(reduction=reduction))
 
 
-def test_se_cfg_reduction_that_does_not_divide_the_channels():
-    with says('64 channels cannot be reduced by 24.'):
-        build('SEResNet', depth=18, se_cfg=dict(reduction=24))
+@pytest.mark.parametrize(
+    ('key', 'value', 'allowed'),
+    [
+        ('type', 'SK', "'SE', 'ECA', 'eSE', 'CBAM' or 'GC'"),
+        ('position', 'last', "'standard', 'pre', 'post', 'identity' or '3x3'"),
+        ('squeeze', 'min', "'mean', 'max' or None"),
+        ('gate', 'softmax', "'sigmoid', 'tanh' or 'relu'"),
+        ('fused', 'yes', 'True, False or None'),
+        ('fused', 1, 'True, False or None'),
+    ],
+)
+def test_se_cfg_choices_that_are_not_allowed(key, value, allowed):
+    with says(f'se_cfg: {key} must be {allowed}; got {value!r}.'):
+        build('SEResNet', depth=50, se_cfg={key: value})
+
+
+def test_squeeze_and_gate_are_of_se_alone():
+    with says("se_cfg: squeeze and gate are those of type='SE'; got type='ECA'."):
+        build('SEResNet', depth=50, se_cfg=dict(type='ECA', gate='tanh'))
+
+
+def test_a_basic_block_has_no_position_in_a_bottleneck():
+    with says("se_cfg: position='3x3' is of a bottleneck, which depths from 50 on have."):
+        build('SEResNet', depth=18, se_cfg=dict(position='3x3'))
 
 
 @pytest.mark.parametrize('stages', [(True, False), (1, 1, 1, 0), True, 'TTTF', None])

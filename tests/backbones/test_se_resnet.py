@@ -131,7 +131,7 @@ class TestBlocks:
     @pytest.mark.parametrize('depth', [18, 50])
     def test_gradients_reach_all_parameters(self, depth, images):
         torch.manual_seed(0)
-        model = SEResNet(**{**SMALL, 'depth': depth})
+        model = SEResNet(**{**SMALL, 'depth': depth}, se_cfg=dict(reduction=1))
         sum(output.square().sum() for output in model(images)).backward()
         assert [name for name, p in model.named_parameters() if not p.grad.any()] == []
 
@@ -315,7 +315,7 @@ class TestSeCfg:
     def test_a_config_file_may_give_lists(self):
         se_cfg = ConfigDict(reduction=[4, 8, 16, 32], stages=[False, True, True, True])
         model = meta_model(depth=50, se_cfg=se_cfg)
-        assert model.se_reductions == [None, 8, 16, 32]
+        assert model.se_cfg.reductions == (None, 8, 16, 32)
 
     def test_the_callers_dict_stays_as_it_was(self):
         se_cfg = dict(reduction=8, stages=(True, True, True, False))

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.func import functional_call
 
-from se_det.errors import UsageError
 from se_det.layers import SqueezeExcitation
 
 
@@ -91,7 +90,8 @@ def test_gates_in_half_precision_are_those_of_float32(dtype, largest, autocast):
         assert se(x).isfinite().all()
 
 
-@pytest.mark.parametrize(('channels', 'reduction'), [(24, 16), (16, 24), (64, 0), (64, -2)])
-def test_reduction_that_does_not_divide_the_channels_is_refused(channels, reduction):
-    with pytest.raises(UsageError, match=rf'{channels} channels cannot be reduced by {reduction}'):
-        SqueezeExcitation(channels, reduction)
+@pytest.mark.parametrize(
+    ('channels', 'reduction', 'hidden'), [(24, 16, 2), (16, 24, 1), (72, 16, 5), (64, 16, 4)]
+)
+def test_the_hidden_layer_is_rounded_up(channels, reduction, hidden):
+    assert SqueezeExcitation(channels, reduction).fc1.out_channels == hidden

@@ -1,0 +1,95 @@
+"""Blocks of MMDetection that keep their own forward and get SE after their last norm.
+
+MMDetection's blocks call a norm by a property. Theirs returns the norm with SE after it.
+"""
+
+from typing import Any
+
+from mmcv.cnn import ConvModule
+from torch import Tensor, nn
+
+from se_det.backbones.se_cfg import SEConfig
+from se_det.errors import ArgumentError
+from se_det.layers import ChannelAttention, sizes_at
+
+
+class GatedBlock:
+    """A mixin before a block that keeps its own forward."""
+
+    def add_se(self, config: SEConfig, stage: int) -> None:
+        """Build the block's SE.
+
+        Raises:
+            ArgumentError: ``se_cfg`` has an option that this block cannot follow.
+        """
+        if config.position != 'standard' or config.relu_before_se:
+            raise ArgumentError(
+                f"se_cfg: {type(self).__name__} has SE after its last layer, position='standard', "
+                f'without a ReLU; got position={config.position!r}, '
+                f'relu_before_se={config.relu_before_se}.'
+            )
+        if config.mask_padding and getattr(self, 'with_cp', False):
+            raise ArgumentError(
+                'with_cp computes blocks again when the sizes of the images are not known any '
+                'more. Leave it out, or set se_cfg=dict(mask_padding=False).'
+            )
+        self.se = config.layer(self.se_channels, stage)
+        self.mask_padding = config.mask_padding
+
+    def scale(self, x: Tensor) -> Tensor:
+        """SE of a map ``(N, C, H, W)``, over the image without its padding."""
+        sizes = sizes_at(x) if self.mask_padding else None
+        takes_sizes = sizes is not None and isinstance(self.se, ChannelAttention)
+        return self.se(x, sizes) if takes_sizes else self.se(x)
+
+
+class _NormWithSE:
+    """A norm that is followed by SE; all else is asked of the norm."""
+
+    def __init__(self, norm: nn.Module, block: GatedBlock) -> None:
+        self._norm = norm
+        self._block = block
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self._block.scale(self._norm(x))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._norm, name)
+
+
+class SEAfterNorm(GatedBlock):
+    """A mixin before a block: SE after a norm that the block calls by a property."""
+
+    @property
+    def se_channels(self) -> int:
+        """The channels of the map that SE scales."""
+        norm = self.get_submodule(self.norm_before_se)
+        return norm.num_channels if isinstance(norm, nn.GroupNorm) else norm.num_features
+
+
+class SEAfterNorm3(SEAfterNorm):
+    """SE after ``norm3``, that of a bottleneck's last convolution."""
+
+    @property
+    def norm_before_se(self) -> str:
+        """The name of the norm in the state dict."""
+        return self.norm3_name
+
+    @property
+    def norm3(self) -> _NormWithSE:
+        """The last norm, with SE."""
+        return _NormWithSE(super().norm3, self)
+
+
+class SEConvModule(SEAfterNorm, ConvModule):
+    """mmcv's ConvModule with SE between the norm and the activation, if it has one."""
+
+    @property
+    def norm_before_se(self) -> str:
+        """The name of the norm in the state dict."""
+        return self.norm_name
+
+    @property
+    def norm(self) -> _NormWithSE:
+        """The norm, with SE."""
+        return _NormWithSE(super().norm, self)

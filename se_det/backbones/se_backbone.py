@@ -1,0 +1,155 @@
+"""What all SE backbones share: MMDetection's class, with SE put into its blocks."""
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from se_det.backbones.arguments import check_pretrained
+from se_det.backbones.se_cfg import SEConfig
+from se_det.checkpoints.fit import refuse_what_does_not_fit
+from se_det.errors import ArgumentError
+from se_det.layers import without_padding
+from se_det.mmcv_ops import is_compiled
+
+
+class SEBackbone:
+    """A mixin before a backbone of MMDetection: its class, arguments and keys, and SE.
+
+    MMDetection's class builds the backbone. Each block that `se_blocks` lists then becomes one of
+    a subclass, whose SE is in ``se`` (or in the part of the block that `se_blocks` names).
+
+    Args:
+        *args: as the class of MMDetection.
+        se_cfg: as in `SEConfig`.
+        **kwargs: as the class of MMDetection.
+
+    Raises:
+        ArgumentError: an argument is unknown, or ``se_cfg`` does not suit the backbone.
+    """
+
+    # Class of a block -> the part of it that gets SE ('' for itself), and its class with SE.
+    se_blocks: ClassVar[dict[type[nn.Module], tuple[str, type[nn.Module]]]]
+
+    def __init__(self, *args: Any, se_cfg: dict | None = None, **kwargs: Any) -> None:
+        self._check_arguments(args, kwargs)
+        super().__init__(*args, **kwargs)
+        self.add_se(se_cfg)
+
+    @property
+    def se_stages(self) -> Sequence[str]:
+        """The names of the stages, to which ``reduction`` and ``stages`` in ``se_cfg`` refer."""
+        return self.res_layers
+
+    def add_se(self, se_cfg: dict | None) -> None:
+        """Put SE into the blocks of the stages that ``se_cfg`` gives it."""
+        self.se_cfg = SEConfig.read(se_cfg, len(self.se_stages))
+        for index, stage in enumerate(self.se_stages):
+            if self.se_cfg.reductions[index] is None:
+                continue
+            for host, kind in list(self.hosts(stage)):
+                host.__class__ = kind
+                host.add_se(self.se_cfg, index)
+        self.mask_padding = self.se_cfg.mask_padding
+        self.fused = self.se_cfg.fused
+        if hasattr(self, '_freeze_stages'):
+            self._freeze_stages()
+        self._set_memory_format()
+        refuse_what_does_not_fit(self)
+
+    def forward(self, x: Tensor) -> Any:
+        """Map images ``(N, 3, H, W)`` to the feature maps of MMDetection's class."""
+        return self.without_padding(super().forward, x)
+
+    def without_padding(self, forward: Callable, x: Tensor, *others: Any) -> Any:
+        """Call ``forward(x, *others)``; squeezes within leave out the padding of the images ``x``.
+
+        Raises:
+            ArgumentError: the input has not four dimensions.
+        """
+        if isinstance(x, Tensor) and x.dim() != 4:
+            raise ArgumentError(
+                f'A backbone takes images (N, C, H, W); got {tuple(x.shape)}. One image: x[None].'
+            )
+        if self._has_foreign_layers:
+            x = x.contiguous()
+        run = without_padding if self.mask_padding else lambda forward, *inputs: forward(*inputs)
+        outputs = run(forward, x, *others)
+        if not is_compiled():
+            return outputs
+        if isinstance(outputs, Tensor):
+            return outputs.contiguous()
+        return type(outputs)(output.contiguous() for output in outputs)
+
+    @property
+    def fused(self) -> bool | None:
+        """Whether blocks take fused paths; None: on a CPU."""
+        return self._fused
+
+    @fused.setter
+    def fused(self, value: bool | None) -> None:
+        self._fused = value
+        for module in self.modules():
+            if hasattr(module, 'add_se') and module is not self:
+                module.fused = value
+
+    def hosts(self, stage: str) -> Iterator[tuple[nn.Module, type[nn.Module]]]:
+        """The modules of a stage that get SE, and their classes with SE."""
+        for block in self.get_submodule(stage).modules():
+            if type(block) in self.se_blocks:
+                part, kind = self.se_blocks[type(block)]
+                yield block.get_submodule(part), kind
+
+    @property
+    def layers_before_se(self) -> dict[str, str]:
+        """The norm before each SE: names in the state dict."""
+        return {
+            f'{name}.se': f'{name}.{host.norm_before_se}'
+            for name, host in self.named_modules()
+            if hasattr(host, 'norm_before_se')
+        }
+
+    def _check_arguments(self, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
+        """Check the names of the arguments, and how weights are named."""
+        ours = type(self)
+        base = next(cls for cls in ours.__mro__ if not issubclass(cls, SEBackbone))
+        known: dict[str, Any] = {}
+        for cls in base.__mro__:
+            parameters = inspect.signature(cls.__init__).parameters.values()
+            for parameter in parameters:
+                if parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
+                    known.setdefault(parameter.name, parameter.default)
+            if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters):
+                break
+        known.pop('self')
+        if unknown := sorted(set(kwargs) - set(known)):
+            raise ArgumentError(
+                f'{ours.__name__} has no argument {unknown[0]!r}. It takes se_cfg and those of '
+                f'{base.__name__}: {", ".join(known)}.'
+            )
+        check_pretrained(ours.__name__, kwargs.get('pretrained'), kwargs.get('init_cfg'))
+
+    @property
+    def _has_foreign_layers(self) -> bool:
+        """Whether there are operators that may need contiguous maps."""
+        options = ('dcn', 'plugins', 'conv_cfg', 'sac')
+        return any(getattr(self, name, None) is not None for name in options)
+
+    def _set_memory_format(self) -> None:
+        """Convolutions on a CPU compute in the memory format of their weights."""
+        channels_last = self._device == 'cpu' and not self._has_foreign_layers
+        self.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+
+    @property
+    def _device(self) -> str | None:
+        """The device of the weights, None for a backbone whose parameters were taken away."""
+        return next((parameter.device.type for parameter in self.parameters()), None)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
+        device = self._device
+        super()._apply(fn, recurse)
+        if self._device != device:
+            self._set_memory_format()
+        return self

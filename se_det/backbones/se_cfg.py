@@ -1,0 +1,125 @@
+"""``se_cfg``, the argument of every SE backbone that says what its SE blocks are."""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from se_det.backbones.arguments import is_bools, is_int, is_positive_ints
+from se_det.errors import ArgumentError
+from se_det.layers import ATTENTIONS, DEFAULT_REDUCTION, GATES, build_attention
+
+POSITIONS = ('standard', 'pre', 'post', 'identity', '3x3')
+
+
+@dataclass(frozen=True)
+class SEConfig:
+    """What a backbone's ``se_cfg`` says.
+
+    Attributes:
+        reductions: the paper's r in each stage; None for a stage without SE.
+        type: the layer in SE's slot: ``'SE'``; ``'ECA'`` (arXiv 1910.03151); ``'eSE'``
+            (1911.06667); ``'CBAM'`` (1807.06521) and ``'GC'`` (1904.11492), which are timm's and
+            include the padding of a batch.
+        position: of SE in a block (figure 5 and section 6.5 of the paper): ``'standard'``, before
+            the addition; ``'pre'``, before the first convolution of the residual branch;
+            ``'post'``, after the ReLU that follows the addition; ``'identity'``, in the shortcut;
+            ``'3x3'``, after the 3x3 convolution of a bottleneck.
+        squeeze: as in `SqueezeExcitation`.
+        gate: as in `SqueezeExcitation`.
+        relu_before_se: whether a ReLU ends the residual branch.
+        mask_padding: whether the squeeze leaves out the padding of a batch.
+        fused: whether blocks take fused paths; None: on a CPU.
+    """
+
+    reductions: tuple[int | None, ...]
+    type: str = 'SE'
+    position: str = 'standard'
+    squeeze: str | None = 'mean'
+    gate: str = 'sigmoid'
+    relu_before_se: bool = False
+    mask_padding: bool = True
+    fused: bool | None = None
+
+    @classmethod
+    def read(cls, se_cfg: dict | None, num_stages: int) -> 'SEConfig':
+        """Read ``se_cfg``: the attributes of this class, and ``reduction`` and ``stages``.
+
+        Args:
+            se_cfg: ``reduction``, an int or one per stage; ``stages``, a bool per stage; the other
+                attributes of this class; or None.
+            num_stages: number of stages of the backbone.
+
+        Raises:
+            ArgumentError: a key is unknown or a value not allowed.
+        """
+        if not isinstance(se_cfg, dict | None):
+            raise ArgumentError(
+                f'se_cfg must be a dict with reduction and stages, or None; got {se_cfg!r}.'
+            )
+        options = dict(se_cfg or {})
+        reduction = options.pop('reduction', DEFAULT_REDUCTION)
+        stages = options.pop('stages', (True,) * num_stages)
+        known = [name for name in cls.__dataclass_fields__ if name != 'reductions']
+        if unknown := sorted(set(options) - set(known)):
+            raise ArgumentError(
+                f'se_cfg has no key {unknown[0]!r}. It takes reduction (default '
+                f'{DEFAULT_REDUCTION}), stages (default all), {", ".join(known)}: '
+                'se_cfg=dict(reduction=16, stages=(True, True, True, True)).'
+            )
+        reductions = [reduction] * num_stages if is_int(reduction) else reduction
+        if not is_positive_ints(reductions, num_stages):
+            raise ArgumentError(
+                f'se_cfg: reduction must be a positive int, or a sequence of num_stages='
+                f'{num_stages} of them; got {reduction!r}.'
+            )
+        if not is_bools(stages, num_stages):
+            raise ArgumentError(
+                f'se_cfg: stages must be a sequence of num_stages={num_stages} bools; got '
+                f'{stages!r}.'
+            )
+        found = cls(
+            tuple(r if with_se else None for r, with_se in zip(reductions, stages, strict=True)),
+            **options,
+        )
+        found._check()
+        return found
+
+    def _check(self) -> None:
+        for key, allowed in (
+            ('type', list(ATTENTIONS)),
+            ('position', list(POSITIONS)),
+            ('squeeze', ['mean', 'max', None]),
+            ('gate', list(GATES)),
+            ('fused', [True, False, None]),
+        ):
+            value = getattr(self, key)
+            if not any(value is choice or value == choice for choice in allowed) or (
+                key == 'fused' and not isinstance(value, bool | None)
+            ):
+                choices = ', '.join(map(repr, allowed[:-1]))
+                raise ArgumentError(
+                    f'se_cfg: {key} must be {choices} or {allowed[-1]!r}; got {value!r}.'
+                )
+        for key in ('relu_before_se', 'mask_padding'):
+            if not isinstance(getattr(self, key), bool):
+                raise ArgumentError(
+                    f'se_cfg: {key} must be True or False; got {getattr(self, key)!r}.'
+                )
+        if self.type != 'SE' and (self.squeeze, self.gate) != ('mean', 'sigmoid'):
+            raise ArgumentError(
+                f"se_cfg: squeeze and gate are those of type='SE'; got type={self.type!r}."
+            )
+
+    def layer(self, channels: int, stage: int) -> nn.Module:
+        """Build the layer for a block with so many channels.
+
+        Args:
+            channels: C.
+            stage: index of the block's stage, one with SE.
+
+        Raises:
+            UsageError: timm is missing.
+        """
+        reduction = self.reductions[stage]
+        options = dict(squeeze=self.squeeze, gate=self.gate) if self.type == 'SE' else {}
+        return build_attention(self.type, channels, reduction, **options)
