@@ -28,11 +28,6 @@ class GatedBlock:
                 f'without a ReLU; got position={config.position!r}, '
                 f'relu_before_se={config.relu_before_se}.'
             )
-        if config.mask_padding and getattr(self, 'with_cp', False):
-            raise ArgumentError(
-                'with_cp computes blocks again when the sizes of the images are not known any '
-                'more. Leave it out, or set se_cfg=dict(mask_padding=False).'
-            )
         self.se = config.layer(self.se_channels, stage)
         self.mask_padding = config.mask_padding
 
@@ -78,7 +73,7 @@ class SEAfterNorm3(SEAfterNorm):
     @property
     def norm3(self) -> _NormWithSE:
         """The last norm, with SE."""
-        return _NormWithSE(super().norm3, self)
+        return _NormWithSE(getattr(self, self.norm3_name), self)
 
 
 class SEConvModule(SEAfterNorm, ConvModule):
@@ -92,4 +87,4 @@ class SEConvModule(SEAfterNorm, ConvModule):
     @property
     def norm(self) -> _NormWithSE:
         """The norm, with SE."""
-        return _NormWithSE(super().norm, self)
+        return _NormWithSE(getattr(self, self.norm_name), self)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from se_det.backbones.arguments import check_pretrained
+from se_det.backbones.gated_blocks import GatedBlock
 from se_det.backbones.se_cfg import SEConfig
 from se_det.checkpoints.fit import refuse_what_does_not_fit
 from se_det.errors import ArgumentError
@@ -52,6 +53,7 @@ class SEBackbone:
             for host, kind in list(self.hosts(stage)):
                 host.__class__ = kind
                 host.add_se(self.se_cfg, index)
+                self._check_checkpointing(host)
         self.mask_padding = self.se_cfg.mask_padding
         self.fused = self.se_cfg.fused
         if hasattr(self, '_freeze_stages'):
@@ -110,6 +112,14 @@ class SEBackbone:
             for name, host in self.named_modules()
             if hasattr(host, 'norm_before_se')
         }
+
+    def _check_checkpointing(self, host: nn.Module) -> None:
+        is_checkpointed = getattr(self, 'with_cp', False) and isinstance(host, GatedBlock)
+        if is_checkpointed and self.se_cfg.mask_padding:
+            raise ArgumentError(
+                f'{type(self).__name__}: with_cp computes blocks again when the sizes of the images '
+                'are not known any more. Leave it out, or set se_cfg=dict(mask_padding=False).'
+            )
 
     def _check_arguments(self, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
         """Check the names of the arguments, and how weights are named."""

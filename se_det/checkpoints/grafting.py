@@ -7,10 +7,11 @@ after one step ``fc1``: training continues from the plain model.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import nn
 
 from se_det.checkpoints.architecture import blocks
 from se_det.checkpoints.layouts import StateDict
@@ -32,19 +33,59 @@ def graft(weights: StateDict, hidden_channels: Mapping[str, int]) -> StateDict:
     Raises:
         UsageError: a block of ``hidden_channels`` is missing, or has no norm with weight and bias.
     """
+    norms = {block: _last_norm(weights, block) for block in hidden_channels}
+    shapes = {}
+    for block, hidden in hidden_channels.items():
+        channels = len(weights[f'{norms[block]}.weight'])
+        shapes[f'{block}.se.fc1.weight'] = hidden, channels, 1, 1
+        shapes[f'{block}.se.fc1.bias'] = (hidden,)
+        shapes[f'{block}.se.fc2.weight'] = channels, hidden, 1, 1
+        shapes[f'{block}.se.fc2.bias'] = (channels,)
+    return _graft(weights, list(norms.values()), shapes)
+
+
+def graft_into(backbone: nn.Module, weights: StateDict) -> StateDict:
+    """Add SE, or another attention, to the plain weights of a backbone.
+
+    Args:
+        backbone: an SEBackbone, for which `check_graftable` passes.
+        weights: of its plain twin, with its keys.
+
+    Returns:
+        The weights of ``backbone``. All of the attention is zero but ``fc1``, as in `graft`.
+
+    Raises:
+        UsageError: a norm before SE is missing, or has no weight and bias.
+    """
+    slots = backbone.layers_before_se
+    if missing := [norm for norm in slots.values() if f'{norm}.bias' not in weights]:
+        raise UsageError(
+            f'SE cannot be grafted: the file has no norm {missing[0]} with weight and bias. '
+            f'Expected the weights of a {type(backbone).__name__} without SE.'
+        )
+    shapes = {
+        key: tensor.shape
+        for key, tensor in backbone.state_dict().items()
+        if key.startswith(tuple(f'{se}.' for se in slots))
+    }
+    return _graft(weights, list(slots.values()), shapes)
+
+
+def _graft(
+    weights: StateDict, norms: Iterable[str], shapes: Mapping[str, Sequence[int]]
+) -> StateDict:
+    """Double norms and add tensors of zeros, but for a random ``fc1.weight``."""
     generator = torch.Generator().manual_seed(0)
     grafted = dict(weights)
-    for block, hidden in hidden_channels.items():
-        norm = _last_norm(weights, block)
-        weight = weights[f'{norm}.weight']
-        channels = len(weight)
-        grafted[f'{norm}.weight'] = 2 * weight
-        grafted[f'{norm}.bias'] = 2 * weights[f'{norm}.bias']
-        random = torch.randn(hidden, channels, 1, 1, generator=generator)
-        grafted[f'{block}.se.fc1.weight'] = (random * math.sqrt(2 / channels)).to(weight.dtype)
-        grafted[f'{block}.se.fc1.bias'] = weight.new_zeros(hidden)
-        grafted[f'{block}.se.fc2.weight'] = weight.new_zeros(channels, hidden, 1, 1)
-        grafted[f'{block}.se.fc2.bias'] = weight.new_zeros(channels)
+    for norm in norms:
+        for part in ('weight', 'bias'):
+            grafted[f'{norm}.{part}'] = 2 * weights[f'{norm}.{part}']
+    like = grafted[f'{norm}.weight']
+    for key, shape in shapes.items():
+        grafted[key] = like.new_zeros(*shape)
+        if key.endswith('.fc1.weight'):
+            random = torch.randn(*shape, generator=generator)
+            grafted[key] = (random * math.sqrt(2 / shape[1])).to(like.dtype)
     return grafted
 
 
@@ -55,10 +96,21 @@ def check_graftable(backbone: Mapping[str, Any]) -> None:
         backbone: the config of an SEResNet or SEResNeXt.
 
     Raises:
-        UsageError: a ReLU or a plugin comes between; its output would change.
+        UsageError: a ReLU or a plugin comes between, whose output would change; or the gate does
+            not start at 1/2.
     """
     positions = [plugin['position'] for plugin in backbone.get('plugins') or ()]
     se_cfg = backbone.get('se_cfg') or {}
+    if se_cfg.get('position', 'standard') != 'standard':
+        raise UsageError(
+            f'SE cannot be grafted at position={se_cfg["position"]!r}: nothing there undoes a gate '
+            "of 1/2. Graft at position='standard'."
+        )
+    if se_cfg.get('gate', 'sigmoid') != 'sigmoid' or se_cfg.get('type', 'SE') in ('CBAM', 'GC'):
+        raise UsageError(
+            'Grafting needs a gate that starts at 1/2. Use the gate sigmoid, and the types SE, ECA '
+            'or eSE.'
+        )
     if se_cfg.get('relu_before_se') or 'after_conv3' in positions:
         raise UsageError(
             'SE cannot be grafted after a ReLU or a plugin: the doubled norm would change their '
@@ -72,12 +124,6 @@ def hidden_channels_of_all(weights: StateDict, reduction: int) -> dict[str, int]
         block: len(weights[f'{_last_norm(weights, block)}.weight']) // reduction
         for block in blocks(weights)
     }
-
-
-def hidden_channels_like(expected: StateDict) -> dict[str, int]:
-    """``hidden_channels`` of `graft` for the blocks that have SE in a state dict."""
-    fc1 = '.se.fc1.weight'
-    return {key.removesuffix(fc1): len(w) for key, w in expected.items() if key.endswith(fc1)}
 
 
 def _last_norm(weights: StateDict, block: str) -> str:

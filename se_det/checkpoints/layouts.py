@@ -116,7 +116,7 @@ def find_backbone(checkpoint: dict, layout: str | None = None) -> Found:
     """
     if layout is not None and layout not in LAYOUTS:
         raise UsageError(f'No layout {layout!r}. Known: {", ".join(LAYOUTS)}.')
-    weights = _unwrap(checkpoint)
+    weights = unwrap(checkpoint)
     prefix = _prefix(weights)
     inner = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
     if FIRST_BLOCK not in inner:
@@ -158,10 +158,11 @@ def named(keys: Iterable[str]) -> str:
     return ', '.join(first[:NAMED]) + (', ...' if len(first) > NAMED else '')
 
 
-def _unwrap(checkpoint: dict) -> StateDict:
+def unwrap(checkpoint: dict) -> StateDict:
+    """The state dict in the contents of a file."""
     for wrapper in WRAPPERS:
         inner = checkpoint.get(wrapper)
-        if isinstance(inner, dict) and (weights := _unwrap(inner)):
+        if isinstance(inner, dict) and (weights := unwrap(inner)):
             return weights
     return {
         key: value
@@ -170,12 +171,17 @@ def _unwrap(checkpoint: dict) -> StateDict:
     }
 
 
+def prefixes_of(weights: StateDict, key: str) -> list[str]:
+    """The prefixes that a key has in a state dict."""
+    return [found.removesuffix(key) for found in weights if found.endswith(key)]
+
+
 def _prefix(weights: StateDict) -> str:
     """The shortest prefix; a tracker's detector before its reid, a teacher before its student.
 
     The teacher's weights are an average of the student's.
     """
-    prefixes = [k.removesuffix(FIRST_BLOCK) for k in weights if k.endswith(FIRST_BLOCK)]
+    prefixes = prefixes_of(weights, FIRST_BLOCK)
     return min(prefixes, key=lambda p: ('reid' in p, len(p), 'teacher' not in p), default='')
 
 

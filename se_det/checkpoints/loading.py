@@ -11,11 +11,15 @@ from torch import nn
 from se_det.checkpoints.architecture import as_text, describe_backbone, published_as
 from se_det.checkpoints.fetching import fetch
 from se_det.checkpoints.fit import check_arguments, check_state_dict
-from se_det.checkpoints.grafting import check_graftable, graft, hidden_channels_like
-from se_det.checkpoints.layouts import Found, StateDict, find_backbone, named
+from se_det.checkpoints.grafting import check_graftable, graft_into
+from se_det.checkpoints.layouts import Found, StateDict, find_backbone, named, unwrap
+from se_det.checkpoints.own_keys import weights_for
 from se_det.checkpoints.reading import read_checkpoint
-from se_det.checkpoints.zoo import ZOO
+from se_det.checkpoints.zoo import ZOO, PublicWeights
 from se_det.errors import UsageError
+
+# Weights of the backbone, those beside it, what they are of, and their row in the zoo.
+_Weights = tuple[StateDict, StateDict, str, PublicWeights | None]
 
 
 @WEIGHT_INITIALIZERS.register_module()
@@ -58,11 +62,35 @@ class SEPretrained:
         """Load the weights into ``module``."""
         self._check_initialised_last(module)
         backbone = getattr(module, 'backbone', module)
-        if not hasattr(backbone, 'stem_pool'):
+        if not hasattr(backbone, 'layers_before_se'):
             raise UsageError(
-                'SEPretrained initialises an SEResNet or SEResNeXt, or a detector with one; got '
-                f"{type(backbone).__name__}. Set type='SEResNet' or type='SEResNeXt' in it."
+                'SEPretrained initialises a backbone with SE, or a detector with one; got '
+                f"{type(backbone).__name__}. Set its SE twin, such as type='SEResNet', in it."
             )
+        if hasattr(backbone, 'stem_pool'):
+            weights, beside, source, public = self._of_resnet(backbone)
+        else:
+            weights, beside, source, public = self._of_another(backbone)
+        missing = backbone.load_state_dict(weights, strict=False).missing_keys
+        message = f'Loaded {len(weights)}/{len(weights) + len(missing)} keys of the backbone from '
+        message += source + (', with SE grafted to it' if self.graft else '')
+        if missing:
+            message += f'; newly initialised: {named(missing)}'
+        if backbone is not module:
+            message += f'; {_load_beside(module, beside)}'
+        elif beside:
+            message += f'; not loaded: {named(beside)}'
+        if public:
+            message += f'; trained on images of {as_text(public.data_preprocessor)}'
+        print_log(message, logger='current')
+
+        for child in module.children():  # mmengine initialises children after init_cfg
+            child.is_init = True
+        if hasattr(module, '_params_init_info'):
+            update_init_info(module, init_info=f'SEPretrained: {self.checkpoint}')
+
+    def _of_resnet(self, backbone: nn.Module) -> _Weights:
+        """Weights in any layout of ResNet."""
         is_listed = self.checkpoint in ZOO
         if is_listed:  # checked before the download
             check_arguments(backbone, ZOO[self.checkpoint].backbone, self.checkpoint)
@@ -74,28 +102,24 @@ class SEPretrained:
             check_arguments(backbone, wanted, source)
         weights = _first_stages(found.weights, backbone.num_stages)
         if self.graft:
-            se_cfg = dict(relu_before_se=backbone.relu_before_se)
-            check_graftable(dict(plugins=backbone.plugins, se_cfg=se_cfg))
-            weights = graft(weights, hidden_channels_like(backbone.state_dict()))
+            self._check_graftable(backbone)
+            weights = graft_into(backbone, weights)
         check_state_dict(backbone, weights, source, wanted)
+        return weights, found.beside, source, published_as(found, self.checkpoint)
 
-        missing = backbone.load_state_dict(weights, strict=False).missing_keys
-        message = f'Loaded {len(weights)}/{len(weights) + len(missing)} keys of the backbone from '
-        message += source + (', with SE grafted to it' if self.graft else '')
-        if missing:
-            message += f'; newly initialised: {named(missing)}'
-        if backbone is not module:
-            message += f'; {_load_beside(module, found.beside)}'
-        elif found.beside:
-            message += f'; not loaded: {named(found.beside)}'
-        if public := published_as(found, self.checkpoint):
-            message += f'; trained on images of {as_text(public.data_preprocessor)}'
-        print_log(message, logger='current')
+    def _of_another(self, backbone: nn.Module) -> _Weights:
+        """Weights with the keys of the backbone itself."""
+        source = self.checkpoint
+        checkpoint = read_checkpoint(fetch(source))
+        if self.graft:
+            self._check_graftable(backbone)
+        weights = weights_for(backbone, checkpoint, self.graft, source)
+        beside = {k: v for k, v in unwrap(checkpoint).items() if not k.startswith('backbone.')}
+        return weights, beside, source, None
 
-        for child in module.children():  # mmengine initialises children after init_cfg
-            child.is_init = True
-        if hasattr(module, '_params_init_info'):
-            update_init_info(module, init_info=f'SEPretrained: {self.checkpoint}')
+    def _check_graftable(self, backbone: nn.Module) -> None:
+        plugins = getattr(backbone, 'plugins', None)
+        check_graftable(dict(plugins=plugins, se_cfg=vars(backbone.se_cfg)))
 
     def _check_initialised_last(self, module: nn.Module) -> None:
         """Check that no other initialisation of the module comes after this one."""

@@ -18,8 +18,9 @@ from se_det.layers.eager import is_eager
 class _Batch(threading.local):
     """The images that this thread is computing the maps of."""
 
-    sizes: Tensor | None = None
-    edges: tuple[int, int] | None = None
+    def __init__(self) -> None:
+        self.sizes: Tensor | None = None
+        self.edges: tuple[int, int] | None = None
 
 
 _batch = _Batch()

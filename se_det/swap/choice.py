@@ -55,7 +55,7 @@ def choose_weights(
     the weights that the config names.
 
     Args:
-        backbone: the config of an SEResNet or SEResNeXt.
+        backbone: the config of an SE backbone.
         named: the plain weights that the config names.
         must_keep: the reason why the backbone must start from ``named``, as the end of a sentence;
             None if it need not.
@@ -107,7 +107,7 @@ def misfit(backbone: Mapping[str, Any], weights: PublicWeights) -> str | None:
     Returns:
         The end of a sentence that begins with the name of the weights; None if they fit.
     """
-    if _size(weights.backbone) != _size(backbone):
+    if not _is_resnet(backbone) or _size(weights.backbone) != _size(backbone):
         return f'is of {size_name(weights.backbone)}, not of {size_name(backbone)}'
     for argument in ('deep_stem', 'avg_down'):
         if backbone.get(argument):
@@ -128,6 +128,10 @@ def misfit(backbone: Mapping[str, Any], weights: PublicWeights) -> str | None:
     reductions = reduction if isinstance(reduction, list | tuple) else [reduction]
     if set(reductions) != {DEFAULT_REDUCTION}:
         return f'has reduction={DEFAULT_REDUCTION}, not {reduction}'
+    options = dict(type='SE', position='standard', squeeze='mean', gate='sigmoid')
+    for key, value in options.items():
+        if (found := se_cfg.get(key, value)) != value:
+            return f'has {key}={value!r}, not {found!r}'
     if not all(se_cfg.get('stages', ())):
         return f'has SE in all stages, not stages={se_cfg["stages"]}'
     if se_cfg.get('relu_before_se', weights.relu_before_se) != weights.relu_before_se:
@@ -137,6 +141,8 @@ def misfit(backbone: Mapping[str, Any], weights: PublicWeights) -> str | None:
 
 def size_name(backbone: Mapping[str, Any]) -> str:
     """The name of a backbone in papers: ``SE-ResNet-50``, ``SE-ResNeXt-101 32x4d``."""
+    if not _is_resnet(backbone):
+        return str(backbone['type']).rpartition('.')[2]
     depth, groups, base_width = _size(backbone)
     return f'SE-ResNet-{depth}' if groups == 1 else f'SE-ResNeXt-{depth} {groups}x{base_width}d'
 
@@ -154,7 +160,8 @@ def _best_public_weights(backbone: Mapping[str, Any], named: str) -> PublicWeigh
         (
             weights
             for weights in ZOO.values()
-            if _size(weights.backbone) == _size(backbone)
+            if _is_resnet(backbone)
+            and _size(weights.backbone) == _size(backbone)
             and (is_strong or weights.recipe == 'plain')
         ),
         key=lambda weights: (
@@ -168,6 +175,11 @@ def _best_public_weights(backbone: Mapping[str, Any], named: str) -> PublicWeigh
         return f'there are no public weights of {size_name(backbone)}'
     fitting = [weights for weights in candidates if not misfit(backbone, weights)]
     return fitting[0] if fitting else f'{candidates[0].name} {misfit(backbone, candidates[0])}'
+
+
+def _is_resnet(backbone: Mapping[str, Any]) -> bool:
+    """Whether a backbone is an SEResNet or SEResNeXt, which public weights are of."""
+    return str(backbone['type']).rpartition('.')[2] in ('SEResNet', 'SEResNeXt')
 
 
 def _size(backbone: Mapping[str, Any]) -> tuple[int | None, int, int]:

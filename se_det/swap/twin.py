@@ -8,23 +8,39 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmdet.models.backbones.resnet import ResNet, ResNetV1d
-from mmdet.models.backbones.resnext import ResNeXt
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from se_det.backbones import SEResNet, SEResNeXt
+from se_det.backbones.se_cfg import SEConfig
 from se_det.config_files import locate_teacher, read_config
 from se_det.errors import UsageError
 from se_det.swap.placement import place_weights
 
-# mmdet's class -> ours, and the arguments that are implied by mmdet's class.
+# MMDetection's class -> its SE twin, and the defaults of MMDetection's class that ours has not.
 TWINS = {
-    ResNet: (SEResNet, {}),
-    ResNeXt: (SEResNeXt, {}),
-    ResNetV1d: (SEResNet, dict(deep_stem=True, avg_down=True)),
+    'mmdet.ResNet': ('SEResNet', {}),
+    'mmdet.ResNetV1d': ('SEResNet', dict(deep_stem=True, avg_down=True)),
+    'mmdet.ResNeXt': ('SEResNeXt', {}),
+    'mmpretrain.ResNet': ('SEResNet', dict(out_indices=(3,), norm_eval=False)),
+    **{
+        f'mmdet.{name}': (f'SE{name}', {})
+        for name in (
+            'CSPDarknet',
+            'Darknet',
+            'DetectoRS_ResNeXt',
+            'DetectoRS_ResNet',
+            'HRNet',
+            'HourglassNet',
+            'MobileNetV2',
+            'RegNet',
+            'Res2Net',
+            'SSDVGG',
+            'TridentResNet',
+        )
+    },
 }
-CLASSES = {f'mmdet.{cls.__name__}': cls for cls in (*TWINS, SEResNet, SEResNeXt)}
+WITH_SE = {f'mmdet.{name}' for name, _ in TWINS.values()}
+WITH_ATTENTION = {'mmdet.ResNeSt', 'mmdet.CSPNeXt', 'mmdet.EfficientNet'}
 
 
 class NothingToSwap(UsageError):
@@ -39,13 +55,13 @@ class Backbone:
         path: where it is in the config, such as ``'model.detector.backbone'``.
         cfg: its config.
         owner: the config of the model that contains it.
-        cls: its class, if that can be swapped or is an SE one already; else None.
+        name: its class with the scope, such as ``'mmdet.ResNet'``.
     """
 
     path: str
     cfg: dict
     owner: dict
-    cls: type | None
+    name: str
 
     @property
     def is_frozen(self) -> bool:
@@ -67,20 +83,20 @@ def swap_backbone(
 ) -> Config:
     """Make the SE twin of a config.
 
-    Every ResNet, ResNeXt and ResNetV1d anywhere in the model becomes an SEResNet or SEResNeXt with
-    the same arguments. If the config names ImageNet weights, the twin starts from public SE weights
-    of the same size, with the style, stem pool and preprocessing that they were trained with. If
-    none fit, or other parts of the model depend on the config's weights, or these are not of
-    ImageNet, SE is grafted to them. The log lists what was changed, what was not, and why.
+    Every backbone in `TWINS`, anywhere in the model, becomes its SE twin with the same arguments.
+    If the config names ImageNet weights, the twin starts from public SE weights of the same size,
+    with the style, stem pool and preprocessing that they were trained with. If none fit, or other
+    parts of the model depend on the config's weights, or these are not of ImageNet, SE is grafted
+    to them. The log lists what was changed, what was not, and why.
 
     Args:
         cfg: a config, or its file as for `se_det.config_files.find_config`. It is not changed.
         checkpoint: weights to use instead of those that the config names: a name in `ZOO`, a URL,
-            or a file.
+            or a file. The reid of a tracker keeps its own.
         graft: graft SE to plain weights: to ``checkpoint`` or, without one, to those that the
             config names.
         teachers: swap frozen teachers too; their ``teacher_ckpt`` must then be of an SE detector.
-        **se_cfg: keys of SEResNet's ``se_cfg``.
+        **se_cfg: keys of the backbone's ``se_cfg``, as in `SEConfig`.
 
     Returns:
         The twin; a copy of ``cfg`` if its backbones have SE already.
@@ -96,7 +112,7 @@ def swap_backbone(
         locate_teacher(twin.model)
         twin.model.teacher_config = dict(model=read_config(twin.model.teacher_config).model)
     found = list(_backbones(twin.model, 'model', twin.get('default_scope') or 'mmdet'))
-    swapped = [b for b in found if b.cls in TWINS and (teachers or not b.is_frozen)]
+    swapped = [b for b in found if b.name in TWINS and (teachers or not b.is_frozen)]
     left = [b for b in found if b not in swapped]
     if not swapped and not any(_is_se(b) for b in left):
         raise _nothing_to_swap(left)
@@ -113,7 +129,8 @@ def swap_backbone(
                 backbone.cfg.pop(weights, None)
             log.append('teacher_ckpt must be of an SE detector now')
             continue
-        log += place_weights(twin, backbone.cfg, backbone.owner, others, checkpoint, graft)
+        chosen = (None, False) if 'reid' in backbone.path.split('.') else (checkpoint, graft)
+        log += place_weights(twin, backbone.cfg, backbone.owner, others, *chosen)
     if swapped:
         _import_se_det(twin)
         if twin.get('load_from'):
@@ -134,13 +151,12 @@ def _backbones(cfg: dict, path: str, scope: str) -> Iterator[Backbone]:
     scope = cfg.get('_scope_', scope)
     for key, value in cfg.items():
         for place, inner in _dicts(f'{path}.{key}', value):
-            cls = _class(inner, scope)
-            if cls is not None:
-                yield Backbone(place, inner, cfg, cls)
-                continue
-            if str(key).endswith('backbone'):
-                yield Backbone(place, inner, cfg, None)
-            yield from _backbones(inner, place, scope)
+            name = _full_name(inner, scope)
+            is_known = name in TWINS or name in WITH_SE
+            if is_known or str(key).endswith('backbone'):
+                yield Backbone(place, inner, cfg, name)
+            if not is_known:
+                yield from _backbones(inner, place, scope)
 
 
 def _dicts(path: str, value: Any) -> Iterator[tuple[str, dict]]:
@@ -151,12 +167,13 @@ def _dicts(path: str, value: Any) -> Iterator[tuple[str, dict]]:
             yield from _dicts(f'{path}.{index}', inner)
 
 
-def _class(cfg: dict, scope: str) -> type | None:
-    """The class of ``type``, which is a name with or without scope, or the class itself."""
+def _full_name(cfg: dict, scope: str) -> str:
+    """The name of a module's class with its scope; its type is a name, or the class itself."""
     kind = cfg.get('type')
-    if isinstance(kind, str):
-        return CLASSES.get(kind if '.' in kind else f'{cfg.get("_scope_", scope)}.{kind}')
-    return kind if kind in CLASSES.values() else None
+    if inspect.isclass(kind):
+        package = kind.__module__.partition('.')[0]
+        return f'{"mmdet" if package == "se_det" else package}.{kind.__name__}'
+    return str(kind) if '.' in str(kind) else f'{cfg.get("_scope_", scope)}.{kind}'
 
 
 def _name(kind: Any) -> str:
@@ -164,7 +181,7 @@ def _name(kind: Any) -> str:
 
 
 def _is_se(backbone: Backbone) -> bool:
-    return backbone.cls is not None and backbone.cls not in TWINS
+    return backbone.name in WITH_SE
 
 
 FROZEN = 'a frozen teacher (teachers=True swaps it too)'
@@ -173,35 +190,38 @@ FROZEN = 'a frozen teacher (teachers=True swaps it too)'
 def _why_not(backbone: Backbone) -> str:
     if _is_se(backbone):
         return 'it has SE already'
-    return FROZEN if backbone.cls else "not mmdet's ResNet, ResNeXt or ResNetV1d"
+    if backbone.name in TWINS:
+        return FROZEN
+    if backbone.name in WITH_ATTENTION:
+        return 'it has channel attention already'
+    return "not one of MMDetection's convolutional backbones"
 
 
 def _nothing_to_swap(left: list[Backbone]) -> NothingToSwap:
-    found = '; '.join(map(str, left)) or 'none'
+    found = '; '.join(f'{backbone} ({_why_not(backbone)})' for backbone in left) or 'none'
     hint = (
         'To swap frozen teachers too, set teachers=True (--teachers).'
-        if any(backbone.cls for backbone in left)
-        else 'Choose a config with one of these.'
+        if any(backbone.name in TWINS for backbone in left)
+        else f'Choose a config with one of {", ".join(TWINS)}.'
     )
-    return NothingToSwap(
-        "Only mmdet's ResNet, ResNeXt and ResNetV1d can be swapped for SE backbones. "
-        f"The config's backbones: {found}. {hint}"
-    )
+    return NothingToSwap(f"None of the config's backbones can be swapped: {found}. {hint}")
 
 
 def _swap(backbone: Backbone, se_cfg: dict[str, Any]) -> str:
     """Change a backbone's config to an SE one with the same arguments; return its class name."""
-    cls, implied = TWINS[backbone.cls]
+    name, defaults = TWINS[backbone.name]
     kind = backbone.cfg['type']
-    if isinstance(kind, str):
-        scope = kind.rpartition('.')[0]
-        kind = f'{scope}.{cls.__name__}' if scope else cls.__name__
-    else:  # the class itself, in a pure Python config; mmengine cannot write one to a file
-        kind = f'mmdet.{cls.__name__}'
-    backbone.cfg.update(implied, type=kind)
+    # A class, in a pure Python config, cannot be written to a file, and mmpretrain has an SEResNet.
+    scope = kind.rpartition('.')[0] if isinstance(kind, str) else 'mmdet'
+    scope = 'mmdet' if backbone.name.startswith('mmpretrain.') else scope
+    backbone.cfg['type'] = f'{scope}.{name}' if scope else name
+    for argument, value in defaults.items():
+        backbone.cfg.setdefault(argument, value)
     if se_cfg:
         backbone.cfg['se_cfg'] = dict(se_cfg)
-    return cls.__name__
+        if name in ('SEResNet', 'SEResNeXt'):  # raise now what building the model would raise
+            SEConfig.read(se_cfg, backbone.cfg.get('num_stages', 4))
+    return name
 
 
 def _import_se_det(twin: Config) -> None:

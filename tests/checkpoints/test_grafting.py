@@ -232,7 +232,7 @@ def test_a_faster_rcnn(by, faster_rcnn, save, tmp_path):
             'Remove graft=True',
         ),
         (lambda w: {**w, 'layer1.0.bn3.bias': w['bn1.bias']}, {}, 'layer1.0.bn3.bias'),
-        (lambda w: {k: v for k, v in w.items() if 'bn' not in k}, {}, 'has no norm'),
+        (lambda w: {k: v for k, v in w.items() if 'bn' not in k}, {}, 'has no norm layer1.0.bn3'),
         (lambda w: w, dict(se_cfg=dict(relu_before_se=True)), 'relu_before_se'),
         (
             lambda w: w,

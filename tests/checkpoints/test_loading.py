@@ -146,7 +146,7 @@ def test_other_detectors_keep_what_they_load(config):
 
 def test_another_backbone_is_an_error(trained, save):
     plain = MODELS.build(dict(type='ResNet', depth=50, init_cfg=save(trained.state_dict())))
-    with pytest.raises(UsageError, match=r"got ResNet.*Set type='SEResNet'"):
+    with pytest.raises(UsageError, match=r"got ResNet.*such as type='SEResNet'"):
         plain.init_weights()
 
 

@@ -1,0 +1,340 @@
+"""MMDetection's other backbones with SE: what they share with those without, and where SE is."""
+
+import copy
+import inspect
+
+import pytest
+import torch
+from mmdet.models.backbones import RegNet
+from mmdet.registry import MODELS
+from mmengine.runner import turn_on_activation_checkpointing
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from se_det import backbones
+from se_det.backbones import SEBackbone
+from se_det.errors import ArgumentError, UsageError
+from se_det.layers import ChannelAttention, SqueezeExcitation
+
+HRNET = dict(
+    stage1=dict(
+        num_modules=1, num_branches=1, block='BOTTLENECK', num_blocks=(2,), num_channels=(16,)
+    ),
+    **{
+        f'stage{n}': dict(
+            num_modules=1,
+            num_branches=n,
+            block='BASIC',
+            num_blocks=(2,) * n,
+            num_channels=(18, 36, 72, 144)[:n],
+        )
+        for n in (2, 3, 4)
+    },
+)
+TRIDENT = dict(
+    depth=50,
+    num_branch=3,
+    test_branch_idx=1,
+    trident_dilations=(1, 2, 3),
+    num_stages=3,
+    strides=(1, 2, 2),
+    dilations=(1, 1, 1),
+    out_indices=(2,),
+    base_channels=16,
+)
+VGG = dict(
+    depth=11, with_last_pool=False, out_indices=(3, 4), out_feature_indices=(14, 24), ceil_mode=True
+)
+HOURGLASS = dict(
+    downsample_times=2, stage_channels=(16, 24, 32), stage_blocks=(1, 1, 1), feat_channel=16
+)
+# Arguments, and the strides of the maps that SE scales.
+CASES = {
+    'CSPDarknet': (dict(deepen_factor=0.33, widen_factor=0.25), {4, 8, 16, 32}),
+    'Darknet': (dict(), {2, 4, 8, 16, 32}),
+    'DetectoRS_ResNeXt': (dict(depth=50, groups=4, base_width=4, base_channels=16), {4, 8, 16, 32}),
+    'DetectoRS_ResNet': (dict(depth=50, base_channels=16), {4, 8, 16, 32}),
+    'HRNet': (dict(extra=HRNET), {4, 8, 16, 32}),
+    'HourglassNet': (HOURGLASS, {4, 8, 16}),
+    'MobileNetV2': (dict(widen_factor=0.5), {2, 4, 8, 16, 32}),
+    'RegNet': (dict(arch='regnetx_400mf'), {4, 8, 16, 32}),
+    'Res2Net': (dict(depth=50, base_channels=16), {4, 8, 16, 32}),
+    'SSDVGG': (VGG, {1, 2, 4, 8, 16}),
+    'TridentResNet': (TRIDENT, {4, 8, 16}),
+}
+SIZE = 128, 192
+
+
+@pytest.fixture(params=CASES)
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def images():
+    """Two images, of which the second is padded; ``(2, 3, 128, 192)`` float64."""
+    x = torch.randn(2, 3, *SIZE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x[1, :, 100:] = 0
+    x[1, :, :, 150:] = 0
+    return x
+
+
+def make(name, **options):
+    """The plain backbone and that with SE, with the same random weights, in float64."""
+    torch.manual_seed(0)
+    arguments = CASES[name][0]
+    plain = MODELS.build(dict(type=f'mmdet.{name}', **copy.deepcopy(arguments))).double()
+    ours = MODELS.build(
+        dict(type=f'mmdet.SE{name}', **copy.deepcopy(arguments), **options)
+    ).double()
+    for module in plain.modules():
+        if isinstance(module, _BatchNorm):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+        elif type(module).__name__ == 'TridentConv':  # MMDetection leaves its weight uninitialised
+            nn.init.kaiming_normal_(module.weight)
+    missing, unexpected = ours.load_state_dict(plain.state_dict(), strict=False)
+    assert not unexpected
+    assert all('.se.' in key for key in missing)
+    plain.eval()  # returns None in MMDetection's backbones
+    ours.eval()
+    return plain, ours
+
+
+def attentions(backbone):
+    return [module for module in backbone.modules() if isinstance(module, ChannelAttention)]
+
+
+def assert_equal(found, expected):
+    for ours, theirs in zip(found, expected, strict=True):
+        assert (ours - theirs).abs().max() <= 1e-10 * theirs.abs().max()
+
+
+@pytest.mark.parametrize('fused', [None, False])
+def test_with_gates_of_one_it_is_mmdetections(name, fused, images):
+    plain, ours = make(name, se_cfg=dict(fused=fused))
+    for se in attentions(ours):
+        nn.init.zeros_(se.fc2.weight)
+        nn.init.constant_(se.fc2.bias, 1000)
+    assert_equal(ours(images), plain(images))
+
+
+def test_every_gate_counts(name, images):
+    _, ours = make(name)
+    with torch.no_grad():
+        before = ours(images)
+        for se in attentions(ours):
+            nn.init.constant_(se.fc2.bias, -1)
+            after = ours(images)
+            assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
+            nn.init.zeros_(se.fc2.bias)
+
+
+def test_squeezes_leave_out_the_padding(name, images):
+    _, ours = make(name, se_cfg=dict(fused=False))
+    found = {}
+
+    def keep(se, inputs):
+        x, sizes = inputs
+        stride = SIZE[0] // x.shape[2]
+        found.setdefault(stride, []).append(sizes.tolist())
+
+    for se in attentions(ours):
+        se.register_forward_pre_hook(keep)
+    ours(images)
+    assert found.keys() == CASES[name][1]
+    for stride, sizes in found.items():
+        expected = [[-(-edge // stride) for edge in size] for size in (SIZE, (100, 150))]
+        assert sizes == [expected] * len(sizes)
+
+
+def test_without_masks_squeezes_are_over_the_whole_map(name, images):
+    _, ours = make(name, se_cfg=dict(fused=False, mask_padding=False))
+    for se in attentions(ours):
+        se.register_forward_pre_hook(lambda _, inputs: pytest.fail() if len(inputs) > 1 else None)
+    ours(images)
+
+
+@pytest.mark.parametrize('name', ['HRNet', 'HourglassNet', 'RegNet', 'TridentResNet'])
+@pytest.mark.parametrize('training', [False, True], ids=['eval', 'train'])
+def test_fused_blocks_agree_with_the_plain_composition(name, training, images):
+    _, ours = make(name)
+    plain = copy.deepcopy(ours)
+    plain.fused = False
+    gradients = []
+    for model in (ours, plain):
+        model.train(training)
+        outputs = model(images)
+        sum(output.square().mean() for output in outputs).backward()
+        gradients.append({n: p.grad for n, p in model.named_parameters() if p.grad is not None})
+        if model is ours:
+            expected = outputs
+    assert_equal(outputs, expected)
+    for key, gradient in gradients[1].items():
+        assert (gradients[0][key] - gradient).norm() <= 1e-8 * gradient.norm() + 1e-12, key
+
+
+@pytest.mark.parametrize('kind', ['SE', 'ECA', 'eSE'])
+def test_grafting_leaves_the_outputs_as_they_are(name, kind, images, tmp_path):
+    if name == 'HourglassNet':
+        pytest.skip("MMDetection's HourglassNet takes no init_cfg")
+    plain, _ = make(name)
+    torch.save(dict(state_dict=plain.state_dict()), tmp_path / 'plain.pth')
+    init_cfg = dict(type='SEPretrained', checkpoint=str(tmp_path / 'plain.pth'), graft=True)
+    arguments = copy.deepcopy(CASES[name][0])
+    ours = MODELS.build(
+        dict(type=f'mmdet.SE{name}', **arguments, init_cfg=init_cfg, se_cfg=dict(type=kind))
+    ).double()
+    ours.init_weights()
+    ours.eval()
+    assert_equal(ours(images), plain(images))
+    ours.train()
+    sum(output.square().mean() for output in ours(images)).backward()
+    last = [parameter for se in attentions(ours) for parameter in list(se.parameters())[-2:]]
+    assert any(parameter.grad.any() for parameter in last)
+
+
+def test_own_weights_with_se_are_loaded(name, images, tmp_path):
+    if name == 'HourglassNet':
+        pytest.skip("MMDetection's HourglassNet takes no init_cfg")
+    _, trained = make(name)
+    detector = {f'backbone.{key}': value for key, value in trained.state_dict().items()}
+    torch.save(dict(state_dict={**detector, 'neck.weight': torch.ones(1)}), tmp_path / 'own.pth')
+    init_cfg = dict(type='SEPretrained', checkpoint=str(tmp_path / 'own.pth'))
+    _, ours = make(name, init_cfg=init_cfg)
+    ours.init_weights()
+    assert_equal(ours(images), trained(images))
+
+
+@pytest.mark.parametrize(
+    ('weights', 'graft', 'message'),
+    [
+        ('plain', False, r'has no SE\. To start SERegNet from plain weights.*add graft=True'),
+        ('se', True, r'has SE already: layer1\.0\.se.*Remove graft=True'),
+        ('another', True, r'do not fit SERegNet: \d+ missing: layer\d'),
+        ('wider', True, r'do not fit SERegNet: \d+ of another shape'),
+    ],
+)
+def test_weights_that_do_not_fit(weights, graft, message, tmp_path):
+    plain, ours = make('RegNet')
+    narrow_groups = dict(RegNet.arch_settings['regnetx_400mf'], group_w=8)
+    files = dict(
+        plain=plain.state_dict(),
+        se=ours.state_dict(),
+        another=make('Res2Net')[0].state_dict() | {'conv1.weight': torch.ones(32, 3, 3, 3)},
+        wider=MODELS.build(dict(type='mmdet.RegNet', arch=narrow_groups)).state_dict(),
+    )
+    torch.save(files[weights], tmp_path / 'file.pth')
+    init_cfg = dict(type='SEPretrained', checkpoint=str(tmp_path / 'file.pth'), graft=graft)
+    backbone = MODELS.build(dict(type='mmdet.SERegNet', arch='regnetx_400mf', init_cfg=init_cfg))
+    with pytest.raises(UsageError, match=message):
+        backbone.init_weights()
+
+
+def test_a_detectors_state_dict_without_se_is_refused(name):
+    plain, ours = make(name)
+    detector = nn.Module()
+    detector.backbone = ours
+    weights = {f'backbone.{key}': value for key, value in plain.state_dict().items()}
+    with pytest.raises(UsageError, match=f'does not fit the SE{name} at backbone'):
+        detector.load_state_dict(weights, strict=False)
+
+
+def test_unknown_arguments_and_mmengines_pretrained_are_refused(name):
+    arguments = copy.deepcopy(CASES[name][0])
+    with pytest.raises(ArgumentError, match=f'SE{name} has no argument .deepth.*It takes se_cfg'):
+        MODELS.build(dict(type=f'mmdet.SE{name}', **arguments, deepth=50))
+    with pytest.raises(ArgumentError, match=r"init_cfg=dict\(type='SEPretrained'"):
+        MODELS.build(
+            dict(
+                type=f'mmdet.SE{name}',
+                **arguments,
+                init_cfg=dict(type='Pretrained', checkpoint='open-mmlab://some'),
+            )
+        )
+    with pytest.raises(ArgumentError, match='images'):
+        make(name)[1](torch.zeros(3, 64, 64, dtype=torch.float64))
+
+
+def test_stages_without_se(name):
+    arguments = copy.deepcopy(CASES[name][0])
+    backbone = MODELS.build(dict(type=f'mmdet.SE{name}', **arguments))
+    number = len(backbone.se_stages)
+    stages = (False,) * (number - 1) + (True,)
+    some = MODELS.build(dict(type=f'mmdet.SE{name}', **arguments, se_cfg=dict(stages=stages)))
+    assert len(attentions(some)) < len(attentions(backbone))
+
+
+def test_a_frozen_stage_freezes_its_se():
+    backbone = MODELS.build(dict(type='mmdet.SERegNet', arch='regnetx_400mf', frozen_stages=1))
+    for _ in range(2):
+        assert not any(p.requires_grad for p in backbone.layer1[0].se.parameters())
+        assert all(p.requires_grad for p in backbone.layer2[0].se.parameters())
+        backbone.train()
+
+
+def test_activation_checkpointing_needs_sizes(images):
+    with pytest.raises(ArgumentError, match=r'with_cp .*mask_padding=False'):
+        MODELS.build(dict(type='mmdet.SEMobileNetV2', with_cp=True))
+    unmasked = dict(mask_padding=False)
+    MODELS.build(dict(type='mmdet.SEMobileNetV2', with_cp=True, se_cfg=unmasked))
+    _, ours = make('HRNet')
+    turn_on_activation_checkpointing(ours, ['layer1'])
+    loss = sum(output.square().mean() for output in ours(images))
+    with pytest.raises(UsageError, match='Activation checkpointing'):
+        loss.backward()
+
+
+def test_mobilenets_with_cp_has_the_same_gradients(images):
+    _, plain = make('MobileNetV2', se_cfg=dict(mask_padding=False))
+    checkpointed = copy.deepcopy(plain)
+    for module in checkpointed.modules():
+        if hasattr(module, 'with_cp'):
+            module.with_cp = True
+    for model in (plain, checkpointed):
+        sum(output.square().mean() for output in model(images)).backward()
+    for expected, found in zip(plain.parameters(), checkpointed.parameters(), strict=True):
+        if expected.grad is not None:
+            torch.testing.assert_close(found.grad, expected.grad)
+
+
+def test_copies_and_synchronised_norms_keep_their_se(name, images):
+    _, ours = make(name)
+    expected = ours(images)
+    copied = copy.deepcopy(ours)
+    assert_equal(copied(images), expected)
+    nn.init.constant_(attentions(copied)[0].fc2.bias, 5)
+    assert_equal(ours(images), expected)
+    synchronised = nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(ours))
+    synchronised.eval()
+    assert_equal(synchronised(images), expected)
+
+
+@pytest.mark.parametrize('name', ['HRNet', 'MobileNetV2', 'RegNet', 'Darknet'])
+def test_exported_and_compiled(name):
+    _, ours = make(name)
+    images = torch.randn(2, 3, 128, 192, dtype=torch.float64)
+    images[1, :, 100:] = 0
+    expected = ours(images)
+    assert_equal(torch.export.export(ours, (images,)).module()(images), expected)
+    compiled = torch.compile(ours, backend='eager')
+    assert_equal(compiled(images), expected)
+
+
+def test_one_file_of_few_lines_each():
+    for kind in map(backbones.__dict__.get, backbones.__all__):
+        if issubclass(kind, SEBackbone) and kind.__name__.removeprefix('SE') in CASES:
+            lines = inspect.getsource(inspect.getmodule(kind)).splitlines()
+            code = [line for line in lines if line.strip()]
+            assert len(code) < 60, kind
+
+
+def test_a_position_in_a_block_that_keeps_its_forward():
+    with pytest.raises(ArgumentError, match=r"SEBottle2neck has SE after .* position='pre'"):
+        MODELS.build(dict(type='mmdet.SERes2Net', depth=50, se_cfg=dict(position='pre')))
+
+
+def test_se_of_hourglass_is_in_all_its_blocks():
+    assert len(attentions(make('HourglassNet')[1])) == 16
+    assert all(isinstance(se, SqueezeExcitation) for se in attentions(make('RegNet')[1]))
