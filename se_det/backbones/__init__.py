@@ -13,6 +13,7 @@ from se_det.backbones.se_resnet import SEBasicBlock, SEBottleneck, SEResNet
 from se_det.backbones.se_resnext import SEResNeXt, SEResNeXtBottleneck
 from se_det.backbones.se_ssd_vgg import SESSDVGG
 from se_det.backbones.se_trident_resnet import SETridentResNet
+from se_det.backbones.senet import SENet
 
 __all__ = [
     'SESSDVGG',
@@ -26,6 +27,7 @@ __all__ = [
     'SEHRNet',
     'SEHourglassNet',
     'SEMobileNetV2',
+    'SENet',
     'SERegNet',
     'SERes2Net',
     'SEResNeXt',

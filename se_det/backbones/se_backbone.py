@@ -117,8 +117,8 @@ class SEBackbone:
         is_checkpointed = getattr(self, 'with_cp', False) and isinstance(host, GatedBlock)
         if is_checkpointed and self.se_cfg.mask_padding:
             raise ArgumentError(
-                f'{type(self).__name__}: with_cp computes blocks again when the sizes of the images '
-                'are not known any more. Leave it out, or set se_cfg=dict(mask_padding=False).'
+                'with_cp computes blocks again when the sizes of the images are not known any '
+                'more. Leave it out, or set se_cfg=dict(mask_padding=False).'
             )
 
     def _check_arguments(self, args: Sequence[Any], kwargs: dict[str, Any]) -> None:

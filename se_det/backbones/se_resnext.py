@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar
 
-from mmdet.models.backbones.resnet import ResNet
+from mmdet.models.backbones.resnet import Bottleneck, ResNet
 from mmdet.models.backbones.resnext import Bottleneck as ResNeXtBottleneck
 from mmdet.models.backbones.resnext import ResNeXt
 from mmdet.registry import MODELS
@@ -28,10 +28,10 @@ record_methods(SEResNeXtBottleneck, *BLOCK_METHODS, 'norm1', 'norm2', 'norm3')
 
 @MODELS.register_module()
 class SEResNeXt(SEResNet, ResNeXt):
-    """SE-ResNeXt 50, 101 or 152 (arXiv 1709.01507, table 1), as a detection backbone.
+    """SE-ResNeXt 26, 50, 101 or 152 (arXiv 1709.01507, table 1), as a detection backbone.
 
     Args:
-        depth: 50, 101 or 152.
+        depth: 26, which timm has, 50, 101 or 152.
         groups: groups of the 3x3 convolutions, 32 in 32x4d and 64 in 64x4d.
         base_width: channels of a group in the first stage, the 4 of 32x4d.
         se_cfg: as in `SEResNet`.
@@ -41,7 +41,10 @@ class SEResNeXt(SEResNet, ResNeXt):
         ArgumentError: an argument is unknown or not allowed; the message says what is.
     """
 
-    arch_settings: ClassVar = {depth: ResNet.arch_settings[depth] for depth in (50, 101, 152)}
+    arch_settings: ClassVar = {
+        26: (Bottleneck, (2, 2, 2, 2)),
+        **{depth: ResNet.arch_settings[depth] for depth in (50, 101, 152)},
+    }
     se_blocks: ClassVar = {ResNeXtBottleneck: ('', SEResNeXtBottleneck)}
 
     def make_res_layer(self, **kwargs: Any) -> nn.Module:

@@ -4,7 +4,7 @@ import ast
 import re
 from typing import Any
 
-from mmdet.models.backbones.resnet import ResNet
+from mmdet.models.backbones.resnet import Bottleneck, ResNet
 
 from se_det.checkpoints.layouts import Found, StateDict
 from se_det.checkpoints.zoo import PublicWeights, public_weights
@@ -37,9 +37,11 @@ def describe_backbone(found: Found, checkpoint: str = '') -> dict[str, Any]:
         cfg['depth'] = depth
     if {'layer1.0.conv2.weight', 'layer1.0.conv3.weight'} <= weights.keys():
         width, group_width = weights['layer1.0.conv2.weight'].shape[:2]
-        if width > group_width:
+        if len(weights['layer1.0.conv1.weight']) == width // 2:
+            cfg.update(type='SENet', depth=154)
+        elif width > group_width:
             cfg.update(type='SEResNeXt', groups=width // group_width, base_width=group_width)
-    if 'stem.0.weight' in weights:
+    if 'stem.0.weight' in weights and cfg['type'] != 'SENet':
         cfg['deep_stem'] = True
     if getattr(weights.get('layer2.0.downsample.1.weight'), 'ndim', 1) == 4:
         cfg['avg_down'] = True
@@ -76,6 +78,8 @@ def blocks(weights: StateDict) -> list[str]:
     return [key.removesuffix('.conv1.weight') for key in weights if _BLOCK.fullmatch(key)]
 
 
+# timm's SE-ResNeXt-26 is of bottlenecks.
+_ARCH_SETTINGS = {**ResNet.arch_settings, 26: (Bottleneck, (2, 2, 2, 2))}
 _BLOCK = re.compile(r'layer\d\.\d+\.conv1\.weight')
 
 
@@ -88,7 +92,7 @@ def _depth(weights: StateDict) -> int | None:
     )
     depths = [
         depth
-        for depth, (block, stage_counts) in ResNet.arch_settings.items()
+        for depth, (block, stage_counts) in _ARCH_SETTINGS.items()
         if block.expansion == _expansion(weights) and stage_counts[: len(counts)] == counts
     ]
     return depths[0] if len(depths) == 1 else None
@@ -146,6 +150,9 @@ def _se_cfg(weights: StateDict) -> dict[str, Any]:
     reductions = [reduction or DEFAULT_REDUCTION for reduction in by_stage.values()]
     stages = tuple(reduction is not None for reduction in by_stage.values())
     se_cfg: dict[str, Any] = {}
+    if 'layer1.0.se.conv.weight' in weights:
+        se_cfg['type'] = 'ECA'
+        stages = (True,) * len(stages)
     if set(reductions) != {DEFAULT_REDUCTION}:
         given = set(filter(None, by_stage.values()))
         se_cfg['reduction'] = given.pop() if len(given) == 1 else tuple(reductions)

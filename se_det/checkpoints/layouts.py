@@ -46,6 +46,7 @@ LAYOUTS = {
     layout.name: layout
     for layout in (
         Layout('timm', r'\.se\.fc1\.'),
+        Layout('eca', r'\.se\.conv\.weight'),
         Layout(
             'legacy',
             r'\.se_module\.fc1\.',
@@ -241,10 +242,17 @@ def _with_biases(weights: StateDict, layout: Layout) -> StateDict:
 
 
 def _with_deep_stem(weights: StateDict) -> StateDict:
-    """Rename timm's deep stem, ``conv1.0`` and so on, to mmdet's ``stem``."""
-    if 'conv1.0.weight' not in weights:
+    """Rename deep stems to mmdet's ``stem``: timm's, ``conv1.0``, and SENet-154's, ``conv2``."""
+    if 'conv1.0.weight' in weights:
+        renamed = ((r'^conv1\.', 'stem.'), (r'^bn1\.', 'stem.7.'))
+    elif 'conv3.weight' in weights:
+        renamed = tuple(
+            (rf'^{layer}{number}\.', f'stem.{3 * number - 3 + index}.')
+            for number in (1, 2, 3)
+            for index, layer in enumerate(('conv', 'bn'))
+        )
+    else:
         return weights
-    renamed = ((r'^conv1\.', 'stem.'), (r'^bn1\.', 'stem.7.'))
     return {_rename(key, renamed): tensor for key, tensor in weights.items()}
 
 

@@ -15,7 +15,7 @@ from se_det.checkpoints.grafting import check_graftable, graft_into
 from se_det.checkpoints.layouts import Found, StateDict, find_backbone, named, unwrap
 from se_det.checkpoints.own_keys import weights_for
 from se_det.checkpoints.reading import read_checkpoint
-from se_det.checkpoints.zoo import ZOO, PublicWeights
+from se_det.checkpoints.zoo import ZOO, PublicWeights, public_weights
 from se_det.errors import UsageError
 
 # Weights of the backbone, those beside it, what they are of, and their row in the zoo.
@@ -113,9 +113,15 @@ class SEPretrained:
         checkpoint = read_checkpoint(fetch(source))
         if self.graft:
             self._check_graftable(backbone)
+        public = public_weights(source)
+        if public and public.backbone['type'] != type(backbone).__name__:
+            raise UsageError(
+                f'{source} is of\nmodel = dict(backbone={as_text(public.backbone)})\n'
+                f'The backbone is a {type(backbone).__name__}.'
+            )
         weights = weights_for(backbone, checkpoint, self.graft, source)
         beside = {k: v for k, v in unwrap(checkpoint).items() if not k.startswith('backbone.')}
-        return weights, beside, source, None
+        return weights, beside, source, public
 
     def _check_graftable(self, backbone: nn.Module) -> None:
         plugins = getattr(backbone, 'plugins', None)

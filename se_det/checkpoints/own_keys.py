@@ -3,6 +3,8 @@
 ResNet has many layouts (`se_det.checkpoints.layouts`); other backbones have one.
 """
 
+import re
+
 from torch import nn
 
 from se_det.checkpoints.grafting import graft_into
@@ -28,7 +30,7 @@ def weights_for(backbone: nn.Module, checkpoint: dict, graft: bool, source: str)
             and ``graft`` is not set.
     """
     expected = backbone.state_dict()
-    weights = unwrap(checkpoint)
+    weights = renamed(unwrap(checkpoint))
     prefix = min(prefixes_of(weights, next(iter(expected))), key=len, default='')
     given = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
     name = type(backbone).__name__
@@ -56,3 +58,17 @@ def weights_for(backbone: nn.Module, checkpoint: dict, graft: bool, source: str)
             f'{named(misshapen)}. Choose weights of the same backbone and size.'
         )
     return graft_into(backbone, fitting) if graft else fitting
+
+
+def renamed(weights: StateDict) -> StateDict:
+    """Give timm's RegNet (``s1.b1.conv1.conv``, ``s1.b1.conv1.bn``) MMDetection's keys."""
+    if 's1.b1.conv1.conv.weight' not in weights:
+        return weights
+    return {_renamed(key): tensor for key, tensor in weights.items()}
+
+
+def _renamed(key: str) -> str:
+    key = re.sub(r'^stem\.(conv|bn)\.', r'\g<1>1.', key)
+    key = re.sub(r'^s(\d)\.b(\d+)\.', lambda m: f'layer{m[1]}.{int(m[2]) - 1}.', key)
+    key = re.sub(r'\.conv(\d)\.(conv|bn)\.', r'.\2\1.', key)
+    return re.sub(r'\.downsample\.(conv|bn)\.', lambda m: f'.downsample.{m[1] == "bn":d}.', key)

@@ -107,11 +107,12 @@ def misfit(backbone: Mapping[str, Any], weights: PublicWeights) -> str | None:
     Returns:
         The end of a sentence that begins with the name of the weights; None if they fit.
     """
-    if not _is_resnet(backbone) or _size(weights.backbone) != _size(backbone):
+    if _size(weights.backbone) != _size(backbone):
         return f'is of {size_name(weights.backbone)}, not of {size_name(backbone)}'
     for argument in ('deep_stem', 'avg_down'):
-        if backbone.get(argument):
-            return f'has no {argument}'
+        wanted = weights.backbone.get(argument, False)
+        if bool(backbone.get(argument)) != wanted:
+            return f'has {argument}=True' if wanted else f'has no {argument}'
     for argument, value in (('in_channels', 3), ('base_channels', 64), ('stem_channels', 64)):
         found = backbone.get(argument) or value
         if found != value:
@@ -128,7 +129,7 @@ def misfit(backbone: Mapping[str, Any], weights: PublicWeights) -> str | None:
     reductions = reduction if isinstance(reduction, list | tuple) else [reduction]
     if set(reductions) != {DEFAULT_REDUCTION}:
         return f'has reduction={DEFAULT_REDUCTION}, not {reduction}'
-    options = dict(type='SE', position='standard', squeeze='mean', gate='sigmoid')
+    options = dict(type=weights.attention, position='standard', squeeze='mean', gate='sigmoid')
     for key, value in options.items():
         if (found := se_cfg.get(key, value)) != value:
             return f'has {key}={value!r}, not {found!r}'
@@ -142,7 +143,7 @@ def misfit(backbone: Mapping[str, Any], weights: PublicWeights) -> str | None:
 def size_name(backbone: Mapping[str, Any]) -> str:
     """The name of a backbone in papers: ``SE-ResNet-50``, ``SE-ResNeXt-101 32x4d``."""
     if not _is_resnet(backbone):
-        return str(backbone['type']).rpartition('.')[2]
+        return ' '.join(str(part) for part in _size(backbone) if part)
     depth, groups, base_width = _size(backbone)
     return f'SE-ResNet-{depth}' if groups == 1 else f'SE-ResNeXt-{depth} {groups}x{base_width}d'
 
@@ -160,8 +161,7 @@ def _best_public_weights(backbone: Mapping[str, Any], named: str) -> PublicWeigh
         (
             weights
             for weights in ZOO.values()
-            if _is_resnet(backbone)
-            and _size(weights.backbone) == _size(backbone)
+            if _size(weights.backbone) == _size(backbone)
             and (is_strong or weights.recipe == 'plain')
         ),
         key=lambda weights: (
@@ -178,12 +178,17 @@ def _best_public_weights(backbone: Mapping[str, Any], named: str) -> PublicWeigh
 
 
 def _is_resnet(backbone: Mapping[str, Any]) -> bool:
-    """Whether a backbone is an SEResNet or SEResNeXt, which public weights are of."""
+    """Whether a backbone is an SEResNet or SEResNeXt, of which most public weights are."""
     return str(backbone['type']).rpartition('.')[2] in ('SEResNet', 'SEResNeXt')
 
 
-def _size(backbone: Mapping[str, Any]) -> tuple[int | None, int, int]:
-    """Depth, groups and base width; mmdet ignores the base width if there is one group."""
+def _size(backbone: Mapping[str, Any]) -> tuple:
+    """What the size of a backbone follows from.
+
+    Of a ResNet, depth, groups and base width; mmdet ignores the base width if there is one group.
+    """
+    if not _is_resnet(backbone):
+        return str(backbone['type']).rpartition('.')[2], backbone.get('arch')
     groups = backbone.get('groups', 1)
     return backbone.get('depth'), groups, backbone.get('base_width', 4) if groups > 1 else 64
 

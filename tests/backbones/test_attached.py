@@ -318,7 +318,7 @@ def test_exported_and_compiled(name):
     images[1, :, 100:] = 0
     expected = ours(images)
     assert_equal(torch.export.export(ours, (images,)).module()(images), expected)
-    compiled = torch.compile(ours, backend='eager')
+    compiled = torch.compile(ours, backend='eager', fullgraph=True)
     assert_equal(compiled(images), expected)
 
 

@@ -142,4 +142,4 @@ def test_a_public_file_is_recognised_by_its_repository():
 def test_backbones_of_the_zoo_build(name):
     with torch.device('meta'):
         backbone = MODELS.build(ZOO[name].backbone)
-    assert backbone.depth == ZOO[name].depth
+    assert ZOO[name].depth in (backbone.depth, None)

@@ -29,7 +29,20 @@ TIMM = [
     'legacy_seresnet152',
     'legacy_seresnext50_32x4d',
     'legacy_seresnext101_32x4d',
+    'legacy_senet154',
+    'seresnext26d_32x4d',
+    'ecaresnet50d',
+    'ecaresnet101d',
 ]
+REGNETS = {
+    'regnety_004': '400mf',
+    'regnety_008': '800mf',
+    'regnety_032': '3.2gf',
+    'regnety_040': '4.0gf',
+    'regnety_064': '6.4gf',
+    'regnety_080': '8.0gf',
+    'regnety_160': '16gf',
+}
 MMPRETRAIN = [(SEResNet, 50), (SEResNet, 101), (SEResNeXt, 50), (SEResNeXt, 101)]
 SIZES = [(64, 96), (75, 101)]  # height, width; the second is not a multiple of the stride
 
@@ -98,6 +111,29 @@ def test_timm(name, tmp_path):
             assert weights.layout == find_backbone(theirs.state_dict()).layout.name
 
 
+@pytest.mark.parametrize('name', REGNETS)
+@torch.no_grad()
+def test_regnety(name, tmp_path):
+    theirs = _randomise(timm.create_model(name))
+    torch.save(theirs.state_dict(), tmp_path / 'weights.pth')
+    init_cfg = dict(type='SEPretrained', checkpoint=str(tmp_path / 'weights.pth'))
+    arch = f'regnety_{REGNETS[name]}'
+    ours = MODELS.build(dict(type='SERegNet', arch=arch, init_cfg=init_cfg))
+    ours.init_weights()
+    ours.eval()
+    _assert_same_maps(
+        ours,
+        theirs,
+        lambda model, images: model.forward_intermediates(images, intermediates_only=True)[1:],
+    )
+    assert sum(p.numel() for p in ours.parameters()) == sum(
+        p.numel() for key, p in theirs.named_parameters() if not key.startswith('head.')
+    )
+    for weights in ZOO.values():
+        if weights.name.startswith(f'timm/{name}.'):
+            assert weights.backbone == dict(type='SERegNet', arch=arch)
+
+
 @pytest.mark.parametrize(('backbone', 'depth'), MMPRETRAIN)
 @torch.no_grad()
 def test_mmpretrain(backbone, depth, tmp_path):
@@ -114,7 +150,7 @@ def test_mmpretrain(backbone, depth, tmp_path):
 
 def test_every_public_file_is_tested_with_its_peer():
     timms = {name.removeprefix('timm/').partition('.')[0] for name in ZOO if name[0] == 't'}
-    assert timms <= set(TIMM)
+    assert timms <= {*TIMM, *REGNETS}
     assert {name for name in ZOO if name[0] == 'm'} == {
         f'mmpretrain/se_resnet{depth}' for depth in (50, 101)
     }
