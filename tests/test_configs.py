@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,10 @@ def test_config_builds_and_backbone_is_what_the_name_says(path):
     with torch.device('meta'):
         backbone = MODELS.build(cfg.model).backbone
     assert isinstance(backbone, ResNet)
+    others = dict(senet154='SENet', regnety='SERegNet')
+    if name := next((kind for part, kind in others.items() if part in path.stem), None):
+        assert type(backbone).__name__ == name
+        return
     assert type(backbone).__name__ == ('SEResNe' if '_se_' in path.stem else 'ResNe') + (
         'Xt' if '_x' in path.stem else 't'
     )
@@ -29,7 +34,9 @@ def test_config_builds_and_backbone_is_what_the_name_says(path):
 
 
 @pytest.mark.parametrize(
-    'path', [path for path in CONFIGS if '_se_' in path.stem], ids=lambda path: path.stem
+    'path',
+    [path for path in CONFIGS if re.search('_se_|senet|regnety', path.stem)],
+    ids=lambda path: path.stem,
 )
 def test_backbone_is_the_one_that_its_weights_were_trained_for(path):
     cfg = load_config(str(path))
@@ -68,9 +75,20 @@ def test_the_readme_lists_the_public_weights():
     for weights in ZOO.values():
         row = next(line for line in readme.splitlines() if line.startswith(f'| `{weights.name}`'))
         size = f'SE-{"X" if weights.groups > 1 else "R"}{weights.depth}'
-        assert size in row and row.endswith(f'| {weights.top1:.2f} | {weights.recipe} |')
+        if weights.attention == 'ECA':
+            size = f'ECA-R{weights.depth}'
+        elif weights.depth == 154:
+            size = 'SENet-154'
+        elif weights.arch:
+            size = f"`arch='{weights.arch}'`"
+        top1 = f'{weights.top1:.2f}' + (
+            f' ({weights.top1_size})' if weights.top1_size > 224 else ''
+        )
+        assert size in row and row.endswith(f'| {top1} | {weights.recipe} |')
+        assert ('deep_stem=True, avg_down=True' in row) == weights.deep_stem
         assert ("style='caffe'" in row) == (weights.style == 'caffe')
-        assert ("stem_pool='ceil'" in row) == (weights.stem_pool == 'ceil')
+        is_default = weights.depth == 154 or weights.stem_pool == 'padded'
+        assert ("stem_pool='ceil'" in row) != is_default
         assert ('relu_before_se' in row) == weights.relu_before_se
 
 

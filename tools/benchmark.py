@@ -13,7 +13,8 @@ from se_det.command_line import height_and_width, usage_errors_alone
 def main() -> None:
     """Parse the arguments, measure, print."""
     parser = argparse.ArgumentParser(description='Time and memory of backbones, side by side')
-    parser.add_argument('--backbone', choices=('r50', 'r101', 'r152', 'x50', 'x101'), default='r50')
+    backbones = ('r50', 'r101', 'r152', 'x50', 'x101', 'regnetx', 'regnety', 'hrnet', 'mobilenetv2')
+    parser.add_argument('--backbone', choices=backbones, default='r50')
     parser.add_argument('--mode', choices=('train', 'inference'), default='train')
     parser.add_argument('--detector', action='store_true', help='within a whole Faster R-CNN')
     parser.add_argument('--batch', type=int, nargs='+', default=[1])

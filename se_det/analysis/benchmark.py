@@ -13,7 +13,7 @@ from mmengine.hub import get_config
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from se_det.analysis.contenders import PLAIN, Contender, contenders
+from se_det.analysis.contenders import BACKBONES, PLAIN, Contender, contenders
 from se_det.errors import UsageError
 
 WARM_UP = 2  # rounds
@@ -99,12 +99,15 @@ def benchmark(
         The costs, mmdet's plain backbone first.
 
     Raises:
-        UsageError: no contender has such a name, there is no such device, or a number is below 1.
+        UsageError: no contender has such a name, there is no such device, a number is below 1, or
+            the backbone does not go into the detector.
     """
     if min(setting.batch, rounds, *setting.size) < 1:
         raise UsageError('batch, size and rounds must be 1 or more.')
     if setting.device == 'cuda' and not torch.cuda.is_available():
         raise UsageError('No GPU was found. Use --device cpu.')
+    if setting.detector and 'depth' not in BACKBONES[setting.backbone]:
+        raise UsageError('--detector is for ResNets: r50, r101, r152, x50 or x101.')
     known = contenders(setting.backbone, setting.from_scratch)
     for part in only:
         if not any(part in name for name in known):
@@ -172,7 +175,7 @@ def beside_the_fastest(costs: list[Cost]) -> str:
     plain = [c for c in costs if c.name == PLAIN or c.name.startswith(f'{PLAIN}, ')]
     peers = [c for c in costs if c not in plain and not c.name.startswith('se_det')]
     lines = []
-    for kind, group in (('plain ResNet', plain), ('peer with SE', peers)):
+    for kind, group in (('plain backbone', plain), ('peer with SE', peers)):
         if ours and group:
             fastest = min(group, key=lambda cost: cost.ratio(costs[0]))
             line = f'se_det to the fastest {kind} ({fastest.name}): {ours.ratio(fastest):.3f} time'

@@ -1,7 +1,8 @@
-"""ResNets and their SE twins from several libraries, in the ways in which a user can run them."""
+"""Backbones and their SE twins from several libraries, in the ways in which a user can run them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -11,15 +12,36 @@ from mmdet.registry import MODELS
 from mmengine.model.efficient_conv_bn_eval import turn_on_efficient_conv_bn_eval_for_single_model
 from torch import Tensor, nn
 
-PLAIN = 'mmdet ResNet'
+from se_det.backbones import SERegNet
+
+PLAIN = 'mmdet, plain'
 FROZEN = dict(frozen_stages=1, norm_eval=True)  # as in mmdet's configs
 FROM_SCRATCH = dict(frozen_stages=-1, norm_eval=False)
+HRNET_W18 = {
+    'stage1': dict(
+        num_modules=1, num_branches=1, block='BOTTLENECK', num_blocks=(4,), num_channels=(64,)
+    ),
+    **{
+        f'stage{stage}': dict(
+            num_modules=modules,
+            num_branches=stage,
+            block='BASIC',
+            num_blocks=(4,) * stage,
+            num_channels=(18, 36, 72, 144)[:stage],
+        )
+        for stage, modules in ((2, 1), (3, 4), (4, 3))
+    },
+}
 BACKBONES = {
-    'r50': dict(depth=50),
-    'r101': dict(depth=101),
-    'r152': dict(depth=152),
-    'x50': dict(depth=50, groups=32, base_width=4),
-    'x101': dict(depth=101, groups=32, base_width=4),
+    'r50': dict(type='ResNet', depth=50),
+    'r101': dict(type='ResNet', depth=101),
+    'r152': dict(type='ResNet', depth=152),
+    'x50': dict(type='ResNeXt', depth=50, groups=32, base_width=4),
+    'x101': dict(type='ResNeXt', depth=101, groups=32, base_width=4),
+    'regnetx': dict(type='RegNet', arch='regnetx_3.2gf'),
+    'regnety': dict(type='RegNet', arch='regnety_3.2gf'),
+    'hrnet': dict(type='HRNet', extra=HRNET_W18),
+    'mobilenetv2': dict(type='MobileNetV2', out_indices=(1, 2, 4, 6)),
 }
 
 
@@ -57,36 +79,22 @@ def contenders(backbone: str, from_scratch: bool = False) -> dict[str, Contender
         ``'<library>'``, ``'<library>, channels_last'`` and so on; timm and mmpretrain are left out
         where they are not installed.
     """
-    shape = BACKBONES[backbone]
+    shape = dict(BACKBONES[backbone])
+    kind = shape.pop('type')
     options = FROM_SCRATCH if from_scratch else FROZEN
-    grouped = 'groups' in shape
-    kind = 'ResNeXt' if grouped else 'ResNet'
+    if kind == 'HRNet':
+        options = dict(norm_eval=options['norm_eval'])
 
     def plain() -> nn.Module:
-        return MODELS.build(dict(type=kind, **shape, **options))
+        arguments = dict(shape)
+        if backbone == 'regnety':
+            arguments['arch'] = SERegNet.arch_settings[shape['arch']]
+        return MODELS.build(dict(type=kind, **arguments, **options))
 
     def ours(**se_cfg: Any) -> nn.Module:
         return MODELS.build(dict(type=f'SE{kind}', se_cfg=se_cfg, **shape, **options))
 
-    peers = {PLAIN: plain, "mmdet ResNet + mmdet's SELayer": lambda: _with_se_layers(plain())}
-    try:
-        from mmpretrain.models import SEResNet, SEResNeXt
-    except (ImportError, AssertionError):  # the latter if it requires another mmcv
-        pass
-    else:
-        widths = dict(groups=32, width_per_group=4) if grouped else {}
-        peers['mmpretrain'] = lambda: (SEResNeXt if grouped else SEResNet)(
-            shape['depth'], out_indices=(0, 1, 2, 3), **widths, **options
-        )
-    try:
-        import timm
-    except ImportError:
-        pass
-    else:
-        name = f'seresnext{shape["depth"]}_32x4d' if grouped else f'seresnet{shape["depth"]}'
-        peers['timm'] = lambda: _TimmBackbone(
-            timm.create_model(name, features_only=True, out_indices=(1, 2, 3, 4)), from_scratch
-        )
+    peers = {PLAIN: plain, **_peers(backbone, plain, from_scratch)}
     found = {}
     for library, build in peers.items():
         found[library] = Contender(build)
@@ -100,6 +108,36 @@ def contenders(backbone: str, from_scratch: bool = False) -> dict[str, Contender
     found['se_det, channels_last'] = Contender(ours, channels_last=True)
     found['se_det, fused=False'] = Contender(lambda: ours(fused=False))
     return found
+
+
+def _peers(
+    backbone: str, plain: Callable[[], nn.Module], from_scratch: bool
+) -> dict[str, Callable[[], nn.Module]]:
+    """The same backbone with SE by others, those that are installed."""
+    shape = BACKBONES[backbone]
+    depth, grouped = shape.get('depth'), 'groups' in shape
+    options = FROM_SCRATCH if from_scratch else FROZEN
+    peers: dict[str, Callable[[], nn.Module]] = {}
+    if depth:
+        peers["mmdet + mmdet's SELayer"] = lambda: _with_se_layers(plain())
+        try:
+            from mmpretrain.models import SEResNet, SEResNeXt
+        except (ImportError, AssertionError):  # the latter if it requires another mmcv
+            pass
+        else:
+            widths = dict(groups=32, width_per_group=4) if grouped else {}
+            peers['mmpretrain'] = lambda: (SEResNeXt if grouped else SEResNet)(
+                depth, out_indices=(0, 1, 2, 3), **widths, **options
+            )
+    name = f'seresnext{depth}_32x4d' if grouped else f'seresnet{depth}'
+    name = 'regnety_032' if backbone == 'regnety' else name
+    if (depth or backbone == 'regnety') and find_spec('timm'):
+        import timm
+
+        peers['timm'] = lambda: _TimmBackbone(
+            timm.create_model(name, features_only=True, out_indices=(1, 2, 3, 4)), from_scratch
+        )
+    return peers
 
 
 def _with_se_layers(resnet: nn.Module) -> nn.Module:
@@ -121,7 +159,8 @@ class _TimmBackbone(nn.Module):
         self.model = model
         self.from_scratch = from_scratch
         if not from_scratch:
-            for part in (model.conv1, model.bn1, model.layer1):
+            frozen = ('conv1', 'bn1', 'layer1', 'stem', 's1')
+            for part in (getattr(model, name) for name in frozen if hasattr(model, name)):
                 part.requires_grad_(False)
 
     def train(self, mode: bool = True) -> '_TimmBackbone':

@@ -16,6 +16,16 @@ from se_det.layers import without_padding
 from se_det.mmcv_ops import is_compiled
 
 
+def returned(maps: Sequence[Tensor]) -> list[Tensor]:
+    """The maps that a backbone returns, in channels_last if it computes so.
+
+    The last one is contiguous, as CenterNet's head takes a view of what follows from it. With
+    mmcv's compiled operators all are, as these read memory in order.
+    """
+    number = len(maps) if is_compiled() else 1
+    return [*maps[:-number], *(x.contiguous() for x in maps[-number:])]
+
+
 class SEBackbone:
     """A mixin before a backbone of MMDetection: its class, arguments and keys, and SE.
 
@@ -79,11 +89,7 @@ class SEBackbone:
             x = x.contiguous()
         run = without_padding if self.mask_padding else lambda forward, *inputs: forward(*inputs)
         outputs = run(forward, x, *others)
-        if not is_compiled():
-            return outputs
-        if isinstance(outputs, Tensor):
-            return outputs.contiguous()
-        return type(outputs)(output.contiguous() for output in outputs)
+        return outputs if isinstance(outputs, Tensor) else type(outputs)(returned(outputs))
 
     @property
     def fused(self) -> bool | None:

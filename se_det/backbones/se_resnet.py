@@ -18,7 +18,7 @@ from se_det.backbones.paths import (
     is_pointwise,
     record_methods,
 )
-from se_det.backbones.se_backbone import SEBackbone
+from se_det.backbones.se_backbone import SEBackbone, returned
 from se_det.backbones.se_cfg import SEConfig
 from se_det.errors import ArgumentError
 from se_det.layers import (
@@ -32,7 +32,6 @@ from se_det.layers import (
 )
 from se_det.layers.eager import is_eager
 from se_det.layers.precision import autocast_dtype, is_half
-from se_det.mmcv_ops import is_compiled
 
 BLOCK_METHODS = ('_forward', 'residual', 'before_last_norm', 'last_norm', 'shortcut')
 
@@ -264,9 +263,10 @@ class SEResNet(SEBackbone, ResNet):
     ``norm_eval``, ``style``, ``deep_stem``, ``avg_down``, ``zero_init_residual``.
 
     On a CPU the weights are in channels_last, and so are the maps that the backbone computes and
-    returns. mmcv's compiled operators need contiguous maps: within a backbone with ``dcn``,
-    ``plugins`` or ``conv_cfg`` maps are contiguous, and returned maps are if mmcv is compiled. A
-    move to another device sets the memory format anew; set one of your own after it.
+    returns, but for the last, which is contiguous. mmcv's compiled operators need contiguous maps:
+    within a backbone with ``dcn``, ``plugins`` or ``conv_cfg`` maps are contiguous, and all
+    returned maps are if mmcv is compiled. A move to another device sets the memory format anew;
+    set one of your own after it.
 
     Args:
         depth: 18, 34, 50, 101 or 152.
@@ -344,5 +344,5 @@ class SEResNet(SEBackbone, ResNet):
                 x = stage(x)
             stride *= self.strides[index]
             if index in self.out_indices:
-                outputs.append(x.contiguous() if is_compiled() else x)
-        return tuple(outputs)
+                outputs.append(x)
+        return tuple(returned(outputs))

@@ -29,7 +29,7 @@ def test_all_contenders_are_timed_beside_the_plain_one(mode):
         assert saved['se_det, fused=False'] > 1.2
         assert saved['mmpretrain, efficient_conv_bn_eval'] > 1.2
     summary = beside_the_fastest(costs)
-    assert summary.startswith('se_det to the fastest plain ResNet (mmdet ResNet')
+    assert summary.startswith('se_det to the fastest plain backbone (mmdet, plain')
     assert 'se_det to the fastest peer with SE (' in summary
     assert ('kept for backward' in summary) == (mode == 'train')
 
@@ -57,7 +57,7 @@ def test_from_scratch_nothing_is_frozen():
         assert all(m.training for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d))
 
 
-@pytest.mark.parametrize('backbone', ['r50', 'x50'])
+@pytest.mark.parametrize('backbone', ['r50', 'x50', 'regnetx', 'regnety', 'hrnet', 'mobilenetv2'])
 def test_contenders_are_the_same_network(backbone):
     images = torch.randn(1, 3, 64, 64)
     shapes = {
@@ -89,7 +89,7 @@ def test_the_tool_writes_table_figures_and_plot(tmp_path):
         check=True,
     )
     assert 'r50, train, 2 x 64 x 64, fp32, cpu' in done.stdout
-    assert done.stdout.count('| mmdet ResNet |') == 4
+    assert done.stdout.count('| mmdet, plain |') == 4
     costs = json.loads((tmp_path / 'costs.json').read_text())
     assert [cost['setting']['size'] for cost in costs[::2]] == [[32, 32], [64, 64]] * 2
     assert (tmp_path / 'costs.png').stat().st_size > 10_000
@@ -128,7 +128,7 @@ def test_settings_change_no_result():
 
 
 def test_an_unknown_contender():
-    with pytest.raises(UsageError, match='Known: mmdet ResNet'):
+    with pytest.raises(UsageError, match='Known: mmdet, plain'):
         benchmark(SMALL, 1, only=['detectron'])
 
 

@@ -7,12 +7,14 @@ import pytest
 import torch
 from mmdet.models.backbones import RegNet
 from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
 from mmengine.runner import turn_on_activation_checkpointing
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from se_det import backbones
 from se_det.backbones import SEBackbone
+from se_det.engine.launch import load_config
 from se_det.errors import ArgumentError, UsageError
 from se_det.layers import ChannelAttention, SqueezeExcitation
 
@@ -338,3 +340,19 @@ def test_a_position_in_a_block_that_keeps_its_forward():
 def test_se_of_hourglass_is_in_all_its_blocks():
     assert len(attentions(make('HourglassNet')[1])) == 16
     assert all(isinstance(se, SqueezeExcitation) for se in attentions(make('RegNet')[1]))
+
+
+@pytest.mark.parametrize('backbone', ['SEResNet', 'SERegNet'])
+def test_centernet_takes_views_of_the_last_map(backbone):
+    cfg = load_config('mmdet::centernet/centernet_r18_8xb16-crop512-140e_coco.py')
+    arguments = dict(depth=18) if backbone == 'SEResNet' else dict(arch='regnetx_400mf')
+    cfg.model.backbone = dict(type=backbone, **arguments)
+    if backbone == 'SERegNet':
+        cfg.model.neck.in_channels = 384
+    detector = MODELS.build(cfg.model)
+    detector.eval()
+    sample = DetDataSample(
+        metainfo=dict(img_shape=(128, 128), border=(0, 128, 0, 128), batch_input_shape=(128, 128))
+    )
+    found = detector.predict(torch.randn(1, 3, 128, 128), [sample], rescale=False)
+    assert len(found[0].pred_instances) > 0

@@ -19,6 +19,7 @@ from mmengine.registry import init_default_scope
 from se_det.config_files import inherited_name, locate_teacher, package_configs, read_config
 from se_det.swap import NothingToSwap, swap_backbone
 from se_det.swap.child_config import child_config
+from se_det.swap.twin import WITH_SE
 
 OK = 'ok'
 T = TypeVar('T')
@@ -35,6 +36,7 @@ class Outcome:
         inherits: the child that `child_config` writes loads as the twin.
         builds_plain: its model builds.
         builds: the model of its twin builds.
+        backbones: the classes of its twin's backbones with SE.
     """
 
     config: str
@@ -43,6 +45,7 @@ class Outcome:
     inherits: str | None = None
     builds_plain: str | None = None
     builds: str | None = None
+    backbones: str | None = None
 
 
 def algorithm(config: str) -> str:
@@ -104,7 +107,20 @@ def check_building(config: str) -> Outcome:
         inherits=attempt(lambda: _inherit(config, plain, twin)),
         builds_plain=attempt(lambda: _build(plain)),
         builds=attempt(lambda: _build(twin)),
+        backbones=', '.join(sorted(set(_with_se(twin.model)))),
     )
+
+
+def _with_se(cfg: Any) -> Iterator[str]:
+    """The class of each backbone with SE in a model's config."""
+    if isinstance(cfg, list | tuple):
+        for inner in cfg:
+            yield from _with_se(inner)
+    elif isinstance(cfg, dict):
+        name = str(cfg.get('type')).removeprefix('mmdet.')
+        if f'mmdet.{name}' in WITH_SE:
+            yield name
+        yield from _with_se(list(cfg.values()))
 
 
 def attempt(step: Callable[[], Any]) -> str:
@@ -124,6 +140,8 @@ def as_markdown(outcomes: list[Outcome]) -> str:
         f'{len({algorithm(outcome.config) for outcome in swapped})} folders:',
         '',
         *count_steps(swapped),
+        '',
+        *_count_backbones(swapped),
     ]
     unread = [outcome for outcome in outcomes if outcome.loads != OK]
     if unread:
@@ -140,7 +158,7 @@ def as_markdown(outcomes: list[Outcome]) -> str:
 
 def count_steps(outcomes: list[T]) -> list[str]:
     """Two tables: how many configs are ok in each step, and the errors of the others."""
-    steps = [field.name for field in fields(outcomes[0]) if field.name != 'config']
+    steps = [f.name for f in fields(outcomes[0]) if f.name not in ('config', 'backbones')]
     lines = ['| step | ok |', '|---|---|']
     reasons = Counter()
     for step in steps:
@@ -155,6 +173,13 @@ def count_steps(outcomes: list[T]) -> list[str]:
             escaped = reason.replace('|', '\\|')
             lines.append(f'| {folder} | {step} | {count} | {escaped} |')
     return lines
+
+
+def _count_backbones(outcomes: list[Outcome]) -> list[str]:
+    """A table: how many twins have each backbone."""
+    counts = Counter(name for o in outcomes for name in (o.backbones or '').split(', ') if name)
+    lines = ['| backbone | configs |', '|---|---|']
+    return lines + [f'| {name} | {count} |' for name, count in sorted(counts.items())]
 
 
 def _inherit(config: str, plain: Config, twin: Config) -> None:

@@ -17,7 +17,7 @@ from mmengine.structures import InstanceData, PixelData
 
 from se_det.errors import UsageError
 
-SIZE = 256
+SIZE = 320  # SSD needs 300
 
 
 @cache

@@ -56,14 +56,19 @@ class Training:
 
 
 def one_of_each(outcomes: list[Outcome]) -> list[str]:
-    """One config of each algorithm: one that builds, with a ResNet-50, and a short name."""
+    """One config of each algorithm and of each backbone: it builds and has a short name.
+
+    Of an algorithm it has a ResNet-50, if there is one.
+    """
     chosen: dict[str, Outcome] = {}
     for outcome in sorted(
         (outcome for outcome in outcomes if outcome.swaps == OK),
         key=lambda o: (o.builds_plain != OK, 'r50' not in o.config, len(o.config)),
     ):
-        chosen.setdefault(algorithm(outcome.config), outcome)
-    return sorted(outcome.config for outcome in chosen.values())
+        backbones = (outcome.backbones or '').split(', ')
+        for key in filter(None, (algorithm(outcome.config), *backbones)):
+            chosen.setdefault(key, outcome)
+    return sorted({outcome.config for outcome in chosen.values()})
 
 
 def check_training(config: str, coco: Path) -> Training:
@@ -94,7 +99,9 @@ def by_algorithm(built: list[Outcome], trained: list[Training]) -> list[str]:
         built: the outcomes of all configs.
         trained: the outcomes of those that `one_of_each` chose.
     """
-    tried = {algorithm(training.config): training for training in trained}
+    tried: dict[str, Training] = {}
+    for training in trained:
+        tried.setdefault(algorithm(training.config), training)
     counts: dict[str, list[bool]] = {}
     for outcome in built:
         if outcome.swaps == OK:
@@ -148,6 +155,9 @@ def _start(cfg: Config) -> torch.nn.Module:
     model = MODELS.build(_without_downloads(without_teachers_weights(cfg.model)))
     model = revert_sync_batchnorm(model)  # torch's SyncBatchNorm needs a GPU
     model.init_weights()
+    for module in model.modules():
+        if type(module).__name__ == 'TridentConv':  # MMDetection leaves it uninitialised
+            torch.nn.init.kaiming_normal_(module.weight)
     for name, weight in model.named_parameters():
         if 'fc_reg' in name:  # small, so that random boxes stay in the image
             weight.data.mul_(0.1)
@@ -157,8 +167,10 @@ def _start(cfg: Config) -> torch.nn.Module:
 
 
 def _without_downloads(model: dict) -> dict:
-    """Remove ``Pretrained`` from a model's config."""
+    """Remove ``Pretrained`` and ``pretrained`` from a model's config."""
     for key, value in model.items():
+        if key == 'pretrained':
+            model[key] = None
         if not isinstance(value, dict):
             continue
         if key == 'init_cfg' and value.get('type') == 'Pretrained':

@@ -77,7 +77,11 @@ def _plain(part: dict, name: str) -> dict[str, Tensor]:
         detector = MODELS.build({**deepcopy(part), 'init_cfg': None})
         _randomise(detector.backbone)
         return detector.state_dict()
-    backbone = MODELS.build({key: part[key] for key in SIZES if key in part})
+    if str(part['type']).rpartition('.')[2] in ('ResNet', 'ResNeXt', 'ResNetV1d'):
+        part = {key: part[key] for key in SIZES if key in part}
+    else:
+        part = {**deepcopy(part), 'init_cfg': None, **dict.fromkeys(part.keys() & {'pretrained'})}
+    backbone = MODELS.build(part)
     _randomise(backbone)
     weights = backbone.state_dict()
     if 'detectron' not in name:
@@ -89,7 +93,8 @@ def _plain(part: dict, name: str) -> dict[str, Tensor]:
 
 def _randomise(backbone: nn.Module) -> None:
     for module in backbone.modules():
-        if isinstance(module, nn.Conv2d):
+        # MMDetection leaves TridentConv uninitialised.
+        if isinstance(module, nn.Conv2d) or type(module).__name__ == 'TridentConv':
             nn.init.kaiming_normal_(module.weight, nonlinearity='relu')
         elif isinstance(module, _BatchNorm | nn.GroupNorm):
             nn.init.uniform_(module.weight, 0.5, 1)
