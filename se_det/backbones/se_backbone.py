@@ -110,6 +110,10 @@ class SEBackbone:
                 part, kind = self.se_blocks[type(block)]
                 yield block.get_submodule(part), kind
 
+    def attentions(self, stage: str) -> list[nn.Module]:
+        """The SE blocks of a stage, from the first to the last."""
+        return [block.se for block in self.get_submodule(stage).modules() if hasattr(block, 'se')]
+
     @property
     def layers_before_se(self) -> dict[str, str]:
         """The norm before each SE: names in the state dict."""

@@ -40,6 +40,11 @@ class SESSDVGG(SEBackbone, SSDVGG):
                 relu.se_channels = self.features[index - 1].out_channels
                 yield relu, SEReLU
 
+    def attentions(self, stage: str) -> list[nn.Module]:
+        """The SE blocks of a stage, from the first to the last."""
+        layers = self.features[slice(*self.range_sub_modules[int(stage)])]
+        return [layer.se for layer in layers if isinstance(layer, SEReLU)]
+
     @property
     def layers_before_se(self) -> dict[str, str]:
         """The convolution before each SE: names in the state dict."""

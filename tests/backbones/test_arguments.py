@@ -89,7 +89,7 @@ def test_a_value_that_is_not_allowed(name, argument, allowed, value):
 
 @pytest.mark.parametrize('depth', [20, '50', None, True, [50]])
 @pytest.mark.parametrize(
-    ('name', 'depths'), [('SEResNet', '18, 34, 50, 101, 152'), ('SEResNeXt', '50, 101, 152')]
+    ('name', 'depths'), [('SEResNet', '18, 34, 50, 101, 152'), ('SEResNeXt', '26, 50, 101, 152')]
 )
 def test_a_depth_that_is_not_allowed(name, depths, depth):
     with says(f'{name} has the depths {depths}; got depth={depth!r}.'):
@@ -98,7 +98,7 @@ def test_a_depth_that_is_not_allowed(name, depths, depth):
 
 @pytest.mark.parametrize('depth', [18, 34])
 def test_se_resnext_has_no_depth_of_basic_blocks(depth):
-    with says(f'SEResNeXt has the depths 50, 101, 152; got depth={depth}.'):
+    with says(f'SEResNeXt has the depths 26, 50, 101, 152; got depth={depth}.'):
         build('SEResNeXt', depth=depth)
 
 

@@ -268,6 +268,12 @@ def test_stages_without_se(name):
     assert len(attentions(some)) < len(attentions(backbone))
 
 
+def test_the_attentions_of_all_stages_are_all_there_are(name):
+    _, ours = make(name)
+    found = [se for stage in ours.se_stages for se in ours.attentions(stage)]
+    assert found == attentions(ours)
+
+
 def test_a_frozen_stage_freezes_its_se():
     backbone = MODELS.build(dict(type='mmdet.SERegNet', arch='regnetx_400mf', frozen_stages=1))
     for _ in range(2):

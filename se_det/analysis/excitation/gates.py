@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner, load_checkpoint
 from torch import Tensor, nn
 
+from se_det.backbones import SEBackbone
 from se_det.checkpoints.safe_loading import safe_loading
 from se_det.datasets.check import check_data
 from se_det.errors import UsageError
@@ -78,13 +79,13 @@ def load_detector(cfg: Config, checkpoint: str) -> nn.Module:
 
 def se_blocks(backbone: nn.Module) -> Iterator[tuple[str, int, bool, nn.Module]]:
     """Name, stage, whether the paper shows it, and SE module, block by block."""
-    stages = getattr(backbone, 'res_layers', ())
-    for stage, layer in enumerate(stages, 2):
-        blocks = getattr(backbone, layer)
-        for number, block in enumerate(blocks, 1):
-            if hasattr(block, 'se'):
-                is_shown = number == len(blocks) or layer == stages[-1]
-                yield f'SE_{stage}_{number}', stage, is_shown, block.se
+    if not isinstance(backbone, SEBackbone):
+        return
+    for stage, name in enumerate(backbone.se_stages, 2):
+        attentions = backbone.attentions(name)
+        for number, se in enumerate(attentions, 1):
+            is_shown = number == len(attentions) or name == backbone.se_stages[-1]
+            yield f'SE_{stage}_{number}', stage, is_shown, se
 
 
 def collect_gates(cfg: Config, model: nn.Module, num_images: int) -> Excitation:
