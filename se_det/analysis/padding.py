@@ -18,8 +18,10 @@ from mmengine.runner import load_checkpoint
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from se_det.backbones import SEResNet
 from se_det.checkpoints.safe_loading import safe_loading
 from se_det.datasets.check import check_data
+from se_det.errors import UsageError
 
 CONFIDENT = 0.3  # the least score of a detection that is compared
 SAME_OBJECT = 0.5  # the least IoU of two detections of an object
@@ -65,10 +67,16 @@ def measure_padding(
         calibration: number of images for `random_model`.
 
     Raises:
-        UsageError: the data is not there.
+        UsageError: the data is not there, or the backbone is not one of those.
     """
-    check_data(cfg, ('val',))
     init_default_scope('mmdet')
+    kind = MODELS.get(cfg.model.backbone.type)
+    if kind is None or not issubclass(kind, SEResNet):
+        raise UsageError(
+            f'Expected a detector with an SEResNet or SEResNeXt, found {cfg.model.backbone.type}. '
+            'Give such a config, such as configs/faster_rcnn_se_r50.py.'
+        )
+    check_data(cfg, ('val',))
     torch.manual_seed(0)
     items = _load(cfg, scales, num_images)
     if checkpoint:

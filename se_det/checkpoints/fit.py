@@ -14,6 +14,17 @@ from se_det.errors import UsageError
 # Layers of mmdet's dcn and plugins options. Files of ImageNet classifiers have no weights for them.
 ADDED_BY_OPTIONS = re.compile(r'\.conv_offset\.|_block\.|attention|\.plugin')
 
+# What to do with a checkpoint that does not fit an SE backbone.
+OF_RESNET = (
+    'If it is of a plain detector, or in another layout, convert it first and load the converted '
+    'file:\npython -m se_det convert_weights CHECKPOINT detector.pth --graft  (of a plain one)\n'
+    'python -m se_det convert_weights CHECKPOINT detector.pth          (of an SE detector)'
+)
+OF_ANOTHER = (
+    'If it is of a plain detector, graft SE to it: leave load_from out and set\n'
+    "model = dict(init_cfg=dict(type='SEPretrained', checkpoint=CHECKPOINT, graft=True))"
+)
+
 
 def check_arguments(backbone: nn.Module, wanted: dict[str, Any], source: str) -> None:
     """Check the arguments that a backbone was built with.
@@ -108,9 +119,10 @@ def refuse_what_does_not_fit(backbone: nn.Module) -> None:
 
 
 def refuse_se_in_plain_backbones(detector: nn.Module) -> None:
-    """Make the plain ResNets of a detector raise on a state dict with SE."""
-    for module in detector.modules():
-        if isinstance(module, ResNet) and not hasattr(module, 'stem_pool'):
+    """Make the plain backbones of a detector raise on a state dict with SE."""
+    for name, module in detector.named_modules():
+        is_backbone = isinstance(module, ResNet) or name.endswith('backbone')
+        if is_backbone and not hasattr(module, 'layers_before_se'):
             module.register_load_state_dict_pre_hook(_refuse_se)
 
 
@@ -122,7 +134,7 @@ def _argument(backbone: nn.Module, key: str) -> Any:
 
 def _refuse_se(backbone: nn.Module, state_dict: StateDict, prefix: str, *_: Any) -> None:
     expected = {prefix + key for key in backbone.state_dict()}
-    given = {key for key in state_dict if key.startswith(prefix) and '.se.fc1.' in key}
+    given = {key for key in state_dict if key.startswith(prefix) and '.se.' in key}
     if surplus := sorted(given - expected):
         raise UsageError(
             f'The checkpoint has SE in its backbone, but the {type(backbone).__name__} at '
@@ -138,12 +150,10 @@ def _refuse(backbone: nn.Module, state_dict: StateDict, prefix: str, *_: Any) ->
     expected = {prefix + key: tensor for key, tensor in backbone.state_dict().items()}
     uncounted = [key for key in expected if key.endswith('.num_batches_tracked')]
     if problems := _differences(expected, {**{key: expected[key] for key in uncounted}, **given}):
+        hint = OF_RESNET if hasattr(backbone, 'stem_pool') else OF_ANOTHER
         raise UsageError(
             f'The checkpoint does not fit the {type(backbone).__name__} at {prefix}: '
-            f"{problems}. Check the backbone's arguments. If it is of a plain detector, or in "
-            'another layout, convert it first and load the converted file:\n'
-            'python -m se_det convert_weights CHECKPOINT detector.pth --graft  (of a plain one)\n'
-            'python -m se_det convert_weights CHECKPOINT detector.pth          (of an SE detector)'
+            f"{problems}. Check the backbone's arguments. {hint}"
         )
 
 

@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from se_det import backbones
 from se_det.backbones import SEBackbone
+from se_det.checkpoints.fit import refuse_se_in_plain_backbones
 from se_det.engine.launch import load_config
 from se_det.errors import ArgumentError, UsageError
 from se_det.layers import ChannelAttention, SqueezeExcitation
@@ -239,7 +240,12 @@ def test_a_detectors_state_dict_without_se_is_refused(name):
     detector = nn.Module()
     detector.backbone = ours
     weights = {f'backbone.{key}': value for key, value in plain.state_dict().items()}
-    with pytest.raises(UsageError, match=f'does not fit the SE{name} at backbone'):
+    with pytest.raises(UsageError, match=rf'does not fit the SE{name} at backbone[^$]*graft=True'):
+        detector.load_state_dict(weights, strict=False)
+    detector.backbone = plain
+    refuse_se_in_plain_backbones(detector)
+    weights = {f'backbone.{key}': value for key, value in ours.state_dict().items()}
+    with pytest.raises(UsageError, match=r'has SE in its backbone, but .*Add --se'):
         detector.load_state_dict(weights, strict=False)
 
 
