@@ -15,7 +15,7 @@ def main() -> None:
     parser.add_argument('dst', nargs='?', help='the .pth file to write')
     parser.add_argument(
         '--layout',
-        choices=('timm', 'eca', 'legacy', 'mmpretrain', 'bias-free', 'plain'),
+        choices=('timm', 'eca', 'ese', 'gc', 'cbam', 'legacy', 'mmpretrain', 'bias-free', 'plain'),
         help='of SRC; default: inferred',
     )
     action = parser.add_mutually_exclusive_group()

@@ -123,6 +123,11 @@ def check_pretrained(name: str, pretrained: Any, init_cfg: Any) -> None:
     """
     named = [pretrained] if pretrained is not None else []
     for cfg in _as_list(init_cfg):
+        if not _is_config_of(WEIGHT_INITIALIZERS, cfg):
+            raise ArgumentError(
+                f'{name}: init_cfg must be a dict with the type of an initializer, such as '
+                f"dict(type='SEPretrained', checkpoint=...), or a list of them; got {cfg!r}."
+            )
         kind = cfg['type']
         if PretrainedInit in (kind, isinstance(kind, str) and WEIGHT_INITIALIZERS.get(kind)):
             named.append(cfg.get('checkpoint'))

@@ -58,7 +58,9 @@ class SEAfterNorm(GatedBlock):
     @property
     def se_channels(self) -> int:
         """The channels of the map that SE scales."""
-        norm = self.get_submodule(self.norm_before_se)
+        norm = getattr(self, self.norm_before_se or '', None)
+        if norm is None:
+            raise ArgumentError("SE comes after a norm; got none. Set norm_cfg=dict(type='BN').")
         return norm.num_channels if isinstance(norm, nn.GroupNorm) else norm.num_features
 
 

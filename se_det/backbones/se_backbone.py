@@ -149,6 +149,14 @@ class SEBackbone:
                 f'{ours.__name__} has no argument {unknown[0]!r}. It takes se_cfg and those of '
                 f'{base.__name__}: {", ".join(known)}.'
             )
+        settings = list(getattr(ours, 'arch_settings', ()))
+        for argument in ('depth', 'arch'):
+            value = kwargs.get(argument)
+            if settings and isinstance(value, int | str) and value not in settings:
+                raise ArgumentError(
+                    f'{ours.__name__} has {argument} {", ".join(map(repr, settings))}; got '
+                    f'{argument}={value!r}.'
+                )
         check_pretrained(ours.__name__, kwargs.get('pretrained'), kwargs.get('init_cfg'))
 
     @property

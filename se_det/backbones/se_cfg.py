@@ -57,6 +57,8 @@ class SEConfig:
                 f'se_cfg must be a dict with reduction and stages, or None; got {se_cfg!r}.'
             )
         options = dict(se_cfg or {})
+        if options.get('type') in ('ECA', 'eSE') and 'reduction' in options:
+            raise ArgumentError(f'se_cfg: {options["type"]} has no reduction. Remove reduction.')
         reduction = options.pop('reduction', DEFAULT_REDUCTION)
         stages = options.pop('stages', (True,) * num_stages)
         known = [name for name in cls.__dataclass_fields__ if name != 'reductions']

@@ -61,7 +61,10 @@ class SERegNet(SEBackbone, RegNet):
         self.arch = arch
         self._is_y = str(arch).startswith('regnety')
         if self._is_y and isinstance(se_cfg, dict | None):
-            se_cfg = {**dict(position='3x3', reduction=4), **(se_cfg or {})}
+            se_cfg = dict(se_cfg or {})
+            se_cfg.setdefault('position', '3x3')
+            if se_cfg.get('type', 'SE') == 'SE':
+                se_cfg.setdefault('reduction', 4)
         super().__init__(arch=arch, se_cfg=se_cfg, **kwargs)
 
     @property

@@ -32,6 +32,12 @@ class SESSDVGG(SEBackbone, SSDVGG):
         """The five stages of VGG."""
         return [str(stage) for stage in range(len(self.range_sub_modules))]
 
+    @property
+    def optional_keys(self) -> str:
+        """SSD's two own convolutions, which files of VGG do not have."""
+        end = self.range_sub_modules[-1][1]
+        return rf'features\.({end + 1}|{end + 3})\.'
+
     def hosts(self, stage: str) -> Iterator[tuple[nn.Module, type[nn.Module]]]:
         """The ReLUs of a stage."""
         for index in range(*self.range_sub_modules[int(stage)]):

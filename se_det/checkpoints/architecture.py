@@ -6,11 +6,13 @@ from typing import Any
 
 from mmdet.models.backbones.resnet import Bottleneck, ResNet
 
-from se_det.checkpoints.layouts import Found, StateDict
+from se_det.checkpoints.layouts import LAYOUTS, Found, StateDict
 from se_det.checkpoints.zoo import PublicWeights, public_weights
 from se_det.layers import DEFAULT_REDUCTION
 
 # mmengine's names, and file names, of plain weights in the caffe style.
+# Options of se_cfg that neither keys nor shapes show, and their defaults.
+SE_OPTIONS = dict(position='standard', squeeze='mean', gate='sigmoid')
 CAFFE = re.compile(r'://.*resnet\d+_caffe|resnet\d+_(caffe|msra)-[0-9a-f]{8}\.pth$')
 
 
@@ -135,6 +137,29 @@ def _trained_arguments(found: Found) -> dict[str, Any]:
     return {}
 
 
+def trained_se_options(found_meta: dict[str, Any]) -> dict[str, Any] | None:
+    """The options of ``se_cfg`` that neither keys nor shapes show, of a training checkpoint.
+
+    Returns:
+        ``position``, ``squeeze`` and ``gate`` as its config sets them; None if it has no config.
+    """
+    text = found_meta.get('cfg') or found_meta.get('config')
+    try:
+        nodes = list(ast.walk(ast.parse(text)))
+    except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError):
+        return None
+    for node in nodes:
+        if isinstance(node, ast.keyword) and node.arg == 'se_cfg':
+            return {
+                inner.arg: inner.value.value
+                for inner in ast.walk(node)
+                if isinstance(inner, ast.keyword)
+                and isinstance(inner.value, ast.Constant)
+                and inner.arg in SE_OPTIONS
+            }
+    return {}
+
+
 def _legacy_arguments(backbone: str, basic: bool) -> dict[str, Any]:
     if basic:
         return dict(stem_pool='ceil', se_cfg=dict(relu_before_se=True))
@@ -150,9 +175,13 @@ def _se_cfg(weights: StateDict) -> dict[str, Any]:
     reductions = [reduction or DEFAULT_REDUCTION for reduction in by_stage.values()]
     stages = tuple(reduction is not None for reduction in by_stage.values())
     se_cfg: dict[str, Any] = {}
-    if 'layer1.0.se.conv.weight' in weights:
-        se_cfg['type'] = 'ECA'
-        stages = (True,) * len(stages)
+    for kind, layout in (('ECA', 'eca'), ('eSE', 'ese'), ('GC', 'gc'), ('CBAM', 'cbam')):
+        keys = [key for key in weights if re.search(LAYOUTS[layout].sign, key)]
+        if keys:
+            se_cfg['type'] = kind
+            with_it = {int(key[len('layer')]) for key in keys}
+            stages = tuple(stage in with_it for stage in by_stage)
+            reductions = [DEFAULT_REDUCTION] * len(stages)
     if set(reductions) != {DEFAULT_REDUCTION}:
         given = set(filter(None, by_stage.values()))
         se_cfg['reduction'] = given.pop() if len(given) == 1 else tuple(reductions)

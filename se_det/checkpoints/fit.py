@@ -7,7 +7,7 @@ from typing import Any
 from mmdet.models.backbones.resnet import ResNet
 from torch import nn
 
-from se_det.checkpoints.architecture import as_text
+from se_det.checkpoints.architecture import SE_OPTIONS, as_text
 from se_det.checkpoints.layouts import StateDict, named
 from se_det.errors import UsageError
 
@@ -55,6 +55,28 @@ def check_arguments(backbone: nn.Module, wanted: dict[str, Any], source: str) ->
             f'The backbone differs from the one that {source} was trained in: it has {found}. Set\n'
             f'model = dict(backbone={as_text({**wanted, **different})})'
             + ('\nand remove groups and base_width.' if is_wider else '')
+        )
+
+
+def check_se_options(backbone: nn.Module, trained: dict[str, Any], source: str) -> None:
+    """Check the options of ``se_cfg`` that neither keys nor shapes show.
+
+    Args:
+        backbone: an SEBackbone.
+        trained: ``position``, ``squeeze`` and ``gate`` that the weights were trained with, where
+            they differ from the defaults.
+        source: name of the weights in error messages.
+
+    Raises:
+        UsageError: one of them differs.
+    """
+    wanted = {**SE_OPTIONS, **trained}
+    found = {key: getattr(backbone.se_cfg, key) for key in wanted}
+    if different := {key: value for key, value in wanted.items() if found[key] != value}:
+        raise UsageError(
+            f'{source} was trained with {as_text(different)}, but the backbone has '
+            f'{as_text({key: found[key] for key in different})}. Set\n'
+            f'model = dict(backbone=dict(se_cfg={as_text(different)}))'
         )
 
 

@@ -55,9 +55,11 @@ def graft_into(backbone: nn.Module, weights: StateDict) -> StateDict:
         The weights of ``backbone``. All of the attention is zero but ``fc1``, as in `graft`.
 
     Raises:
-        UsageError: a norm before SE is missing, or has no weight and bias.
+        UsageError: no stage has SE, or a norm before SE is missing or has no weight and bias.
     """
     slots = backbone.layers_before_se
+    if not slots:
+        raise UsageError('No stage has SE, so that none can be grafted. Change stages in se_cfg.')
     if missing := [norm for norm in slots.values() if f'{norm}.bias' not in weights]:
         raise UsageError(
             f'SE cannot be grafted: the file has no norm {missing[0]} with weight and bias. '

@@ -47,6 +47,9 @@ LAYOUTS = {
     for layout in (
         Layout('timm', r'\.se\.fc1\.'),
         Layout('eca', r'\.se\.conv\.weight'),
+        Layout('ese', r'\.se\.fc\.weight'),
+        Layout('gc', r'\.se\.(conv_attn|mlp_\w+)\.'),
+        Layout('cbam', r'\.se\.(channel|spatial)\.'),
         Layout(
             'legacy',
             r'\.se_module\.fc1\.',

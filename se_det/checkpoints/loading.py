@@ -8,11 +8,16 @@ from mmengine.model.weight_init import update_init_info
 from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import nn
 
-from se_det.checkpoints.architecture import as_text, describe_backbone, published_as
+from se_det.checkpoints.architecture import (
+    as_text,
+    describe_backbone,
+    published_as,
+    trained_se_options,
+)
 from se_det.checkpoints.fetching import fetch
-from se_det.checkpoints.fit import check_arguments, check_state_dict
+from se_det.checkpoints.fit import check_arguments, check_se_options, check_state_dict
 from se_det.checkpoints.grafting import check_graftable, graft_into
-from se_det.checkpoints.layouts import Found, StateDict, find_backbone, named, unwrap
+from se_det.checkpoints.layouts import Found, StateDict, find_backbone, named
 from se_det.checkpoints.own_keys import weights_for
 from se_det.checkpoints.reading import read_checkpoint
 from se_det.checkpoints.zoo import ZOO, PublicWeights, public_weights
@@ -77,7 +82,7 @@ class SEPretrained:
         if missing:
             message += f'; newly initialised: {named(missing)}'
         if backbone is not module:
-            message += f'; {_load_beside(module, beside)}'
+            message += f'; {_load_beside(module, beside, self.graft)}'
         elif beside:
             message += f'; not loaded: {named(beside)}'
         if public:
@@ -100,6 +105,10 @@ class SEPretrained:
         wanted = describe_backbone(found, self.checkpoint)
         if not is_listed:
             check_arguments(backbone, wanted, source)
+        if published_as(found, self.checkpoint):
+            check_se_options(backbone, {}, source)
+        else:
+            self._check_trained(backbone, found.meta, source)
         weights = _first_stages(found.weights, backbone.num_stages)
         if self.graft:
             self._check_graftable(backbone)
@@ -114,14 +123,24 @@ class SEPretrained:
         if self.graft:
             self._check_graftable(backbone)
         public = public_weights(source)
-        if public and public.backbone['type'] != type(backbone).__name__:
-            raise UsageError(
-                f'{source} is of\nmodel = dict(backbone={as_text(public.backbone)})\n'
-                f'The backbone is a {type(backbone).__name__}.'
-            )
-        weights = weights_for(backbone, checkpoint, self.graft, source)
-        beside = {k: v for k, v in unwrap(checkpoint).items() if not k.startswith('backbone.')}
+        if public:
+            found = dict(type=type(backbone).__name__, arch=getattr(backbone, 'arch', None))
+            if public.backbone != found:
+                raise UsageError(
+                    f'{source} is of\nmodel = dict(backbone={as_text(public.backbone)})\n'
+                    f'The backbone is {as_text(found)}.'
+                )
+            check_se_options(backbone, dict(position='3x3'), source)
+        else:
+            self._check_trained(backbone, checkpoint.get('meta'), source)
+        weights, beside = weights_for(backbone, checkpoint, self.graft, source)
         return weights, beside, source, public
+
+    def _check_trained(self, backbone: nn.Module, meta: Any, source: str) -> None:
+        """Check the options of SE against the config in a training checkpoint, if it has one."""
+        trained = trained_se_options(meta) if isinstance(meta, dict) and not self.graft else None
+        if trained is not None:
+            check_se_options(backbone, trained, source)
 
     def _check_graftable(self, backbone: nn.Module) -> None:
         plugins = getattr(backbone, 'plugins', None)
@@ -159,8 +178,10 @@ class SEPretrained:
             raise UsageError(f'{source} has SE already. Remove graft=True.')
 
 
-def _load_beside(detector: nn.Module, weights: StateDict) -> str:
+def _load_beside(detector: nn.Module, weights: StateDict, graft: bool) -> str:
     """Load the weights of a detector's neck and heads that fit; return a summary for the log."""
+    if graft:
+        weights = _graft_others(detector, weights)
     others = [child for child in detector.children() if child is not detector.backbone]
     for child in others:
         if hasattr(child, 'init_weights'):
@@ -183,6 +204,18 @@ def _load_beside(detector: nn.Module, weights: StateDict) -> str:
     new = [key for key in missing if key in expected]
     message = f'{len(expected) - len(new)}/{len(expected)} keys of the rest of the detector'
     return message + (f'; newly initialised: {named(new)}' if new else '')
+
+
+def _graft_others(detector: nn.Module, weights: StateDict) -> StateDict:
+    """Graft SE to the other backbones of a detector, such as those of DetectoRS' neck."""
+    for name, module in detector.named_modules():
+        if hasattr(module, 'layers_before_se') and module is not detector.backbone:
+            prefix = f'{name}.'
+            own = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+            if own:
+                grafted = graft_into(module, own)
+                weights = {**weights, **{prefix + key: value for key, value in grafted.items()}}
+    return weights
 
 
 def _first_stages(weights: StateDict, num_stages: int) -> StateDict:

@@ -11,8 +11,16 @@ from se_det.checkpoints.grafting import graft_into
 from se_det.checkpoints.layouts import StateDict, named, prefixes_of, unwrap
 from se_det.errors import UsageError
 
+# Layers of options and detectors, which files of ImageNet classifiers do not have.
+OPTIONAL = re.compile(
+    r'num_batches_tracked$|conv_offset|rfp_conv|weight_(diff|gamma|beta)|\.switch\.'
+    r'|(pre|post)_context|attention|\.plugin|_block\.'
+)
 
-def weights_for(backbone: nn.Module, checkpoint: dict, graft: bool, source: str) -> StateDict:
+
+def weights_for(
+    backbone: nn.Module, checkpoint: dict, graft: bool, source: str
+) -> tuple[StateDict, StateDict]:
     """Find the weights of a backbone in a checkpoint.
 
     Args:
@@ -22,8 +30,8 @@ def weights_for(backbone: nn.Module, checkpoint: dict, graft: bool, source: str)
         source: name of the weights in error messages.
 
     Returns:
-        Weights with the keys and shapes of the backbone. Layers that the file does not have, such
-        as those of DCN, are missing.
+        Weights with the keys and shapes of the backbone, maybe without layers that no classifier
+        has, such as those of DCN; and the other weights of the same model.
 
     Raises:
         UsageError: the file is of another backbone, it has SE and ``graft`` is set, or has none
@@ -31,33 +39,53 @@ def weights_for(backbone: nn.Module, checkpoint: dict, graft: bool, source: str)
     """
     expected = backbone.state_dict()
     weights = renamed(unwrap(checkpoint))
-    prefix = min(prefixes_of(weights, next(iter(expected))), key=len, default='')
+    prefix = _prefix(weights, expected)
     given = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+    outer = prefix.removesuffix('backbone.')
+    beside = {
+        key.removeprefix(outer): tensor
+        for key, tensor in weights.items()
+        if key.startswith(outer) and not key.startswith(prefix)
+    }
+    parts = {key.partition('.')[0] for key in expected}
+    for key in [key for key in given if key.partition('.')[0] not in parts]:
+        beside[key] = given.pop(key)  # a classifier
     name = type(backbone).__name__
     gates = [key for key in given if '.se.' in key]
     if graft and gates:
         raise UsageError(f'{source} has SE already: {named(gates)}. Remove graft=True.')
-    if not graft and not gates:
+    if not graft and given and not gates:
         raise UsageError(
             f'{source} has no SE. To start {name} from plain weights, with SE that leaves the '
             "outputs as they are at first, add graft=True to dict(type='SEPretrained', ...)."
         )
-    layers = backbone.layers_before_se
-    needed = [f'{layer}.{part}' for layer in layers.values() for part in ('weight', 'bias')]
-    if not graft:
-        needed += [key for key in expected if '.se.' in key]
-    if missing := [key for key in needed if key not in given]:
+    if graft:
+        expected = {key: tensor for key, tensor in expected.items() if '.se.' not in key}
+    is_optional = re.compile(getattr(backbone, 'optional_keys', '$^'))
+    missing = [
+        key
+        for key in expected
+        if key not in given and not OPTIONAL.search(key) and not is_optional.match(key)
+    ]
+    surplus = [key for key in given if key not in expected]
+    misshapen = [k for k in given if k in expected and given[k].shape != expected[k].shape]
+    kinds = (missing, 'missing'), (surplus, 'unexpected'), (misshapen, 'of another shape')
+    if problems := '; '.join(f'{len(keys)} {kind}: {named(keys)}' for keys, kind in kinds if keys):
         raise UsageError(
-            f'The weights of {source} do not fit {name}: {len(missing)} missing: {named(missing)}. '
-            'Choose weights of the same backbone.'
+            f'The weights of {source} do not fit {name}: {problems}. Choose weights of the same '
+            'backbone and size, and check stages in se_cfg.'
         )
-    fitting = {key: tensor for key, tensor in given.items() if key in expected}
-    if misshapen := [k for k, tensor in fitting.items() if tensor.shape != expected[k].shape]:
-        raise UsageError(
-            f'The weights of {source} do not fit {name}: {len(misshapen)} of another shape: '
-            f'{named(misshapen)}. Choose weights of the same backbone and size.'
-        )
-    return graft_into(backbone, fitting) if graft else fitting
+    return (graft_into(backbone, given) if graft else given), beside
+
+
+def _prefix(weights: StateDict, expected: StateDict) -> str:
+    """The prefix with most of the expected keys; a detector's before its reid's, a teacher's."""
+    candidates = {p for p in prefixes_of(weights, next(iter(expected))) if p[-1:] in ('', '.')}
+    return max(
+        sorted(candidates, key=lambda p: ('reid' in p, len(p), 'teacher' not in p)),
+        key=lambda p: sum(p + key in weights for key in expected),
+        default='',
+    )
 
 
 def renamed(weights: StateDict) -> StateDict:

@@ -29,7 +29,7 @@ _batch = _Batch()
 def without_padding(forward: Callable, x: Tensor, *others: Any) -> Any:
     """``forward(x, *others)``, within which `sizes_at` knows where the images ``x`` end."""
     before = _batch.sizes, _batch.edges
-    _batch.sizes, _batch.edges = image_sizes(x), tuple(x.shape[2:])
+    _batch.sizes, _batch.edges = image_sizes(x), (x.shape[-2], x.shape[-1])  # fx: no iterating
     try:
         return forward(x, *others)
     finally:
@@ -56,7 +56,8 @@ def sizes_at(x: Tensor) -> Tensor | None:
         )
     if _batch.sizes is None:
         return None
-    quotient = sum(_batch.edges) / sum(x.shape[2:])
+    height, width = _batch.edges
+    quotient = (height + width) / (x.shape[-2] + x.shape[-1])
     stride = _batch.sizes.new_full((), quotient, dtype=torch.float32).log2().round().exp2()
     return (_batch.sizes / stride).ceil()
 

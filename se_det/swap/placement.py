@@ -130,7 +130,7 @@ def _follow(public: PublicWeights, twin: Config, backbone: dict) -> list[str]:
     wanted = public.backbone
     for argument, default in (('style', 'pytorch'), ('stem_pool', 'padded')):
         found = backbone.get(argument, default)
-        if found != wanted[argument]:
+        if found != wanted.get(argument, found):
             backbone[argument] = wanted[argument]
             log.append(f'{argument}: {found} -> {wanted[argument]}')
     norm_cfg = backbone.get('norm_cfg') or {}

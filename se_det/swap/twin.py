@@ -219,8 +219,12 @@ def _swap(backbone: Backbone, se_cfg: dict[str, Any]) -> str:
         backbone.cfg.setdefault(argument, value)
     if se_cfg:
         backbone.cfg['se_cfg'] = dict(se_cfg)
-        if name in ('SEResNet', 'SEResNeXt'):  # raise now what building the model would raise
-            SEConfig.read(se_cfg, backbone.cfg.get('num_stages', 4))
+        given = [se_cfg.get('stages'), se_cfg.get('reduction')]
+        lengths = [len(value) for value in given if isinstance(value, list | tuple)]
+        # Raise now what building the model would raise.
+        is_resnet = name in ('SEResNet', 'SEResNeXt')
+        number = backbone.cfg.get('num_stages', 4) if is_resnet else (*lengths, 1)[0]
+        SEConfig.read(se_cfg, number)
     return name
 
 

@@ -8,6 +8,7 @@ import torch
 from mmdet.models.backbones import RegNet
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
+from mmengine.model.efficient_conv_bn_eval import turn_on_efficient_conv_bn_eval_for_single_model
 from mmengine.runner import turn_on_activation_checkpointing
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -215,7 +216,7 @@ def test_own_weights_with_se_are_loaded(name, images, tmp_path):
     [
         ('plain', False, r'has no SE\. To start SERegNet from plain weights.*add graft=True'),
         ('se', True, r'has SE already: layer1\.0\.se.*Remove graft=True'),
-        ('another', True, r'do not fit SERegNet: \d+ missing: layer\d'),
+        ('another', True, r'do not fit SERegNet: \d+ missing: .*; \d+ unexpected: layer\d'),
         ('wider', True, r'do not fit SERegNet: \d+ of another shape'),
     ],
 )
@@ -368,3 +369,96 @@ def test_centernet_takes_views_of_the_last_map(backbone):
     )
     found = detector.predict(torch.randn(1, 3, 128, 128), [sample], rescale=False)
     assert len(found[0].pred_instances) > 0
+
+
+@pytest.mark.parametrize(
+    ('se_cfg', 'message'),
+    [
+        (dict(position='post'), r"trained with dict\(position='standard'\).*position='post'"),
+        (dict(gate='tanh'), r"trained with dict\(gate='sigmoid'\), but the backbone has"),
+    ],
+)
+@pytest.mark.parametrize('backbone', ['SEResNet', 'SERegNet'])
+def test_options_that_shapes_do_not_show_are_those_of_the_training(
+    backbone, se_cfg, message, tmp_path
+):
+    arguments = dict(depth=18) if backbone == 'SEResNet' else dict(arch='regnetx_400mf')
+    trained = MODELS.build(dict(type=f'mmdet.{backbone}', **arguments))
+    meta = dict(cfg=f'model = dict(backbone=dict(type={backbone!r}, se_cfg=dict(reduction=16)))')
+    torch.save(dict(state_dict=trained.state_dict(), meta=meta), tmp_path / 'own.pth')
+    init_cfg = dict(type='SEPretrained', checkpoint=str(tmp_path / 'own.pth'))
+    if backbone == 'SERegNet':
+        MODELS.build(dict(type=f'mmdet.{backbone}', **arguments, init_cfg=init_cfg)).init_weights()
+    other = MODELS.build(
+        dict(type=f'mmdet.{backbone}', **arguments, init_cfg=init_cfg, se_cfg=se_cfg)
+    )
+    with pytest.raises(UsageError, match=message):
+        other.init_weights()
+
+
+def test_weights_with_surplus_se_or_missing_statistics_are_refused(tmp_path):
+    _, trained = make('RegNet')
+    few = {k: v for k, v in trained.state_dict().items() if 'running_var' not in k}
+    for weights, se_cfg, message in (
+        (trained.state_dict(), dict(stages=(False, True, True, True)), r'unexpected: layer1.*se'),
+        (few, None, r'missing: bn1\.running_var'),
+    ):
+        torch.save(weights, tmp_path / 'own.pth')
+        init_cfg = dict(type='SEPretrained', checkpoint=str(tmp_path / 'own.pth'))
+        ours = MODELS.build(
+            dict(type='mmdet.SERegNet', arch='regnetx_400mf', init_cfg=init_cfg, se_cfg=se_cfg)
+        )
+        with pytest.raises(UsageError, match=message):
+            ours.init_weights()
+
+
+def test_grafting_without_a_stage_with_se(tmp_path):
+    plain, _ = make('RegNet')
+    torch.save(plain.state_dict(), tmp_path / 'plain.pth')
+    init_cfg = dict(type='SEPretrained', checkpoint=str(tmp_path / 'plain.pth'), graft=True)
+    ours = MODELS.build(
+        dict(
+            type='mmdet.SERegNet',
+            arch='regnetx_400mf',
+            init_cfg=init_cfg,
+            se_cfg=dict(stages=(False,) * 4),
+        )
+    )
+    with pytest.raises(UsageError, match='No stage has SE'):
+        ours.init_weights()
+
+
+@pytest.mark.parametrize('kind', ['eSE', 'GC', 'CBAM'])
+def test_own_resnets_with_other_attentions_are_loaded(kind, tmp_path):
+    se_cfg = dict(type=kind)
+    trained = MODELS.build(dict(type='mmdet.SEResNet', depth=18, se_cfg=se_cfg))
+    torch.save(trained.state_dict(), tmp_path / 'own.pth')
+    init_cfg = dict(type='SEPretrained', checkpoint=str(tmp_path / 'own.pth'))
+    ours = MODELS.build(dict(type='mmdet.SEResNet', depth=18, se_cfg=se_cfg, init_cfg=init_cfg))
+    ours.init_weights()
+    for key, value in trained.state_dict().items():
+        assert torch.equal(ours.state_dict()[key], value)
+
+
+def test_wrong_values_are_named():
+    for arguments, message in (
+        (dict(type='mmdet.SERes2Net', depth=77), r'SERes2Net has depth 50, 101, 152; got depth=77'),
+        (dict(type='mmdet.SERegNet', arch='regnety_3gf'), r"got arch='regnety_3gf'"),
+        (dict(type='mmdet.SERegNet', arch='regnetx_400mf', init_cfg='x'), 'init_cfg must be'),
+        (
+            dict(type='mmdet.SERes2Net', depth=50, se_cfg=dict(type='ECA', reduction=4)),
+            'has no red',
+        ),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            MODELS.build(arguments)
+
+
+def test_mmengines_efficient_conv_bn_eval_traces(name):
+    if name in ('HourglassNet', 'SSDVGG', 'TridentResNet', 'DetectoRS_ResNet', 'DetectoRS_ResNeXt'):
+        pytest.skip("MMDetection's plain class is not traced, or has no batch norm")
+    _, ours = make(name)
+    images = torch.randn(1, 3, *SIZE, dtype=torch.float64)
+    expected = ours(images)
+    turn_on_efficient_conv_bn_eval_for_single_model(ours)
+    assert_equal(ours(images), expected)

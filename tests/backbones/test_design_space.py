@@ -15,7 +15,9 @@ SMALL = dict(base_channels=16, norm_eval=False, zero_init_residual=False)
 def make(kind=SEResNet, depth=50, **se_cfg):
     torch.manual_seed(0)
     options = dict(SMALL, groups=4, base_width=16) if kind is SEResNeXt else SMALL
-    model = kind(depth=depth, se_cfg=dict(dict(reduction=4), **se_cfg), **options).double()
+    if se_cfg.get('type') not in ('ECA', 'eSE'):
+        se_cfg.setdefault('reduction', 4)
+    model = kind(depth=depth, se_cfg=se_cfg, **options).double()
     model.eval()
     return model
 

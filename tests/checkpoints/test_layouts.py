@@ -118,7 +118,9 @@ def test_biases_in_the_bias_free_layout_are_kept(trained):
     assert all(torch.equal(found.weights[key], tensor) for key, tensor in expected.items())
 
 
-@pytest.mark.parametrize('gate', ['se.convs', 'se.conv_reduce', 'se.channel.fc1', 'se_module.conv'])
+@pytest.mark.parametrize(
+    'gate', ['se.convs', 'se.conv_reduce', 'se.channels.fc1', 'se_module.conv']
+)
 @pytest.mark.parametrize('layout', [None, 'plain'])
 def test_other_channel_attention_is_not_a_plain_resnet(trained, gate, layout):
     weights = {**_plain(trained.state_dict()), f'layer1.0.{gate}.weight': torch.zeros(1, 1, 3)}
