@@ -8,7 +8,7 @@ import re
 from torch import nn
 
 from se_det.checkpoints.grafting import graft_into
-from se_det.checkpoints.layouts import StateDict, named, prefixes_of, unwrap
+from se_det.checkpoints.layouts import CAFFE2_BIAS, StateDict, named, prefixes_of, unwrap
 from se_det.errors import UsageError
 
 # Layers of options and detectors, which files of ImageNet classifiers do not have.
@@ -48,8 +48,10 @@ def weights_for(
         if key.startswith(outer) and not key.startswith(prefix)
     }
     parts = {key.partition('.')[0] for key in expected}
-    for key in [key for key in given if key.partition('.')[0] not in parts]:
-        beside[key] = given.pop(key)  # a classifier
+    for key in list(given):
+        is_of_caffe2 = key == CAFFE2_BIAS and key not in expected
+        if key.partition('.')[0] not in parts or is_of_caffe2:  # a classifier, or redundant
+            beside[key] = given.pop(key)
     name = type(backbone).__name__
     gates = [key for key in given if '.se.' in key]
     if graft and gates:
