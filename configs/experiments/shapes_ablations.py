@@ -20,8 +20,8 @@ _choices = dict(
     se_identity=dict(position='identity'),
     se_inside_3x3=dict(position='3x3'),  # table 15
     se_no_squeeze=dict(squeeze=None),  # section 7.1
-    se_slot_eca=dict(type='ECA'),
-    se_slot_ese=dict(type='eSE'),
+    se_type_eca=dict(type='ECA'),
+    se_type_ese=dict(type='eSE'),
 )
 arms = dict(
     _delete_=True,

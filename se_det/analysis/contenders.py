@@ -9,6 +9,7 @@ import torch
 from mmdet.models.backbones.resnet import Bottleneck
 from mmdet.models.layers import SELayer
 from mmdet.registry import MODELS
+from mmengine.hub import get_config
 from mmengine.model.efficient_conv_bn_eval import turn_on_efficient_conv_bn_eval_for_single_model
 from torch import Tensor, nn
 
@@ -17,21 +18,7 @@ from se_det.backbones import SERegNet
 PLAIN = 'mmdet, plain'
 FROZEN = dict(frozen_stages=1, norm_eval=True)  # as in mmdet's configs
 FROM_SCRATCH = dict(frozen_stages=-1, norm_eval=False)
-HRNET_W18 = {
-    'stage1': dict(
-        num_modules=1, num_branches=1, block='BOTTLENECK', num_blocks=(4,), num_channels=(64,)
-    ),
-    **{
-        f'stage{stage}': dict(
-            num_modules=modules,
-            num_branches=stage,
-            block='BASIC',
-            num_blocks=(4,) * stage,
-            num_channels=(18, 36, 72, 144)[:stage],
-        )
-        for stage, modules in ((2, 1), (3, 4), (4, 3))
-    },
-}
+HRNET = 'mmdet::hrnet/faster-rcnn_hrnetv2p-w18-1x_coco.py'
 BACKBONES = {
     'r50': dict(type='ResNet', depth=50),
     'r101': dict(type='ResNet', depth=101),
@@ -40,8 +27,17 @@ BACKBONES = {
     'x101': dict(type='ResNeXt', depth=101, groups=32, base_width=4),
     'regnetx': dict(type='RegNet', arch='regnetx_3.2gf'),
     'regnety': dict(type='RegNet', arch='regnety_3.2gf'),
-    'hrnet': dict(type='HRNet', extra=HRNET_W18),
+    'hrnet': dict(type='HRNet'),  # the arguments in HRNET
     'mobilenetv2': dict(type='MobileNetV2', out_indices=(1, 2, 4, 6)),
+}
+
+TIMM = {
+    'r50': 'seresnet50',
+    'r101': 'seresnet101',
+    'r152': 'seresnet152',
+    'x50': 'seresnext50_32x4d',
+    'x101': 'seresnext101_32x4d',
+    'regnety': 'regnety_032',
 }
 
 
@@ -83,6 +79,7 @@ def contenders(backbone: str, from_scratch: bool = False) -> dict[str, Contender
     kind = shape.pop('type')
     options = FROM_SCRATCH if from_scratch else FROZEN
     if kind == 'HRNet':
+        shape['extra'] = get_config(HRNET).model.backbone.extra
         options = dict(norm_eval=options['norm_eval'])
 
     def plain() -> nn.Module:
@@ -129,11 +126,10 @@ def _peers(
             peers['mmpretrain'] = lambda: (SEResNeXt if grouped else SEResNet)(
                 depth, out_indices=(0, 1, 2, 3), **widths, **options
             )
-    name = f'seresnext{depth}_32x4d' if grouped else f'seresnet{depth}'
-    name = 'regnety_032' if backbone == 'regnety' else name
-    if (depth or backbone == 'regnety') and find_spec('timm'):
+    if backbone in TIMM and find_spec('timm'):
         import timm
 
+        name = TIMM[backbone]
         peers['timm'] = lambda: _TimmBackbone(
             timm.create_model(name, features_only=True, out_indices=(1, 2, 3, 4)), from_scratch
         )

@@ -106,12 +106,6 @@ def check_arguments(
     )
     if backbone.arch_settings[depth][0] is BasicBlock:
         check('dcn plugins', lambda v: v is None, f'None at depth {depth} (use 50 or more)')
-    check(
-        'init_cfg',
-        lambda v: all(_is_config_of(WEIGHT_INITIALIZERS, cfg) for cfg in _as_list(v)),
-        "a dict with the type of an initializer, such as dict(type='SEPretrained', "
-        "checkpoint='mmpretrain/se_resnet50'), or a list of them",
-    )
     check_pretrained(name, value['pretrained'], value['init_cfg'])
 
 
@@ -126,7 +120,8 @@ def check_pretrained(name: str, pretrained: Any, init_cfg: Any) -> None:
         if not _is_config_of(WEIGHT_INITIALIZERS, cfg):
             raise ArgumentError(
                 f'{name}: init_cfg must be a dict with the type of an initializer, such as '
-                f"dict(type='SEPretrained', checkpoint=...), or a list of them; got {cfg!r}."
+                "dict(type='SEPretrained', checkpoint='mmpretrain/se_resnet50'), or a list of "
+                f'them; got {init_cfg!r}.'
             )
         kind = cfg['type']
         if PretrainedInit in (kind, isinstance(kind, str) and WEIGHT_INITIALIZERS.get(kind)):

@@ -1,9 +1,9 @@
 """Blocks of MMDetection that keep their own forward and get SE after their last norm.
 
-MMDetection's blocks call a norm by a property. Theirs returns the norm with SE after it.
+MMDetection's blocks call a norm by a property, which here returns the norm with SE after it.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 from mmcv.cnn import ConvModule
 from torch import Tensor, nn
@@ -53,40 +53,42 @@ class _NormWithSE:
 
 
 class SEAfterNorm(GatedBlock):
-    """A mixin before a block: SE after a norm that the block calls by a property."""
+    """A mixin before a block: SE after a norm that the block calls by a property.
+
+    MMDetection has the norm's name in the state dict beside that property: ``norm3_name`` beside
+    ``norm3``.
+    """
+
+    norm_property: ClassVar[str]
+
+    @property
+    def norm_before_se(self) -> str | None:
+        """The name of the norm in the state dict; None if the block has none."""
+        return getattr(self, f'{self.norm_property}_name')
+
+    @property
+    def norm_with_se(self) -> _NormWithSE:
+        """The norm, with SE."""
+        return _NormWithSE(getattr(self, self.norm_before_se), self)
 
     @property
     def se_channels(self) -> int:
         """The channels of the map that SE scales."""
-        norm = getattr(self, self.norm_before_se or '', None)
-        if norm is None:
+        if self.norm_before_se is None:
             raise ArgumentError("SE comes after a norm; got none. Set norm_cfg=dict(type='BN').")
+        norm = getattr(self, self.norm_before_se)
         return norm.num_channels if isinstance(norm, nn.GroupNorm) else norm.num_features
 
 
 class SEAfterNorm3(SEAfterNorm):
-    """SE after ``norm3``, that of a bottleneck's last convolution."""
+    """SE after the norm of a bottleneck's last convolution."""
 
-    @property
-    def norm_before_se(self) -> str:
-        """The name of the norm in the state dict."""
-        return self.norm3_name
-
-    @property
-    def norm3(self) -> _NormWithSE:
-        """The last norm, with SE."""
-        return _NormWithSE(getattr(self, self.norm3_name), self)
+    norm_property = 'norm3'
+    norm3 = SEAfterNorm.norm_with_se
 
 
 class SEConvModule(SEAfterNorm, ConvModule):
     """mmcv's ConvModule with SE between the norm and the activation, if it has one."""
 
-    @property
-    def norm_before_se(self) -> str:
-        """The name of the norm in the state dict."""
-        return self.norm_name
-
-    @property
-    def norm(self) -> _NormWithSE:
-        """The norm, with SE."""
-        return _NormWithSE(getattr(self, self.norm_name), self)
+    norm_property = 'norm'
+    norm = SEAfterNorm.norm_with_se

@@ -56,9 +56,9 @@ record_methods(nn.Sigmoid, 'forward')
 record_methods(nn.Tanh, 'forward')
 record_methods(nn.Hardsigmoid, 'forward')
 record_methods(nn.Sequential, 'forward')
-ATTENTIONS = SqueezeExcitation, EfficientChannelAttention, EffectiveSqueezeExcitation
-for _attention in ATTENTIONS:
-    record_methods(_attention, 'forward', 'gate', 'excite')
+OF_MEANS = SqueezeExcitation, EfficientChannelAttention, EffectiveSqueezeExcitation
+for _attention in OF_MEANS:
+    record_methods(_attention, 'forward', 'gate', 'gate_of_map', 'excite')
 
 
 def choose_path(block: nn.Module, x: Tensor) -> Path:
@@ -160,7 +160,7 @@ def _is_original(module: nn.Module, *kinds: type[nn.Module]) -> bool:
 
 def _is_original_se(se: nn.Module) -> bool:
     return (
-        type(se) in ATTENTIONS
+        type(se) in OF_MEANS
         and all(_is_original(part, *_METHODS) for part in se.modules())
         and se.is_of_means
     )

@@ -16,11 +16,11 @@ from se_det.layers import without_padding
 from se_det.mmcv_ops import is_compiled
 
 
-def returned(maps: Sequence[Tensor]) -> list[Tensor]:
-    """The maps that a backbone returns, in channels_last if it computes so.
+def with_last_contiguous(maps: Sequence[Tensor]) -> list[Tensor]:
+    """The maps that a backbone returns, the last of them contiguous.
 
-    The last one is contiguous, as CenterNet's head takes a view of what follows from it. With
-    mmcv's compiled operators all are, as these read memory in order.
+    CenterNet's head takes a view of what it computes from the last map. Where mmcv is compiled all
+    maps are contiguous, as its CPU operators read them as if they were.
     """
     number = len(maps) if is_compiled() else 1
     return [*maps[:-number], *(x.contiguous() for x in maps[-number:])]
@@ -43,9 +43,11 @@ class SEBackbone:
 
     # Class of a block -> the part of it that gets SE ('' for itself), and its class with SE.
     se_blocks: ClassVar[dict[type[nn.Module], tuple[str, type[nn.Module]]]]
+    # Keys of se_cfg that do not start from the defaults of SEConfig.
+    se_defaults: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, *args: Any, se_cfg: dict | None = None, **kwargs: Any) -> None:
-        self._check_arguments(args, kwargs)
+        self._check_arguments(kwargs)
         super().__init__(*args, **kwargs)
         self.add_se(se_cfg)
 
@@ -56,14 +58,14 @@ class SEBackbone:
 
     def add_se(self, se_cfg: dict | None) -> None:
         """Put SE into the blocks of the stages that ``se_cfg`` gives it."""
-        self.se_cfg = SEConfig.read(se_cfg, len(self.se_stages))
+        self.se_cfg = SEConfig.read(se_cfg, len(self.se_stages), **self.se_defaults)
         for index, stage in enumerate(self.se_stages):
             if self.se_cfg.reductions[index] is None:
                 continue
-            for host, kind in list(self.hosts(stage)):
-                host.__class__ = kind
-                host.add_se(self.se_cfg, index)
-                self._check_checkpointing(host)
+            for block, with_se in list(self.blocks_for_se(stage)):
+                block.__class__ = with_se
+                block.add_se(self.se_cfg, index)
+                self._check_checkpointing(block)
         self.mask_padding = self.se_cfg.mask_padding
         self.fused = self.se_cfg.fused
         if hasattr(self, '_freeze_stages'):
@@ -73,10 +75,17 @@ class SEBackbone:
 
     def forward(self, x: Tensor) -> Any:
         """Map images ``(N, 3, H, W)`` to the feature maps of MMDetection's class."""
-        return self.without_padding(super().forward, x)
+        return self.compute(super().forward, x)
 
-    def without_padding(self, forward: Callable, x: Tensor, *others: Any) -> Any:
-        """Call ``forward(x, *others)``; squeezes within leave out the padding of the images ``x``.
+    def compute(self, forward: Callable, x: Tensor, *others: Any) -> Any:
+        """Call a forward of MMDetection's class, ``forward(x, *others)``, with images ``x``."""
+        x = self.checked(x)
+        masked = self.mask_padding
+        maps = without_padding(forward, x, *others) if masked else forward(x, *others)
+        return maps if isinstance(maps, Tensor) else type(maps)(with_last_contiguous(maps))
+
+    def checked(self, x: Tensor) -> Tensor:
+        """Check images, and make them contiguous if a layer may need that.
 
         Raises:
             ArgumentError: the input has not four dimensions.
@@ -85,11 +94,7 @@ class SEBackbone:
             raise ArgumentError(
                 f'A backbone takes images (N, C, H, W); got {tuple(x.shape)}. One image: x[None].'
             )
-        if self._has_foreign_layers:
-            x = x.contiguous()
-        run = without_padding if self.mask_padding else lambda forward, *inputs: forward(*inputs)
-        outputs = run(forward, x, *others)
-        return outputs if isinstance(outputs, Tensor) else type(outputs)(returned(outputs))
+        return x.contiguous() if self._has_foreign_layers else x
 
     @property
     def fused(self) -> bool | None:
@@ -100,15 +105,15 @@ class SEBackbone:
     def fused(self, value: bool | None) -> None:
         self._fused = value
         for module in self.modules():
-            if hasattr(module, 'add_se') and module is not self:
+            if hasattr(module, 'fused') and module is not self:
                 module.fused = value
 
-    def hosts(self, stage: str) -> Iterator[tuple[nn.Module, type[nn.Module]]]:
-        """The modules of a stage that get SE, and their classes with SE."""
+    def blocks_for_se(self, stage: str) -> Iterator[tuple[nn.Module, type[nn.Module]]]:
+        """The blocks of a stage that get SE, or their parts that do, and their classes with SE."""
         for block in self.get_submodule(stage).modules():
             if type(block) in self.se_blocks:
-                part, kind = self.se_blocks[type(block)]
-                yield block.get_submodule(part), kind
+                part, with_se = self.se_blocks[type(block)]
+                yield block.get_submodule(part), with_se
 
     def attentions(self, stage: str) -> list[nn.Module]:
         """The SE blocks of a stage, from the first to the last."""
@@ -118,32 +123,29 @@ class SEBackbone:
     def layers_before_se(self) -> dict[str, str]:
         """The norm before each SE: names in the state dict."""
         return {
-            f'{name}.se': f'{name}.{host.norm_before_se}'
-            for name, host in self.named_modules()
-            if hasattr(host, 'norm_before_se')
+            f'{name}.se': f'{name}.{block.norm_before_se}'
+            for name, block in self.named_modules()
+            if hasattr(block, 'norm_before_se')
         }
 
-    def _check_checkpointing(self, host: nn.Module) -> None:
-        is_checkpointed = getattr(self, 'with_cp', False) and isinstance(host, GatedBlock)
+    def _check_checkpointing(self, block: nn.Module) -> None:
+        is_checkpointed = getattr(self, 'with_cp', False) and isinstance(block, GatedBlock)
         if is_checkpointed and self.se_cfg.mask_padding:
             raise ArgumentError(
                 'with_cp computes blocks again when the sizes of the images are not known any '
                 'more. Leave it out, or set se_cfg=dict(mask_padding=False).'
             )
 
-    def _check_arguments(self, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
-        """Check the names of the arguments, and how weights are named."""
+    def _check_arguments(self, kwargs: dict[str, Any]) -> None:
+        """Check the names of the arguments, depth, arch and how weights are named."""
         ours = type(self)
         base = next(cls for cls in ours.__mro__ if not issubclass(cls, SEBackbone))
-        known: dict[str, Any] = {}
+        known: dict[str, None] = {}
         for cls in base.__mro__:
-            parameters = inspect.signature(cls.__init__).parameters.values()
-            for parameter in parameters:
-                if parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
-                    known.setdefault(parameter.name, parameter.default)
-            if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters):
+            parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
+            known.update((p.name, None) for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
+            if all(p.kind is not p.VAR_KEYWORD for p in parameters):
                 break
-        known.pop('self')
         if unknown := sorted(set(kwargs) - set(known)):
             raise ArgumentError(
                 f'{ours.__name__} has no argument {unknown[0]!r}. It takes se_cfg and those of '

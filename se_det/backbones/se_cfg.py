@@ -1,12 +1,18 @@
 """``se_cfg``, the argument of every SE backbone that says what its SE blocks are."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
 from se_det.backbones.arguments import is_bools, is_int, is_positive_ints
 from se_det.errors import ArgumentError
-from se_det.layers import ATTENTIONS, DEFAULT_REDUCTION, GATES, build_attention
+from se_det.layers import (
+    ATTENTIONS,
+    DEFAULT_REDUCTION,
+    GATES,
+    SqueezeExcitation,
+)
 
 POSITIONS = ('standard', 'pre', 'post', 'identity', '3x3')
 
@@ -41,13 +47,14 @@ class SEConfig:
     fused: bool | None = None
 
     @classmethod
-    def read(cls, se_cfg: dict | None, num_stages: int) -> 'SEConfig':
+    def read(cls, se_cfg: dict | None, num_stages: int, **defaults: Any) -> 'SEConfig':
         """Read ``se_cfg``: the attributes of this class, and ``reduction`` and ``stages``.
 
         Args:
             se_cfg: ``reduction``, an int or one per stage; ``stages``, a bool per stage; the other
                 attributes of this class; or None.
             num_stages: number of stages of the backbone.
+            **defaults: of ``se_cfg`` in a backbone that has other ones.
 
         Raises:
             ArgumentError: a key is unknown or a value not allowed.
@@ -56,9 +63,10 @@ class SEConfig:
             raise ArgumentError(
                 f'se_cfg must be a dict with reduction and stages, or None; got {se_cfg!r}.'
             )
-        options = dict(se_cfg or {})
-        if options.get('type') in ('ECA', 'eSE') and 'reduction' in options:
-            raise ArgumentError(f'se_cfg: {options["type"]} has no reduction. Remove reduction.')
+        given = se_cfg or {}
+        if given.get('type') in ('ECA', 'eSE') and 'reduction' in given:
+            raise ArgumentError(f'se_cfg: {given["type"]} has no reduction. Remove reduction.')
+        options = {**defaults, **given}
         reduction = options.pop('reduction', DEFAULT_REDUCTION)
         stages = options.pop('stages', (True,) * num_stages)
         known = [name for name in cls.__dataclass_fields__ if name != 'reductions']
@@ -88,40 +96,38 @@ class SEConfig:
 
     def _check(self) -> None:
         for key, allowed in (
-            ('type', list(ATTENTIONS)),
-            ('position', list(POSITIONS)),
+            ('type', [*ATTENTIONS]),
+            ('position', [*POSITIONS]),
             ('squeeze', ['mean', 'max', None]),
-            ('gate', list(GATES)),
+            ('gate', [*GATES]),
+            ('relu_before_se', [True, False]),
+            ('mask_padding', [True, False]),
             ('fused', [True, False, None]),
         ):
             value = getattr(self, key)
-            if not any(value is choice or value == choice for choice in allowed) or (
-                key == 'fused' and not isinstance(value, bool | None)
-            ):
-                choices = ', '.join(map(repr, allowed[:-1]))
+            if (type(value), value) not in [(type(choice), choice) for choice in allowed]:
+                *first, last = map(repr, allowed)
                 raise ArgumentError(
-                    f'se_cfg: {key} must be {choices} or {allowed[-1]!r}; got {value!r}.'
-                )
-        for key in ('relu_before_se', 'mask_padding'):
-            if not isinstance(getattr(self, key), bool):
-                raise ArgumentError(
-                    f'se_cfg: {key} must be True or False; got {getattr(self, key)!r}.'
+                    f'se_cfg: {key} must be {", ".join(first)} or {last}; got {value!r}.'
                 )
         if self.type != 'SE' and (self.squeeze, self.gate) != ('mean', 'sigmoid'):
             raise ArgumentError(
                 f"se_cfg: squeeze and gate are those of type='SE'; got type={self.type!r}."
             )
 
-    def layer(self, channels: int, stage: int) -> nn.Module:
+    def layer(self, channels: int, stage: int, reduced: int | None = None) -> nn.Module:
         """Build the layer for a block with so many channels.
 
         Args:
             channels: C.
             stage: index of the block's stage, one with SE.
+            reduced: the channels that the reduction divides; default C.
 
         Raises:
             UsageError: timm is missing.
         """
         reduction = self.reductions[stage]
-        options = dict(squeeze=self.squeeze, gate=self.gate) if self.type == 'SE' else {}
-        return build_attention(self.type, channels, reduction, **options)
+        if self.type != 'SE':
+            return ATTENTIONS[self.type](channels, reduction)
+        hidden = -(-(reduced or channels) // reduction)
+        return SqueezeExcitation(channels, reduction, self.squeeze, self.gate, hidden)

@@ -31,7 +31,7 @@ class SEDetectoRS_ResNet(SEBackbone, DetectoRS_ResNet):
 
     def __init__(self, *args: Any, init_cfg: dict | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)  # MMDetection's class takes no init_cfg but Pretrained
-        self._check_arguments((), dict(init_cfg=init_cfg))
+        self._check_arguments(dict(init_cfg=init_cfg))
         self.init_cfg = init_cfg
 
     def init_weights(self) -> None:
@@ -42,7 +42,7 @@ class SEDetectoRS_ResNet(SEBackbone, DetectoRS_ResNet):
 
     def rfp_forward(self, x: Tensor, rfp_feats: list[Tensor]) -> tuple[Tensor, ...]:
         """The second look at images ``(N, 3, H, W)``, with the features of the first."""
-        return self.without_padding(super().rfp_forward, x, rfp_feats)
+        return self.compute(super().rfp_forward, x, rfp_feats)
 
 
 @MODELS.register_module()

@@ -8,23 +8,17 @@ from mmdet.registry import MODELS
 
 from se_det.backbones.paths import record_methods
 from se_det.backbones.se_backbone import SEBackbone
-from se_det.backbones.se_cfg import SEConfig
 from se_det.backbones.se_resnet import BLOCK_METHODS
 from se_det.backbones.se_resnext import SEResNeXtBottleneck
-from se_det.layers import SqueezeExcitation
 
 
 class RegNetYBottleneck(SEResNeXtBottleneck):
-    """The block of RegNetY: the hidden layer of SE has a quarter of the block's input channels."""
+    """The block of RegNetY, whose reduction divides the channels of the block's input."""
 
-    def add_se(self, config: SEConfig, stage: int) -> None:
-        """Give a plain block that was made one of this class its SE."""
-        super().add_se(config, stage)
-        if config.type == 'SE':
-            hidden = round(self.conv1.in_channels / config.reductions[stage])
-            self.se = SqueezeExcitation(
-                self.se_channels, squeeze=config.squeeze, gate=config.gate, hidden=hidden
-            )
+    @property
+    def reduced_channels(self) -> int:
+        """The channels that the reduction divides."""
+        return self.conv1.in_channels
 
 
 record_methods(RegNetYBottleneck, *BLOCK_METHODS, 'norm1', 'norm2', 'norm3')
@@ -57,17 +51,21 @@ class SERegNet(SEBackbone, RegNet):
         'regnety_32gf': _arch(232, 115.89, 2.53, 232, 20),
     }
 
-    def __init__(self, arch: str | dict, se_cfg: dict | None = None, **kwargs: Any) -> None:
+    def __init__(self, arch: str | dict, **kwargs: Any) -> None:
         self.arch = arch
-        self._is_y = str(arch).startswith('regnety')
-        if self._is_y and isinstance(se_cfg, dict | None):
-            se_cfg = dict(se_cfg or {})
-            se_cfg.setdefault('position', '3x3')
-            if se_cfg.get('type', 'SE') == 'SE':
-                se_cfg.setdefault('reduction', 4)
-        super().__init__(arch=arch, se_cfg=se_cfg, **kwargs)
+        super().__init__(arch=arch, **kwargs)
+
+    @property
+    def is_y(self) -> bool:
+        """Whether it is RegNetY."""
+        return isinstance(self.arch, str) and self.arch.startswith('regnety')
+
+    @property
+    def se_defaults(self) -> dict[str, Any]:
+        """RegNetY's SE comes after the 3x3 convolution and has another reduction."""
+        return dict(position='3x3', reduction=4) if self.is_y else {}
 
     @property
     def se_blocks(self) -> dict[type, tuple[str, type]]:
         """RegNetX's block with SE, or RegNetY's."""
-        return {Bottleneck: ('', RegNetYBottleneck if self._is_y else SEResNeXtBottleneck)}
+        return {Bottleneck: ('', RegNetYBottleneck if self.is_y else SEResNeXtBottleneck)}

@@ -1,5 +1,6 @@
 """SE-ResNet: mmdet's ResNet with a Squeeze-and-Excitation block in each residual branch."""
 
+from operator import attrgetter
 from typing import Any, ClassVar
 
 import torch.utils.checkpoint
@@ -18,7 +19,7 @@ from se_det.backbones.paths import (
     is_pointwise,
     record_methods,
 )
-from se_det.backbones.se_backbone import SEBackbone, returned
+from se_det.backbones.se_backbone import SEBackbone, with_last_contiguous
 from se_det.backbones.se_cfg import SEConfig
 from se_det.errors import ArgumentError
 from se_det.layers import (
@@ -30,7 +31,6 @@ from se_det.layers import (
     image_sizes,
     sizes_at,
 )
-from se_det.layers.eager import is_eager
 from se_det.layers.precision import autocast_dtype, is_half
 
 BLOCK_METHODS = ('_forward', 'residual', 'before_last_norm', 'last_norm', 'shortcut')
@@ -47,7 +47,7 @@ class SEResidual:
     relu_before_se = False
     position = 'standard'
     fused: bool | None = None
-    finds_sizes = False  # in a backbone that does not pass them
+    finds_sizes = False  # by sizes_at, in a backbone that does not pass them
 
     def __init__(
         self,
@@ -70,7 +70,12 @@ class SEResidual:
         self.position = config.position
         self.relu_before_se = config.relu_before_se
         self.finds_sizes = config.mask_padding
-        self.se = config.layer(self.se_channels, stage)
+        self.se = config.layer(self.se_channels, stage, self.reduced_channels)
+
+    @property
+    def reduced_channels(self) -> int:
+        """The channels that the reduction divides."""
+        return self.se_channels
 
     def forward(self, x: Tensor, sizes: Tensor | None = None) -> Tensor:
         """Map ``(N, C_in, H, W)`` to ``(N, C_out, H / stride, W / stride)``.
@@ -136,11 +141,7 @@ class SEBasicBlock(SEResidual, BasicBlock):
     """
 
     last_norm = BasicBlock.norm2
-
-    @property
-    def norm_before_se(self) -> str:
-        """The name of the last norm in the state dict."""
-        return self.norm2_name
+    norm_before_se = property(attrgetter('norm2_name'))  # its name in the state dict
 
     @property
     def se_channels(self) -> int:
@@ -149,8 +150,7 @@ class SEBasicBlock(SEResidual, BasicBlock):
             raise ArgumentError(
                 "se_cfg: position='3x3' is of a bottleneck, which depths from 50 on have."
             )
-        conv = self.conv1 if self.position == 'pre' else self.conv2
-        return conv.in_channels if self.position == 'pre' else conv.out_channels
+        return self.conv1.in_channels if self.position == 'pre' else self.conv2.out_channels
 
     def residual(self, x: Tensor) -> Tensor:
         """The residual branch R, without SE."""
@@ -177,11 +177,7 @@ class SEBottleneck(SEResidual, Bottleneck):
     """
 
     last_norm = Bottleneck.norm3
-
-    @property
-    def norm_before_se(self) -> str:
-        """The name of the last norm in the state dict."""
-        return self.norm3_name
+    norm_before_se = property(attrgetter('norm3_name'))  # its name in the state dict
 
     @property
     def se_channels(self) -> int:
@@ -295,7 +291,6 @@ class SEResNet(SEBackbone, ResNet):
         self, depth: int, se_cfg: dict | None = None, stem_pool: str = 'padded', **kwargs: Any
     ) -> None:
         check_arguments(type(self), depth, stem_pool, kwargs)
-        SEConfig.read(se_cfg, kwargs.get('num_stages', 4))
         self.stem_pool = stem_pool
         super().__init__(depth=depth, se_cfg=se_cfg, **kwargs)
         if stem_pool == 'ceil':
@@ -318,18 +313,12 @@ class SEResNet(SEBackbone, ResNet):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Map images ``(N, 3, H, W)`` to the feature maps of the stages in ``out_indices``.
 
-        Stages are given the sizes of the images, so that activation checkpointing can compute
-        them again.
+        Stages take the sizes of the images as an input, which activation checkpointing keeps.
 
         Raises:
             ArgumentError: the input has not four dimensions.
         """
-        if is_eager(x) and x.dim() != 4:
-            raise ArgumentError(
-                f'A backbone takes images (N, C, H, W); got {tuple(x.shape)}. One image: x[None].'
-            )
-        if self._has_foreign_layers:
-            x = x.contiguous()
+        x = self.checked(x)
         sizes = image_sizes(x) if self.mask_padding else None
         x = self.stem(x) if self.deep_stem else self.relu(self.norm1(self.conv1(x)))
         x = self.maxpool(x)
@@ -345,4 +334,4 @@ class SEResNet(SEBackbone, ResNet):
             stride *= self.strides[index]
             if index in self.out_indices:
                 outputs.append(x)
-        return tuple(returned(outputs))
+        return tuple(with_last_contiguous(outputs))

@@ -53,4 +53,5 @@ class SEResNeXt(SEResNet, ResNeXt):
         mmdet applies ``zero_init_residual`` only if ``arch_settings`` has the blocks of ResNet, so
         they are replaced here.
         """
-        return super().make_res_layer(**{**kwargs, 'block': ResNeXtBottleneck})
+        (block,) = self.se_blocks
+        return super().make_res_layer(**{**kwargs, 'block': block})

@@ -33,12 +33,12 @@ class SESSDVGG(SEBackbone, SSDVGG):
         return [str(stage) for stage in range(len(self.range_sub_modules))]
 
     @property
-    def optional_keys(self) -> str:
-        """SSD's two own convolutions, which files of VGG do not have."""
+    def layers_of_detector(self) -> tuple[str, ...]:
+        """SSD's own two convolutions, which files of VGG may lack."""
         end = self.range_sub_modules[-1][1]
-        return rf'features\.({end + 1}|{end + 3})\.'
+        return f'features.{end + 1}.', f'features.{end + 3}.'
 
-    def hosts(self, stage: str) -> Iterator[tuple[nn.Module, type[nn.Module]]]:
+    def blocks_for_se(self, stage: str) -> Iterator[tuple[nn.Module, type[nn.Module]]]:
         """The ReLUs of a stage."""
         for index in range(*self.range_sub_modules[int(stage)]):
             relu = self.features[index]

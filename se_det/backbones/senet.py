@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar
 
-from mmcv.cnn import build_conv_layer, build_norm_layer
+from mmcv.cnn import build_norm_layer
 from mmdet.models.backbones.resnet import Bottleneck
 from mmdet.models.backbones.resnext import Bottleneck as ResNeXtBottleneck
 from mmdet.registry import MODELS
@@ -11,6 +11,7 @@ from torch import nn
 from se_det.backbones.paths import record_methods
 from se_det.backbones.se_resnet import BLOCK_METHODS, SEBottleneck
 from se_det.backbones.se_resnext import SEResNeXt
+from se_det.errors import ArgumentError
 
 
 class HalfWidthBottleneck(ResNeXtBottleneck):
@@ -18,22 +19,11 @@ class HalfWidthBottleneck(ResNeXtBottleneck):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        half, second = self.conv1.out_channels // 2, self.conv2
-        self.conv1 = build_conv_layer(
-            self.conv_cfg, self.inplanes, half, 1, stride=self.conv1_stride, bias=False
-        )
+        half, wide = self.conv1.out_channels // 2, self.conv2
+        self.conv1 = nn.Conv2d(self.inplanes, half, 1, self.conv1_stride, bias=False)
         self.add_module(self.norm1_name, build_norm_layer(self.norm_cfg, half, postfix=1)[1])
-        self.conv2 = build_conv_layer(
-            self.dcn if self.with_dcn else self.conv_cfg,
-            half,
-            second.out_channels,
-            kernel_size=3,
-            stride=second.stride,
-            padding=second.padding,
-            dilation=second.dilation,
-            groups=second.groups,
-            bias=False,
-        )
+        geometry = wide.kernel_size, wide.stride, wide.padding, wide.dilation, wide.groups
+        self.conv2 = nn.Conv2d(half, wide.out_channels, *geometry, bias=False)
 
 
 class SEHalfWidthBottleneck(SEBottleneck, HalfWidthBottleneck):
@@ -53,8 +43,10 @@ class SENet(SEResNeXt):
     Args:
         depth: 154.
         groups: groups of the 3x3 convolutions.
+        stem_channels: channels of the stem's last convolution, twice those of the others.
+        deep_stem: whether the stem is as above.
         stem_pool: ``'ceil'`` as in the code of the authors; see `SEResNet`.
-        **kwargs: as `SEResNeXt`.
+        **kwargs: as `SEResNeXt`, but for ``dcn``, ``plugins`` and ``conv_cfg``.
 
     Raises:
         ArgumentError: an argument is unknown or not allowed; the message says what is.
@@ -72,6 +64,9 @@ class SENet(SEResNeXt):
         stem_pool: str = 'ceil',
         **kwargs: Any,
     ) -> None:
+        for argument in ('dcn', 'plugins', 'conv_cfg'):
+            if kwargs.get(argument) is not None:
+                raise ArgumentError(f'SENet takes no {argument}. Remove it, or use SEResNeXt.')
         super().__init__(
             depth=depth,
             groups=groups,
@@ -83,11 +78,11 @@ class SENet(SEResNeXt):
 
     def make_res_layer(self, **kwargs: Any) -> nn.Module:
         """Build the next stage; in all but the first the shortcut has a 3x3 convolution."""
-        stage = super(SEResNeXt, self).make_res_layer(**{**kwargs, 'block': HalfWidthBottleneck})
+        stage = super().make_res_layer(**kwargs)
         if self.res_layers:
-            last = [i for i, x in enumerate(stage[0].downsample) if isinstance(x, nn.Conv2d)][-1]
-            conv = stage[0].downsample[last]
-            stage[0].downsample[last] = nn.Conv2d(
-                conv.in_channels, conv.out_channels, 3, conv.stride, padding=1, bias=False
-            )
+            shortcut = stage[0].downsample
+            index = len(shortcut) - 2  # before the norm
+            conv = shortcut[index]
+            channels = conv.in_channels, conv.out_channels
+            shortcut[index] = nn.Conv2d(*channels, 3, conv.stride, padding=1, bias=False)
         return stage

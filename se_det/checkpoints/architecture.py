@@ -10,9 +10,9 @@ from se_det.checkpoints.layouts import LAYOUTS, Found, StateDict
 from se_det.checkpoints.zoo import PublicWeights, public_weights
 from se_det.layers import DEFAULT_REDUCTION
 
-# mmengine's names, and file names, of plain weights in the caffe style.
 # Options of se_cfg that neither keys nor shapes show, and their defaults.
 SE_OPTIONS = dict(position='standard', squeeze='mean', gate='sigmoid')
+# mmengine's names, and file names, of plain weights in the caffe style.
 CAFFE = re.compile(r'://.*resnet\d+_caffe|resnet\d+_(caffe|msra)-[0-9a-f]{8}\.pth$')
 
 
@@ -113,51 +113,53 @@ def _base_channels(weights: StateDict) -> int:
 def _trained_arguments(found: Found) -> dict[str, Any]:
     """The backbone's arguments in the config whose text a training checkpoint contains.
 
-    The text is parsed, never run. Arguments that it does not set have mmdet's defaults.
+    Arguments that it does not set have mmdet's defaults.
     """
-    text = found.meta.get('cfg') or found.meta.get('config')
-    try:
-        nodes = list(ast.walk(ast.parse(text)))
-    except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError):
+    constants = _constants_in_config(found.meta, 'backbone')
+    if constants is None:
         return {}
-    for node in nodes:
-        if isinstance(node, ast.keyword) and node.arg == 'backbone':
-            constants = {
-                inner.arg: inner.value.value
-                for inner in ast.walk(node)
-                if isinstance(inner, ast.keyword) and isinstance(inner.value, ast.Constant)
-            }
-            arguments: dict[str, Any] = {
-                key: constants.get(key, default)
-                for key, default in (('style', 'pytorch'), ('stem_pool', 'padded'))
-            }
-            if constants.get('relu_before_se'):
-                arguments['se_cfg'] = dict(relu_before_se=True)
-            return arguments
-    return {}
+    arguments: dict[str, Any] = {
+        key: constants.get(key, default)
+        for key, default in (('style', 'pytorch'), ('stem_pool', 'padded'))
+    }
+    if constants.get('relu_before_se'):
+        arguments['se_cfg'] = dict(relu_before_se=True)
+    return arguments
 
 
-def trained_se_options(found_meta: dict[str, Any]) -> dict[str, Any] | None:
-    """The options of ``se_cfg`` that neither keys nor shapes show, of a training checkpoint.
+def trained_se_options(meta: dict[str, Any]) -> dict[str, Any] | None:
+    """Those of `SE_OPTIONS` that the config in a training checkpoint sets; None without a config.
+
+    Args:
+        meta: metadata of the checkpoint.
+    """
+    if _constants_in_config(meta, 'backbone') is None:
+        return None
+    constants = _constants_in_config(meta, 'se_cfg') or {}
+    return {key: value for key, value in constants.items() if key in SE_OPTIONS}
+
+
+def _constants_in_config(meta: dict[str, Any], keyword: str) -> dict[str, Any] | None:
+    """The constants anywhere in the first argument ``keyword=...`` of a config, by their names.
+
+    The text of the config is parsed, never run.
 
     Returns:
-        ``position``, ``squeeze`` and ``gate`` as its config sets them; None if it has no config.
+        None if there is no config, or no such argument in it.
     """
-    text = found_meta.get('cfg') or found_meta.get('config')
+    text = meta.get('cfg') or meta.get('config')
     try:
         nodes = list(ast.walk(ast.parse(text)))
     except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError):
         return None
     for node in nodes:
-        if isinstance(node, ast.keyword) and node.arg == 'se_cfg':
+        if isinstance(node, ast.keyword) and node.arg == keyword:
             return {
                 inner.arg: inner.value.value
                 for inner in ast.walk(node)
-                if isinstance(inner, ast.keyword)
-                and isinstance(inner.value, ast.Constant)
-                and inner.arg in SE_OPTIONS
+                if isinstance(inner, ast.keyword) and isinstance(inner.value, ast.Constant)
             }
-    return {}
+    return None
 
 
 def _legacy_arguments(backbone: str, basic: bool) -> dict[str, Any]:

@@ -11,8 +11,12 @@ from se_det.checkpoints.architecture import SE_OPTIONS, as_text
 from se_det.checkpoints.layouts import StateDict, named
 from se_det.errors import UsageError
 
-# Layers of mmdet's dcn and plugins options. Files of ImageNet classifiers have no weights for them.
-ADDED_BY_OPTIONS = re.compile(r'\.conv_offset\.|_block\.|attention|\.plugin')
+# Layers of DetectoRS, and of mmdet's options dcn, plugins and conv_cfg, which files of ImageNet
+# classifiers do not have.
+ADDED_BY_OPTIONS = re.compile(
+    r'\.conv_offset\.|_block\.|attention|\.plugin'
+    r'|\.rfp_conv\.|\.weight_(diff|gamma|beta)$|\.switch\.|(pre|post)_context\.'
+)
 
 # What to do with a checkpoint that does not fit an SE backbone.
 OF_RESNET = (
@@ -64,15 +68,15 @@ def check_se_options(backbone: nn.Module, trained: dict[str, Any], source: str) 
     Args:
         backbone: an SEBackbone.
         trained: ``position``, ``squeeze`` and ``gate`` that the weights were trained with, where
-            they differ from the defaults.
+            they differ from the backbone's defaults.
         source: name of the weights in error messages.
 
     Raises:
         UsageError: one of them differs.
     """
-    wanted = {**SE_OPTIONS, **trained}
-    found = {key: getattr(backbone.se_cfg, key) for key in wanted}
-    if different := {key: value for key, value in wanted.items() if found[key] != value}:
+    wanted = {**SE_OPTIONS, **backbone.se_defaults, **trained}
+    found = {key: getattr(backbone.se_cfg, key) for key in SE_OPTIONS}
+    if different := {key: wanted[key] for key in found if found[key] != wanted[key]}:
         raise UsageError(
             f'{source} was trained with {as_text(different)}, but the backbone has '
             f'{as_text({key: found[key] for key in different})}. Set\n'
@@ -94,7 +98,7 @@ def check_state_dict(
     Raises:
         UsageError: keys are missing, unexpected or of another shape.
     """
-    if problems := _differences(backbone.state_dict(), weights):
+    if problems := differences(backbone.state_dict(), weights):
         raise UsageError(
             f'The weights of {source} do not fit {type(backbone).__name__}: {problems}. '
             f'They are of\n{as_text(wanted)}\nCheck these arguments of the backbone, and stages '
@@ -171,7 +175,7 @@ def _refuse(backbone: nn.Module, state_dict: StateDict, prefix: str, *_: Any) ->
         return
     expected = {prefix + key: tensor for key, tensor in backbone.state_dict().items()}
     uncounted = [key for key in expected if key.endswith('.num_batches_tracked')]
-    if problems := _differences(expected, {**{key: expected[key] for key in uncounted}, **given}):
+    if problems := differences(expected, {**{key: expected[key] for key in uncounted}, **given}):
         hint = OF_RESNET if hasattr(backbone, 'stem_pool') else OF_ANOTHER
         raise UsageError(
             f'The checkpoint does not fit the {type(backbone).__name__} at {prefix}: '
@@ -179,7 +183,7 @@ def _refuse(backbone: nn.Module, state_dict: StateDict, prefix: str, *_: Any) ->
         )
 
 
-def _differences(expected: StateDict, weights: StateDict) -> str:
+def differences(expected: StateDict, weights: StateDict) -> str:
     """Name the first keys that are missing, unexpected or of another shape; '' if there are none.
 
     Keys of `ADDED_BY_OPTIONS` may be missing.

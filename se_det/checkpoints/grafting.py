@@ -1,4 +1,4 @@
-"""Grafting: add SE to the weights of a plain ResNet without changing the function it computes.
+"""Grafting: add SE to the weights of a plain backbone without changing the function it computes.
 
 ``fc2`` of each SE block is zero, so that its gate is sigmoid(0) = 1/2 for every image. The weight
 and bias of the last norm in each residual branch are doubled. Multiplying a float by a power of two
@@ -24,7 +24,7 @@ def graft(weights: StateDict, hidden_channels: Mapping[str, int]) -> StateDict:
     Args:
         weights: of a plain ResNet or ResNeXt, with our keys.
         hidden_channels: outputs of ``fc1`` for each residual block that gets SE, such as
-            ``{'layer1.0': 16}``: the block's output channels divided by the reduction.
+            ``{'layer1.0': 16}``.
 
     Returns:
         The weights of the SE backbone. ``fc1`` is random (He et al., arXiv 1502.01852) with a fixed
@@ -92,10 +92,10 @@ def _graft(
 
 
 def check_graftable(backbone: Mapping[str, Any]) -> None:
-    """Check that no layer comes between the last norm of a block and its SE.
+    """Check that the last norm of a block can undo the gates that SE starts with.
 
     Args:
-        backbone: the config of an SEResNet or SEResNeXt.
+        backbone: the config of an SE backbone.
 
     Raises:
         UsageError: a ReLU or a plugin comes between, whose output would change; or the gate does
@@ -123,7 +123,7 @@ def check_graftable(backbone: Mapping[str, Any]) -> None:
 def hidden_channels_of_all(weights: StateDict, reduction: int) -> dict[str, int]:
     """``hidden_channels`` of `graft` for SE in every block of a plain backbone."""
     return {
-        block: len(weights[f'{_last_norm(weights, block)}.weight']) // reduction
+        block: -(-len(weights[f'{_last_norm(weights, block)}.weight']) // reduction)
         for block in blocks(weights)
     }
 

@@ -148,7 +148,7 @@ def find_backbone(checkpoint: dict, layout: str | None = None) -> Found:
     _check_dimensions(backbone)
     meta = checkpoint.get('meta')
     return Found(
-        weights=_with_batch_counts(_with_deep_stem(backbone)),
+        weights=with_batch_counts(_with_deep_stem(backbone)),
         layout=layout,
         prefix=prefix,
         beside=beside,
@@ -259,7 +259,7 @@ def _with_deep_stem(weights: StateDict) -> StateDict:
     return {_rename(key, renamed): tensor for key, tensor in weights.items()}
 
 
-def _with_batch_counts(weights: StateDict) -> StateDict:
+def with_batch_counts(weights: StateDict) -> StateDict:
     """Add ``num_batches_tracked``, which files from before torch 0.4.1 lack."""
     counts = {
         key.removesuffix('running_var') + 'num_batches_tracked': torch.tensor(0)

@@ -18,7 +18,7 @@ from se_det.checkpoints.fetching import fetch
 from se_det.checkpoints.fit import check_arguments, check_se_options, check_state_dict
 from se_det.checkpoints.grafting import check_graftable, graft_into
 from se_det.checkpoints.layouts import Found, StateDict, find_backbone, named
-from se_det.checkpoints.own_keys import weights_for
+from se_det.checkpoints.mmdet_keys import weights_for
 from se_det.checkpoints.reading import read_checkpoint
 from se_det.checkpoints.zoo import ZOO, PublicWeights, public_weights
 from se_det.errors import UsageError
@@ -42,7 +42,7 @@ class SEPretrained:
     Args:
         checkpoint: a name in `ZOO`, such as ``'mmpretrain/se_resnet50'``, a URL, or a file of
             ``torch.save`` or safetensors.
-        graft: the file is of a plain ResNet, ResNeXt, or detector with one. Add SE that leaves the
+        graft: the file is of the plain backbone, or of a detector with it. Add SE that leaves the
             outputs as they are (see `se_det.checkpoints.grafting`).
 
     Raises:
@@ -105,19 +105,20 @@ class SEPretrained:
         wanted = describe_backbone(found, self.checkpoint)
         if not is_listed:
             check_arguments(backbone, wanted, source)
-        if published_as(found, self.checkpoint):
+        public = published_as(found, self.checkpoint)
+        if public:
             check_se_options(backbone, {}, source)
-        else:
-            self._check_trained(backbone, found.meta, source)
+        elif not self.graft:
+            _check_trained(backbone, found.meta, source)
         weights = _first_stages(found.weights, backbone.num_stages)
         if self.graft:
             self._check_graftable(backbone)
             weights = graft_into(backbone, weights)
         check_state_dict(backbone, weights, source, wanted)
-        return weights, found.beside, source, published_as(found, self.checkpoint)
+        return weights, found.beside, source, public
 
     def _of_another(self, backbone: nn.Module) -> _Weights:
-        """Weights with the keys of the backbone itself."""
+        """Weights with the keys of MMDetection's class."""
         source = self.checkpoint
         checkpoint = read_checkpoint(fetch(source))
         if self.graft:
@@ -130,17 +131,11 @@ class SEPretrained:
                     f'{source} is of\nmodel = dict(backbone={as_text(public.backbone)})\n'
                     f'The backbone is {as_text(found)}.'
                 )
-            check_se_options(backbone, dict(position='3x3'), source)
-        else:
-            self._check_trained(backbone, checkpoint.get('meta'), source)
+            check_se_options(backbone, {}, source)
+        elif not self.graft:
+            _check_trained(backbone, checkpoint.get('meta'), source)
         weights, beside = weights_for(backbone, checkpoint, self.graft, source)
         return weights, beside, source, public
-
-    def _check_trained(self, backbone: nn.Module, meta: Any, source: str) -> None:
-        """Check the options of SE against the config in a training checkpoint, if it has one."""
-        trained = trained_se_options(meta) if isinstance(meta, dict) and not self.graft else None
-        if trained is not None:
-            check_se_options(backbone, trained, source)
 
     def _check_graftable(self, backbone: nn.Module) -> None:
         plugins = getattr(backbone, 'plugins', None)
@@ -176,6 +171,13 @@ class SEPretrained:
             )
         if self.graft and not is_plain:
             raise UsageError(f'{source} has SE already. Remove graft=True.')
+
+
+def _check_trained(backbone: nn.Module, meta: Any, source: str) -> None:
+    """Check the options of SE against the config in a training checkpoint, if it has one."""
+    trained = trained_se_options(meta) if isinstance(meta, dict) else None
+    if trained is not None:
+        check_se_options(backbone, trained, source)
 
 
 def _load_beside(detector: nn.Module, weights: StateDict, graft: bool) -> str:

@@ -1,6 +1,6 @@
 """Layers in torch, without mmdet."""
 
-from se_det.layers.attentions import ATTENTIONS, build_attention
+from se_det.layers.attentions import ATTENTIONS
 from se_det.layers.channel_attention import ChannelAttention
 from se_det.layers.folded_convolution import folded_convolution
 from se_det.layers.gated_norm import gated_norm
@@ -14,7 +14,6 @@ __all__ = [
     'GATES',
     'ChannelAttention',
     'SqueezeExcitation',
-    'build_attention',
     'folded_convolution',
     'gated_norm',
     'gated_projection',

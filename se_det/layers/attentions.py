@@ -1,7 +1,6 @@
 """The attentions that can take the slot of SE in a block: ``se_cfg=dict(type=...)``."""
 
 from collections.abc import Callable
-from typing import Any
 
 from torch import nn
 
@@ -11,7 +10,7 @@ from se_det.layers.efficient_channel_attention import EfficientChannelAttention
 from se_det.layers.squeeze_excitation import SqueezeExcitation
 
 
-def _of_timm(name: str) -> Callable[..., nn.Module]:
+def _of_timm(name: str) -> Callable[[int, int], nn.Module]:
     """A layer of timm, which knows nothing of the padding of a batch."""
 
     def build(channels: int, reduction: int) -> nn.Module:
@@ -27,25 +26,11 @@ def _of_timm(name: str) -> Callable[..., nn.Module]:
     return build
 
 
-ATTENTIONS: dict[str, Callable[..., nn.Module]] = {
+# Each maps (N, C, H, W) to (N, C, H, W). Arguments: C, and C by the channels of the hidden layer.
+ATTENTIONS: dict[str, Callable[[int, int], nn.Module]] = {
     'SE': SqueezeExcitation,
     'ECA': lambda channels, reduction: EfficientChannelAttention(channels),
     'eSE': lambda channels, reduction: EffectiveSqueezeExcitation(channels),
     'CBAM': _of_timm('CBAM'),  # arXiv 1807.06521
     'GC': _of_timm('GC'),  # the Global Context block, arXiv 1904.11492
 }
-
-
-def build_attention(kind: str, channels: int, reduction: int, **options: Any) -> nn.Module:
-    """Build a layer that maps ``(N, C, H, W)`` to ``(N, C, H, W)``.
-
-    Args:
-        kind: a key of `ATTENTIONS`.
-        channels: C.
-        reduction: channels to those of the hidden layer; ECA and eSE have none.
-        **options: those of `SqueezeExcitation`, for SE.
-
-    Raises:
-        UsageError: timm is missing.
-    """
-    return ATTENTIONS[kind](channels, reduction, **options)

@@ -26,13 +26,17 @@ class ChannelAttention(nn.Module):
         return True
 
     def gate(self, x: Tensor, sizes: Tensor | None = None) -> Tensor:
-        """Squeeze and excite: ``(N, C, H, W)`` to a gate, ``(N, C, 1, 1)``."""
+        """Squeeze and excite: ``(N, C, H, W)`` to a gate, ``(N, C, 1, 1)`` if it is of means."""
         # torch.fx traces with a proxy for x, without a dtype.
         like = x if isinstance(x, Tensor) else next(self.parameters())
         dtype = vector_dtype(like)
         with autocast_off(like):
-            z = channel_means(x, pixel_shares(sizes, x, dtype), dtype)
-            return self.excite(z, *self.parameters())[..., None, None]
+            return self.gate_of_map(x, sizes, dtype)
+
+    def gate_of_map(self, x: Tensor, sizes: Tensor | None, dtype: torch.dtype) -> Tensor:
+        """As `gate`, in a given precision and without autocast."""
+        z = channel_means(x, pixel_shares(sizes, x, dtype), dtype)
+        return self.excite(z, *self.parameters())[..., None, None]
 
     def forward(self, x: Tensor, sizes: Tensor | None = None) -> Tensor:
         """Scale a map by its gate.

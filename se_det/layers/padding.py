@@ -29,7 +29,8 @@ _batch = _Batch()
 def without_padding(forward: Callable, x: Tensor, *others: Any) -> Any:
     """``forward(x, *others)``, within which `sizes_at` knows where the images ``x`` end."""
     before = _batch.sizes, _batch.edges
-    _batch.sizes, _batch.edges = image_sizes(x), (x.shape[-2], x.shape[-1])  # fx: no iterating
+    # torch.fx cannot iterate over a proxy's shape.
+    _batch.sizes, _batch.edges = image_sizes(x), (x.shape[-2], x.shape[-1])
     try:
         return forward(x, *others)
     finally:

@@ -1,11 +1,11 @@
 """The Squeeze-and-Excitation block (arXiv 1709.01507, section 3)."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from se_det.layers.channel_attention import ChannelAttention
 from se_det.layers.padding import channel_maxima, channel_means, pixel_shares
-from se_det.layers.precision import autocast_off, vector_dtype
 
 DEFAULT_REDUCTION = 16  # the paper's r
 GATES = dict(sigmoid=nn.Sigmoid, tanh=nn.Tanh, relu=nn.ReLU)
@@ -65,25 +65,12 @@ class SqueezeExcitation(ChannelAttention):
         w1, b1, w2, b2 = (p.to(z.dtype) for p in parameters)
         return self.gate_act(F.linear(F.linear(z, w1.flatten(1), b1).relu(), w2.flatten(1), b2))
 
-    def gate(self, x: Tensor, sizes: Tensor | None = None) -> Tensor:
-        """Squeeze and excite, layer by layer.
-
-        Args:
-            x: ``(N, C, H, W)``.
-            sizes: as in `forward`.
-
-        Returns:
-            A gate ``(N, C, 1, 1)``, in (0, 1) if it is a sigmoid; without squeeze
-            ``(N, C, H, W)``.
-        """
-        # torch.fx traces with a proxy for x, without a dtype.
-        like = x if isinstance(x, Tensor) else next(self.parameters())
-        dtype = vector_dtype(like)
-        with autocast_off(like):
-            if self.squeeze is None:
-                z = x.to(dtype)
-            elif self.squeeze == 'max':
-                z = channel_maxima(x, sizes).to(dtype)[..., None, None]
-            else:
-                z = channel_means(x, pixel_shares(sizes, x, dtype), dtype)[..., None, None]
-            return self.gate_act(self.fc2(self.act(self.fc1(z))))
+    def gate_of_map(self, x: Tensor, sizes: Tensor | None, dtype: torch.dtype) -> Tensor:
+        """As `gate`, layer by layer; without squeeze ``(N, C, H, W)``."""
+        if self.squeeze is None:
+            z = x.to(dtype)
+        elif self.squeeze == 'max':
+            z = channel_maxima(x, sizes).to(dtype)[..., None, None]
+        else:
+            z = channel_means(x, pixel_shares(sizes, x, dtype), dtype)[..., None, None]
+        return self.gate_act(self.fc2(self.act(self.fc1(z))))

@@ -16,7 +16,7 @@ from se_det.config_files import locate_teacher, read_config
 from se_det.errors import UsageError
 from se_det.swap.placement import place_weights
 
-# MMDetection's class -> its SE twin, and the defaults of MMDetection's class that ours has not.
+# MMDetection's class -> its SE twin, and the defaults in which they differ.
 TWINS = {
     'mmdet.ResNet': ('SEResNet', {}),
     'mmdet.ResNetV1d': ('SEResNet', dict(deep_stem=True, avg_down=True)),
@@ -136,7 +136,7 @@ def swap_backbone(
         if twin.get('load_from'):
             log.append(
                 f'load_from: {twin.load_from}, not changed: it must be of an SE detector now. To '
-                'convert a plain one: '
+                'convert a plain one with a ResNet: '
                 f'python -m se_det convert_weights {twin.load_from} out.pth --graft'
             )
     log += [f'{backbone}, not changed: {_why_not(backbone)}' for backbone in left]
@@ -223,8 +223,8 @@ def _swap(backbone: Backbone, se_cfg: dict[str, Any]) -> str:
         lengths = [len(value) for value in given if isinstance(value, list | tuple)]
         # Raise now what building the model would raise.
         is_resnet = name in ('SEResNet', 'SEResNeXt')
-        number = backbone.cfg.get('num_stages', 4) if is_resnet else (*lengths, 1)[0]
-        SEConfig.read(se_cfg, number)
+        num_stages = backbone.cfg.get('num_stages', 4) if is_resnet else next(iter(lengths), 1)
+        SEConfig.read(se_cfg, num_stages)
     return name
 
 

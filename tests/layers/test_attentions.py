@@ -15,7 +15,6 @@ from se_det.errors import UsageError
 from se_det.layers import (
     ATTENTIONS,
     SqueezeExcitation,
-    build_attention,
     gated_norm,
     gated_projection,
 )
@@ -65,7 +64,7 @@ def test_padding_is_left_out(squeeze):
 def test_timms_layers_agree(kind, theirs, channels):
     torch.manual_seed(0)
     theirs = timm.layers.create_attn(theirs, channels).double()
-    ours = build_attention(kind, channels, 16).double()
+    ours = ATTENTIONS[kind](channels, 16).double()
     ours.load_state_dict(theirs.state_dict())
     x = torch.randn(2, channels, 5, 6, dtype=torch.float64)
     torch.testing.assert_close(ours(x), theirs(x))
@@ -73,7 +72,7 @@ def test_timms_layers_agree(kind, theirs, channels):
 
 @pytest.mark.parametrize('kind', ['CBAM', 'GC'])
 def test_timms_own_layers(kind):
-    layer = build_attention(kind, 64, 16)
+    layer = ATTENTIONS[kind](64, 16)
     assert type(layer).__module__.startswith('timm.layers')
     x = torch.randn(2, 64, 5, 6)
     assert layer(x).shape == x.shape
@@ -91,14 +90,14 @@ def test_timm_that_is_not_installed(monkeypatch):
 
     monkeypatch.setattr(builtins, '__import__', missing)
     with pytest.raises(UsageError, match='pip install timm'):
-        build_attention('CBAM', 64, 16)
+        ATTENTIONS['CBAM'](64, 16)
 
 
 @pytest.mark.parametrize(
     'make',
     [
-        lambda: build_attention('ECA', 8, 2),
-        lambda: build_attention('eSE', 8, 2),
+        lambda: ATTENTIONS['ECA'](8, 2),
+        lambda: ATTENTIONS['eSE'](8, 2),
         lambda: SqueezeExcitation(8, 2, gate='tanh'),
         lambda: SqueezeExcitation(8, 2, gate='relu'),
     ],

@@ -1,21 +1,23 @@
-"""Weights whose keys are those of MMDetection's class, into a backbone with SE.
+"""Finds the weights of a backbone other than ResNet, which have the keys of MMDetection's class.
 
-ResNet has many layouts (`se_det.checkpoints.layouts`); other backbones have one.
+ResNet's weights have many layouts: see `se_det.checkpoints.layouts`.
 """
 
 import re
 
 from torch import nn
 
+from se_det.checkpoints.fit import differences
 from se_det.checkpoints.grafting import graft_into
-from se_det.checkpoints.layouts import CAFFE2_BIAS, StateDict, named, prefixes_of, unwrap
-from se_det.errors import UsageError
-
-# Layers of options and detectors, which files of ImageNet classifiers do not have.
-OPTIONAL = re.compile(
-    r'num_batches_tracked$|conv_offset|rfp_conv|weight_(diff|gamma|beta)|\.switch\.'
-    r'|(pre|post)_context|attention|\.plugin|_block\.'
+from se_det.checkpoints.layouts import (
+    CAFFE2_BIAS,
+    StateDict,
+    named,
+    prefixes_of,
+    unwrap,
+    with_batch_counts,
 )
+from se_det.errors import UsageError
 
 
 def weights_for(
@@ -38,7 +40,7 @@ def weights_for(
             and ``graft`` is not set.
     """
     expected = backbone.state_dict()
-    weights = renamed(unwrap(checkpoint))
+    weights = _with_mmdets_keys(unwrap(checkpoint))
     prefix = _prefix(weights, expected)
     given = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
     outer = prefix.removesuffix('backbone.')
@@ -63,16 +65,10 @@ def weights_for(
         )
     if graft:
         expected = {key: tensor for key, tensor in expected.items() if '.se.' not in key}
-    is_optional = re.compile(getattr(backbone, 'optional_keys', '$^'))
-    missing = [
-        key
-        for key in expected
-        if key not in given and not OPTIONAL.search(key) and not is_optional.match(key)
-    ]
-    surplus = [key for key in given if key not in expected]
-    misshapen = [k for k in given if k in expected and given[k].shape != expected[k].shape]
-    kinds = (missing, 'missing'), (surplus, 'unexpected'), (misshapen, 'of another shape')
-    if problems := '; '.join(f'{len(keys)} {kind}: {named(keys)}' for keys, kind in kinds if keys):
+    own = getattr(backbone, 'layers_of_detector', ())
+    expected = {k: v for k, v in expected.items() if k in given or not k.startswith(own)}
+    given = with_batch_counts(given)
+    if problems := differences(expected, given):
         raise UsageError(
             f'The weights of {source} do not fit {name}: {problems}. Choose weights of the same '
             'backbone and size, and check stages in se_cfg.'
@@ -81,7 +77,10 @@ def weights_for(
 
 
 def _prefix(weights: StateDict, expected: StateDict) -> str:
-    """The prefix with most of the expected keys; a detector's before its reid's, a teacher's."""
+    """The prefix under which most of the expected keys are.
+
+    Of equal ones, a tracker's detector before its reid, a teacher before its student.
+    """
     candidates = {p for p in prefixes_of(weights, next(iter(expected))) if p[-1:] in ('', '.')}
     return max(
         sorted(candidates, key=lambda p: ('reid' in p, len(p), 'teacher' not in p)),
@@ -90,7 +89,7 @@ def _prefix(weights: StateDict, expected: StateDict) -> str:
     )
 
 
-def renamed(weights: StateDict) -> StateDict:
+def _with_mmdets_keys(weights: StateDict) -> StateDict:
     """Give timm's RegNet (``s1.b1.conv1.conv``, ``s1.b1.conv1.bn``) MMDetection's keys."""
     if 's1.b1.conv1.conv.weight' not in weights:
         return weights

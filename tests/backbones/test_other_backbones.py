@@ -399,6 +399,24 @@ def test_options_that_shapes_do_not_show_are_those_of_the_training(
         other.init_weights()
 
 
+def test_own_weights_of_regnety_with_its_defaults_are_loaded(tmp_path):
+    arguments = dict(type='mmdet.SERegNet', arch='regnety_400mf')
+    trained = MODELS.build(arguments)
+    meta = dict(cfg="model = dict(backbone=dict(type='SERegNet', arch='regnety_400mf'))")
+    torch.save(dict(state_dict=trained.state_dict(), meta=meta), tmp_path / 'own.pth')
+    init_cfg = dict(type='SEPretrained', checkpoint=str(tmp_path / 'own.pth'))
+    ours = MODELS.build(dict(arguments, init_cfg=init_cfg))
+    ours.init_weights()
+    for key, value in trained.state_dict().items():
+        assert torch.equal(ours.state_dict()[key], value)
+
+
+@pytest.mark.parametrize('argument', ['dcn', 'plugins', 'conv_cfg'])
+def test_senet_takes_no_layers_of_others(argument):
+    with pytest.raises(ArgumentError, match=f'SENet takes no {argument}'):
+        MODELS.build(dict(type='mmdet.SENet', **{argument: dict(type='DCN')}))
+
+
 def test_weights_with_surplus_se_or_missing_statistics_are_refused(tmp_path):
     _, trained = make('RegNet')
     few = {k: v for k, v in trained.state_dict().items() if 'running_var' not in k}
