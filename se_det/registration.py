@@ -6,9 +6,15 @@ from se_det.mmcv_ops import install
 
 install()
 
+from mmdet.models.dense_heads import SSDHead  # noqa: E402  (needs mmcv.ops)
+
 from se_det import backbones, checkpoints, datasets, engine  # noqa: E402, F401  (needs mmcv.ops)
 from se_det.analysis import report  # noqa: E402, F401  (registers its hook)
 
 # Packages that mmengine finds `NAME::configs/...` in. It takes the folder of a module, or that of
 # an installed distribution, which for an editable install is the wrong one.
 MODULE2PACKAGE['se_det'] = 'se_det.registry'
+
+# MMDetection 3.3 asks every head for its loss_cls before it predicts; SSD's has none
+# (mmdetection#11780).
+SSDHead.loss_cls = None

@@ -170,17 +170,18 @@ def as_table(costs: list[Cost]) -> str:
 
 
 def beside_the_fastest(costs: list[Cost]) -> str:
-    """One line each: se_det beside the fastest plain contender, and beside the fastest peer SE."""
-    ours = next((cost for cost in costs if cost.name == 'se_det'), None)
+    """One line each: se_det's contenders beside the fastest plain one and the fastest peer SE."""
+    ours = [c for c in costs if c.name in ('se_det', 'se_det, efficient_conv_bn_eval')]
     plain = [c for c in costs if c.name == PLAIN or c.name.startswith(f'{PLAIN}, ')]
     peers = [c for c in costs if c not in plain and not c.name.startswith('se_det')]
     lines = []
     for kind, group in (('plain backbone', plain), ('peer with SE', peers)):
-        if ours and group:
-            fastest = min(group, key=lambda cost: cost.ratio(costs[0]))
-            line = f'se_det to the fastest {kind} ({fastest.name}): {ours.ratio(fastest):.3f} time'
-            if ours.saved_bytes:
-                line += f', {ours.saved_bytes / fastest.saved_bytes:.3f} kept for backward'
+        fastest = min(group, key=lambda cost: cost.ratio(costs[0]), default=None)
+        for cost in ours if fastest else []:
+            line = f'{cost.name} to the fastest {kind} ({fastest.name}): '
+            line += f'{cost.ratio(fastest):.3f} time'
+            if cost.saved_bytes:
+                line += f', {cost.saved_bytes / fastest.saved_bytes:.3f} kept for backward'
             lines.append(line)
     return '\n'.join(lines)
 

@@ -103,6 +103,8 @@ def contenders(backbone: str, from_scratch: bool = False) -> dict[str, Contender
             )
     found['se_det'] = Contender(ours)
     found['se_det, channels_last'] = Contender(ours, channels_last=True)
+    if not from_scratch:
+        found['se_det, efficient_conv_bn_eval'] = Contender(ours, False, True)
     found['se_det, fused=False'] = Contender(lambda: ours(fused=False))
     return found
 

@@ -374,6 +374,17 @@ def test_centernet_takes_views_of_the_last_map(backbone):
     assert len(found[0].pred_instances) > 0
 
 
+def test_ssd_predicts_which_mmdetections_does_not():
+    cfg = load_config('mmdet::ssd/ssd300_coco.py', se=True)
+    cfg.model.backbone.init_cfg = None
+    cfg.model.test_cfg.score_thr = 0
+    detector = MODELS.build(cfg.model)
+    detector.eval()
+    sample = DetDataSample(metainfo=dict(img_shape=(300, 300)))
+    found = detector.predict(torch.randn(1, 3, 300, 300), [sample], rescale=False)
+    assert len(found[0].pred_instances) > 0
+
+
 @pytest.mark.parametrize(
     ('se_cfg', 'message'),
     [

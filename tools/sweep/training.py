@@ -159,8 +159,8 @@ def _start(cfg: Config) -> torch.nn.Module:
         if type(module).__name__ == 'TridentConv':  # MMDetection leaves it uninitialised
             torch.nn.init.kaiming_normal_(module.weight)
     for name, weight in model.named_parameters():
-        if 'fc_reg' in name:  # small, so that random boxes stay in the image
-            weight.data.mul_(0.1)
+        if 'fc_reg' in name or 'conv_reg' in name:  # random boxes stay in the image, exp finite
+            weight.data.mul_(0.01)
         elif weight.ndim == 1 and name.endswith('weight') and not weight.any():
             weight.data.fill_(0.1)  # zero_init_residual: no gradient reaches SE in the first step
     return model
