@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from se_det.backbones.arguments import check_pretrained
-from se_det.backbones.gated_blocks import GatedBlock
 from se_det.backbones.se_cfg import SEConfig
 from se_det.checkpoints.fit import refuse_what_does_not_fit
 from se_det.errors import ArgumentError
@@ -65,7 +64,6 @@ class SEBackbone:
             for block, with_se in list(self.blocks_for_se(stage)):
                 block.__class__ = with_se
                 block.add_se(self.se_cfg, index)
-                self._check_checkpointing(block)
         self.mask_padding = self.se_cfg.mask_padding
         self.fused = self.se_cfg.fused
         if hasattr(self, '_freeze_stages'):
@@ -127,14 +125,6 @@ class SEBackbone:
             for name, block in self.named_modules()
             if hasattr(block, 'norm_before_se')
         }
-
-    def _check_checkpointing(self, block: nn.Module) -> None:
-        is_checkpointed = getattr(self, 'with_cp', False) and isinstance(block, GatedBlock)
-        if is_checkpointed and self.se_cfg.mask_padding:
-            raise ArgumentError(
-                'with_cp computes blocks again when the sizes of the images are not known any '
-                'more. Leave it out, or set se_cfg=dict(mask_padding=False).'
-            )
 
     def _check_arguments(self, kwargs: dict[str, Any]) -> None:
         """Check the names of the arguments, depth, arch and how weights are named."""

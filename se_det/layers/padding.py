@@ -18,9 +18,11 @@ from se_det.layers.eager import is_eager
 class _Batch(threading.local):
     """The images that this thread is computing the maps of."""
 
-    def __init__(self) -> None:
-        self.sizes: Tensor | None = None
-        self.edges: tuple[int, int] | None = None
+    sizes: Tensor | None = None
+    edges: tuple[int, int] | None = None
+
+    def set(self, sizes: Tensor | None, edges: tuple[int, int] | None) -> None:
+        self.sizes, self.edges = sizes, edges
 
 
 _batch = _Batch()
@@ -30,11 +32,23 @@ def without_padding(forward: Callable, x: Tensor, *others: Any) -> Any:
     """``forward(x, *others)``, within which `sizes_at` knows where the images ``x`` end."""
     before = _batch.sizes, _batch.edges
     # torch.fx cannot iterate over a proxy's shape.
-    _batch.sizes, _batch.edges = image_sizes(x), (x.shape[-2], x.shape[-1])
+    now = image_sizes(x), (x.shape[-2], x.shape[-1])
+    _batch.set(*now)
     try:
-        return forward(x, *others)
+        outputs = forward(x, *others)
     finally:
-        _batch.sizes, _batch.edges = before
+        _batch.set(*before)
+    if is_eager(x):
+        for output in [outputs] if isinstance(outputs, Tensor) else outputs:
+            if output.requires_grad:
+                output.register_hook(lambda _: _recall(*now))
+    return outputs
+
+
+def _recall(sizes: Tensor | None, edges: tuple[int, int]) -> None:
+    """Know the images again until the end of backward, for activation checkpointing."""
+    torch.autograd.Variable._execution_engine.queue_callback(lambda: _batch.set(None, None))
+    _batch.set(sizes, edges)
 
 
 def sizes_at(x: Tensor) -> Tensor | None:
@@ -47,13 +61,13 @@ def sizes_at(x: Tensor) -> Tensor | None:
         None if no image is padded, or outside of `without_padding`.
 
     Raises:
-        UsageError: the map is computed again in backward, when the sizes are not known any more.
+        UsageError: the map is computed again in a backward that does not start from the outputs.
     """
     if _batch.edges is None and torch._C._current_graph_task_id() != -1:
         raise UsageError(
-            'Activation checkpointing computes blocks again when the sizes of the images are not '
-            'known any more, which the squeeze of this backbone needs. Turn it off, or set '
-            'se_cfg=dict(mask_padding=False).'
+            'Activation checkpointing computes a block again, but the sizes of the images, which '
+            'its squeeze needs, are known only in a backward from the maps that the backbone '
+            'returned. Turn it off, or set se_cfg=dict(mask_padding=False).'
         )
     if _batch.sizes is None:
         return None

@@ -292,29 +292,41 @@ def test_a_frozen_stage_freezes_its_se():
         backbone.train()
 
 
-def test_activation_checkpointing_needs_sizes(images):
-    with pytest.raises(ArgumentError, match=r'with_cp .*mask_padding=False'):
-        MODELS.build(dict(type='mmdet.SEMobileNetV2', with_cp=True))
-    unmasked = dict(mask_padding=False)
-    MODELS.build(dict(type='mmdet.SEMobileNetV2', with_cp=True, se_cfg=unmasked))
-    _, ours = make('HRNet')
-    turn_on_activation_checkpointing(ours, ['layer1'])
-    loss = sum(output.square().mean() for output in ours(images))
-    with pytest.raises(UsageError, match='Activation checkpointing'):
-        loss.backward()
-
-
-def test_mobilenets_with_cp_has_the_same_gradients(images):
-    _, plain = make('MobileNetV2', se_cfg=dict(mask_padding=False))
-    checkpointed = copy.deepcopy(plain)
+@pytest.mark.parametrize(
+    ('name', 'way'),
+    [
+        *((name, 'mmengine') for name in ('CSPDarknet', 'MobileNetV2', 'RegNet', 'Res2Net')),
+        *((name, 'with_cp') for name in ('DetectoRS_ResNet', 'HRNet', 'MobileNetV2', 'RegNet')),
+        *((name, 'with_cp') for name in ('DetectoRS_ResNeXt', 'Res2Net')),
+    ],
+)
+def test_activation_checkpointing_has_the_same_gradients(name, way, images):
+    _, ours = make(name)
+    checkpointed = copy.deepcopy(ours)
+    if way == 'mmengine':
+        turn_on_activation_checkpointing(checkpointed, list(ours.se_stages))
+        images.requires_grad_()  # its checkpoints have no gradients without those of the input
     for module in checkpointed.modules():
         if hasattr(module, 'with_cp'):
-            module.with_cp = True
-    for model in (plain, checkpointed):
-        sum(output.square().mean() for output in model(images)).backward()
-    for expected, found in zip(plain.parameters(), checkpointed.parameters(), strict=True):
+            module.with_cp = way == 'with_cp'
+    for backbone in (ours, checkpointed):  # two forwards before the backward, of other sizes
+        outputs = [*backbone(images), *backbone(images.flip(0)[..., :160])]
+        sum(output.square().mean() for output in outputs).backward()
+    for expected, found in zip(ours.parameters(), checkpointed.parameters(), strict=True):
         if expected.grad is not None:
             torch.testing.assert_close(found.grad, expected.grad)
+
+
+def test_activation_checkpointing_needs_a_backward_from_the_outputs(images):
+    _, ours = make('RegNet', out_indices=(3,))
+    inner = []
+    ours.layer3[0].register_forward_hook(lambda _, inputs, output: inner.append(output))
+    turn_on_activation_checkpointing(ours, ['layer2'])
+    for _ in range(2):  # what a backward knew is forgotten
+        sum(output.square().mean() for output in ours(images)).backward()
+        ours(images)
+        with pytest.raises(UsageError, match='Activation checkpointing'):
+            inner[-1].mean().backward()
 
 
 def test_copies_and_synchronised_norms_keep_their_se(name, images):
