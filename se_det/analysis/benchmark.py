@@ -196,10 +196,8 @@ class _Run:
         backbone = contender.build()
         torch.manual_seed(0)  # the same neck and heads for all
         model = wrapper(torch.compile(backbone, dynamic=False) if compiled else backbone)
-        for module in model.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                nn.init.uniform_(module.weight, 0.2, 0.6)  # so that no branch is 0
         model.to(setting.device)
+        _calibrate(backbone, images)
         contender.prepare(model, backbone)
         self._model = model.train(setting.mode == 'train')
         self._images = images
@@ -238,6 +236,22 @@ class _Run:
             return None
         with torch.autocast(**self._autocast):
             return saved_bytes(self._model, self._images)
+
+
+def _calibrate(backbone: nn.Module, images: Tensor) -> None:
+    """Give batch norms weights, so that no branch is 0, and the statistics of the images.
+
+    Without these, maps may shrink to denormal numbers, which take a CPU several times as long.
+    """
+    norms = [module for module in backbone.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        nn.init.uniform_(norm.weight, 0.2, 0.6)
+        norm.train()
+        norm.momentum = 1.0
+    with torch.no_grad():
+        backbone(images)
+    for norm in norms:
+        norm.momentum = 0.1
 
 
 class _Alone(nn.Module):
