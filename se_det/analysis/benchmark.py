@@ -197,7 +197,7 @@ class _Run:
         torch.manual_seed(0)  # the same neck and heads for all
         model = wrapper(torch.compile(backbone, dynamic=False) if compiled else backbone)
         model.to(setting.device)
-        _calibrate(backbone, images)
+        _calibrate(backbone)
         contender.prepare(model, backbone)
         self._model = model.train(setting.mode == 'train')
         self._images = images
@@ -238,8 +238,8 @@ class _Run:
             return saved_bytes(self._model, self._images)
 
 
-def _calibrate(backbone: nn.Module, images: Tensor) -> None:
-    """Give batch norms weights, so that no branch is 0, and the statistics of the images.
+def _calibrate(backbone: nn.Module) -> None:
+    """Give batch norms weights, so that no branch is 0, and the statistics of their inputs.
 
     Without these, maps may shrink to denormal numbers, which take a CPU several times as long.
     """
@@ -248,8 +248,9 @@ def _calibrate(backbone: nn.Module, images: Tensor) -> None:
         nn.init.uniform_(norm.weight, 0.2, 0.6)
         norm.train()
         norm.momentum = 1.0
+    device = next(backbone.parameters()).device
     with torch.no_grad():
-        backbone(images)
+        backbone(torch.randn(2, 3, 64, 64, device=device))
     for norm in norms:
         norm.momentum = 0.1
 
