@@ -26,6 +26,7 @@ def without_caches_and_network(tmp_path_factory):
         patch.setenv('TORCH_HOME', str(tmp_path_factory.mktemp('torch')))
         for variable in ('http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY'):
             patch.setenv(variable, 'http://127.0.0.1:9')  # nothing listens at the discard port
+        patch.setenv('no_proxy', 'localhost')  # where the browser of its tests listens
         yield
 
 
