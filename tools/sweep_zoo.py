@@ -30,7 +30,8 @@ def main() -> None:
         '--train',
         type=Path,
         metavar='DIR',
-        help='also train and test one config of each algorithm, on two images of COCO in DIR',
+        help='also train and test one config of each algorithm and backbone, on two images of '
+        'COCO in DIR',
     )
     arguments = parser.parse_args()
     with usage_errors_alone():
@@ -51,7 +52,7 @@ def main() -> None:
             configs = one_of_each(built)
             check = partial(check_training, coco=arguments.train)
             trained = shown(configs, results / 'trained.jsonl', check, Training)
-            print('\nOne config of each folder:\n', *count_steps(trained), sep='\n')
+            print('\nOne config of each folder and backbone:\n', *count_steps(trained), sep='\n')
             print('', *by_algorithm(built, trained), sep='\n')
 
 

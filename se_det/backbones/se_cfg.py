@@ -54,7 +54,8 @@ class SEConfig:
             se_cfg: ``reduction``, an int or one per stage; ``stages``, a bool per stage; the other
                 attributes of this class; or None.
             num_stages: number of stages of the backbone.
-            **defaults: of ``se_cfg`` in a backbone that has other ones.
+            **defaults: of ``se_cfg`` in a backbone that has other ones; its ``reduction`` is of
+                ``type='SE'``.
 
         Raises:
             ArgumentError: a key is unknown or a value not allowed.
@@ -66,6 +67,8 @@ class SEConfig:
         given = se_cfg or {}
         if given.get('type') in ('ECA', 'eSE') and 'reduction' in given:
             raise ArgumentError(f'se_cfg: {given["type"]} has no reduction. Remove reduction.')
+        if given.get('type', 'SE') != 'SE':
+            defaults = {key: value for key, value in defaults.items() if key != 'reduction'}
         options = {**defaults, **given}
         reduction = options.pop('reduction', DEFAULT_REDUCTION)
         stages = options.pop('stages', (True,) * num_stages)

@@ -11,7 +11,7 @@ from se_det.checkpoints.zoo import PublicWeights, public_weights
 from se_det.layers import DEFAULT_REDUCTION
 
 # Options of se_cfg that neither keys nor shapes show, and their defaults.
-SE_OPTIONS = dict(position='standard', squeeze='mean', gate='sigmoid')
+SE_OPTIONS = dict(position='standard', squeeze='mean', gate='sigmoid', relu_before_se=False)
 # mmengine's names, and file names, of plain weights in the caffe style.
 CAFFE = re.compile(r'://.*resnet\d+_caffe|resnet\d+_(caffe|msra)-[0-9a-f]{8}\.pth$')
 

@@ -11,11 +11,12 @@ from se_det.checkpoints.architecture import SE_OPTIONS, as_text
 from se_det.checkpoints.layouts import StateDict, named
 from se_det.errors import UsageError
 
-# Layers of DetectoRS, and of mmdet's options dcn, plugins and conv_cfg, which files of ImageNet
-# classifiers do not have.
-ADDED_BY_OPTIONS = re.compile(
-    r'\.conv_offset\.|_block\.|attention|\.plugin'
-    r'|\.rfp_conv\.|\.weight_(diff|gamma|beta)$|\.switch\.|(pre|post)_context\.'
+# Layers of mmdet's options dcn and plugins, and those of DetectoRS and conv_cfg: files of ImageNet
+# classifiers have neither.
+ADDED_BY_OPTIONS = re.compile(r'\.conv_offset\.|_block\.|attention|\.plugin')
+NOT_IN_CLASSIFIERS = re.compile(
+    ADDED_BY_OPTIONS.pattern
+    + r'|\.rfp_conv\.|\.weight_(diff|gamma|beta)$|\.switch\.|(pre|post)_context\.'
 )
 
 # What to do with a checkpoint that does not fit an SE backbone.
@@ -67,8 +68,8 @@ def check_se_options(backbone: nn.Module, trained: dict[str, Any], source: str) 
 
     Args:
         backbone: an SEBackbone.
-        trained: ``position``, ``squeeze`` and ``gate`` that the weights were trained with, where
-            they differ from the backbone's defaults.
+        trained: those of `SE_OPTIONS` that the weights were trained with, where they differ from
+            the backbone's defaults.
         source: name of the weights in error messages.
 
     Raises:
@@ -98,7 +99,7 @@ def check_state_dict(
     Raises:
         UsageError: keys are missing, unexpected or of another shape.
     """
-    if problems := differences(backbone.state_dict(), weights):
+    if problems := differences(backbone.state_dict(), weights, NOT_IN_CLASSIFIERS):
         raise UsageError(
             f'The weights of {source} do not fit {type(backbone).__name__}: {problems}. '
             f'They are of\n{as_text(wanted)}\nCheck these arguments of the backbone, and stages '
@@ -175,7 +176,8 @@ def _refuse(backbone: nn.Module, state_dict: StateDict, prefix: str, *_: Any) ->
         return
     expected = {prefix + key: tensor for key, tensor in backbone.state_dict().items()}
     uncounted = [key for key in expected if key.endswith('.num_batches_tracked')]
-    if problems := differences(expected, {**{key: expected[key] for key in uncounted}, **given}):
+    given = {**{key: expected[key] for key in uncounted}, **given}
+    if problems := differences(expected, given, ADDED_BY_OPTIONS):
         hint = OF_RESNET if hasattr(backbone, 'stem_pool') else OF_ANOTHER
         raise UsageError(
             f'The checkpoint does not fit the {type(backbone).__name__} at {prefix}: '
@@ -183,12 +185,12 @@ def _refuse(backbone: nn.Module, state_dict: StateDict, prefix: str, *_: Any) ->
         )
 
 
-def differences(expected: StateDict, weights: StateDict) -> str:
+def differences(expected: StateDict, weights: StateDict, may_lack: re.Pattern[str]) -> str:
     """Name the first keys that are missing, unexpected or of another shape; '' if there are none.
 
-    Keys of `ADDED_BY_OPTIONS` may be missing.
+    Keys in which ``may_lack`` is found may be missing.
     """
-    missing = [k for k in expected if k not in weights and not ADDED_BY_OPTIONS.search(k)]
+    missing = [key for key in expected if key not in weights and not may_lack.search(key)]
     unexpected = [key for key in weights if key not in expected]
     return _described(missing, unexpected, _misshapen(expected, weights).values())
 

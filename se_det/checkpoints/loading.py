@@ -107,7 +107,8 @@ class SEPretrained:
             check_arguments(backbone, wanted, source)
         public = published_as(found, self.checkpoint)
         if public:
-            check_se_options(backbone, {}, source)
+            checked = dict(relu_before_se=backbone.relu_before_se)  # by check_arguments
+            check_se_options(backbone, checked, source)
         elif not self.graft:
             _check_trained(backbone, found.meta, source)
         weights = _first_stages(found.weights, backbone.num_stages)

@@ -7,7 +7,7 @@ import re
 
 from torch import nn
 
-from se_det.checkpoints.fit import differences
+from se_det.checkpoints.fit import NOT_IN_CLASSIFIERS, differences
 from se_det.checkpoints.grafting import graft_into
 from se_det.checkpoints.layouts import (
     CAFFE2_BIAS,
@@ -68,7 +68,7 @@ def weights_for(
     own = getattr(backbone, 'layers_of_detector', ())
     expected = {k: v for k, v in expected.items() if k in given or not k.startswith(own)}
     given = with_batch_counts(given)
-    if problems := differences(expected, given):
+    if problems := differences(expected, given, NOT_IN_CLASSIFIERS):
         raise UsageError(
             f'The weights of {source} do not fit {name}: {problems}. Choose weights of the same '
             'backbone and size, and check stages in se_cfg.'

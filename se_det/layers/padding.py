@@ -20,20 +20,30 @@ class _Batch(threading.local):
 
     sizes: Tensor | None = None
     edges: tuple[int, int] | None = None
+    recalled: bool = False  # in a backward
 
-    def set(self, sizes: Tensor | None, edges: tuple[int, int] | None) -> None:
-        self.sizes, self.edges = sizes, edges
+    def set(self, sizes: Tensor | None, edges: tuple[int, int] | None, recalled: bool) -> None:
+        self.sizes, self.edges, self.recalled = sizes, edges, recalled
+
+    def forget_failed_backward(self) -> None:
+        if self.recalled and not _in_backward():
+            self.set(None, None, False)
 
 
 _batch = _Batch()
 
 
 def without_padding(forward: Callable, x: Tensor, *others: Any) -> Any:
-    """``forward(x, *others)``, within which `sizes_at` knows where the images ``x`` end."""
-    before = _batch.sizes, _batch.edges
+    """``forward(x, *others)``, within which `sizes_at` knows where the images ``x`` end.
+
+    It also knows it in a backward from the outputs, where activation checkpointing computes blocks
+    again. One backward must not be of outputs that several threads computed.
+    """
+    _batch.forget_failed_backward()
+    before = _batch.sizes, _batch.edges, _batch.recalled
     # torch.fx cannot iterate over a proxy's shape.
     now = image_sizes(x), (x.shape[-2], x.shape[-1])
-    _batch.set(*now)
+    _batch.set(*now, recalled=False)
     try:
         outputs = forward(x, *others)
     finally:
@@ -46,9 +56,14 @@ def without_padding(forward: Callable, x: Tensor, *others: Any) -> Any:
 
 
 def _recall(sizes: Tensor | None, edges: tuple[int, int]) -> None:
-    """Know the images again until the end of backward, for activation checkpointing."""
-    torch.autograd.Variable._execution_engine.queue_callback(lambda: _batch.set(None, None))
-    _batch.set(sizes, edges)
+    """Know the images again until the end of backward."""
+    end = torch.autograd.Variable._execution_engine.queue_callback
+    end(lambda: _batch.set(None, None, recalled=False))
+    _batch.set(sizes, edges, recalled=True)
+
+
+def _in_backward() -> bool:
+    return torch._C._current_graph_task_id() != -1
 
 
 def sizes_at(x: Tensor) -> Tensor | None:
@@ -63,7 +78,8 @@ def sizes_at(x: Tensor) -> Tensor | None:
     Raises:
         UsageError: the map is computed again in a backward that does not start from the outputs.
     """
-    if _batch.edges is None and torch._C._current_graph_task_id() != -1:
+    _batch.forget_failed_backward()
+    if _batch.edges is None and _in_backward():
         raise UsageError(
             'Activation checkpointing computes a block again, but the sizes of the images, which '
             'its squeeze needs, are known only in a backward from the maps that the backbone '

@@ -6,6 +6,7 @@ import inspect
 import pytest
 import torch
 from mmdet.models.backbones import RegNet
+from mmdet.models.dense_heads import SSDHead
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.model.efficient_conv_bn_eval import turn_on_efficient_conv_bn_eval_for_single_model
@@ -18,7 +19,7 @@ from se_det.backbones import SEBackbone
 from se_det.checkpoints.fit import refuse_se_in_plain_backbones
 from se_det.engine.launch import load_config
 from se_det.errors import ArgumentError, UsageError
-from se_det.layers import ChannelAttention, SqueezeExcitation
+from se_det.layers import ChannelAttention, SqueezeExcitation, sizes_at
 
 HRNET = dict(
     stage1=dict(
@@ -66,6 +67,14 @@ CASES = {
     'SSDVGG': (VGG, {1, 2, 4, 8, 16}),
     'TridentResNet': (TRIDENT, {4, 8, 16}),
 }
+SSD_ANCHORS = dict(
+    type='SSDAnchorGenerator',
+    scale_major=False,
+    input_size=300,
+    basesize_ratio_range=(0.15, 0.9),
+    strides=[8, 16, 32, 64, 100, 300],
+    ratios=[[2], [2, 3], [2, 3], [2, 3], [2], [2]],
+)
 SIZE = 128, 192
 
 
@@ -329,6 +338,17 @@ def test_activation_checkpointing_needs_a_backward_from_the_outputs(images):
             inner[-1].mean().backward()
 
 
+def test_a_backward_that_failed_is_forgotten(images):
+    _, ours = make('RegNet')
+    sizes = []
+    ours.layer1[0].register_forward_pre_hook(lambda block, inputs: sizes.append(sizes_at(*inputs)))
+    ours.conv1.weight.register_hook(lambda gradient: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        ours(images)[3].mean().backward()
+    ours.layer1(torch.zeros(2, 32, 64, 96, dtype=torch.float64))
+    assert sizes[0].tolist() == [[64, 96], [50, 75]] and sizes[1] is None
+
+
 def test_copies_and_synchronised_norms_keep_their_se(name, images):
     _, ours = make(name)
     expected = ours(images)
@@ -397,11 +417,44 @@ def test_ssd_predicts_which_mmdetections_does_not():
     assert len(found[0].pred_instances) > 0
 
 
+def test_a_head_of_ssd_may_have_a_loss_cls():
+    class Head(SSDHead):
+        def __init__(self):
+            super().__init__(anchor_generator=SSD_ANCHORS)
+            self.loss_cls = nn.Identity()
+
+    assert isinstance(Head().loss_cls, nn.Identity)
+
+
+def test_a_detectors_state_dict_with_a_part_of_detectors_is_refused():
+    arguments = dict(depth=50, base_channels=16, sac=dict(type='SAC', use_deform=True))
+    detector = nn.Module()
+    detector.backbone = MODELS.build(
+        dict(
+            type='mmdet.SEDetectoRS_ResNet',
+            **arguments,
+            stage_with_sac=(False, True, True, True),
+        )
+    )
+    weights = {k: v for k, v in detector.state_dict().items() if 'switch' not in k}
+    with pytest.raises(UsageError, match=r'missing: backbone\..*switch'):
+        detector.load_state_dict(weights, strict=False)
+
+
+def test_the_reduction_of_regnety_is_that_of_se():
+    for kind, reduction in (('SE', 4), ('GC', 16)):
+        backbone = MODELS.build(
+            dict(type='mmdet.SERegNet', arch='regnety_400mf', se_cfg=dict(type=kind))
+        )
+        assert backbone.se_cfg.reductions == (reduction,) * 4
+
+
 @pytest.mark.parametrize(
     ('se_cfg', 'message'),
     [
         (dict(position='post'), r"trained with dict\(position='standard'\).*position='post'"),
         (dict(gate='tanh'), r"trained with dict\(gate='sigmoid'\), but the backbone has"),
+        (dict(relu_before_se=True), r'relu_before_se.*Set'),
     ],
 )
 @pytest.mark.parametrize('backbone', ['SEResNet', 'SERegNet'])

@@ -1,4 +1,4 @@
-"""Train one config of each algorithm and its SE twin for a step, and predict."""
+"""Train one config of each algorithm and backbone and its SE twin for a step, and predict."""
 
 from collections.abc import Callable, Iterator
 from copy import deepcopy
