@@ -30,6 +30,14 @@ def without_caches_and_network(tmp_path_factory):
         yield
 
 
+@pytest.fixture(autouse=True)
+def without_visualizers_of_others():
+    """mmengine names a run by the second; a second run in it would write where the first did."""
+    from mmdet.visualization import DetLocalVisualizer
+
+    DetLocalVisualizer._instance_dict.clear()
+
+
 @pytest.fixture(scope='session')
 def shared() -> Path:
     """The folder of recorded data and sample data sets: $SE_DET_SHARED, or beside the checkout."""
