@@ -27,7 +27,7 @@ BACKBONES = {
     'x101': dict(type='ResNeXt', depth=101, groups=32, base_width=4),
     'regnetx': dict(type='RegNet', arch='regnetx_3.2gf'),
     'regnety': dict(type='RegNet', arch='regnety_3.2gf'),
-    'hrnet': dict(type='HRNet'),  # the arguments in HRNET
+    'hrnet': dict(type='HRNet'),  # its `extra` is that of the config HRNET
     'mobilenetv2': dict(type='MobileNetV2', out_indices=(1, 2, 4, 6)),
 }
 
@@ -104,7 +104,7 @@ def contenders(backbone: str, from_scratch: bool = False) -> dict[str, Contender
     found['se_det'] = Contender(ours)
     found['se_det, channels_last'] = Contender(ours, channels_last=True)
     if not from_scratch:
-        found['se_det, efficient_conv_bn_eval'] = Contender(ours, False, True)
+        found['se_det, efficient_conv_bn_eval'] = Contender(ours, efficient_conv_bn_eval=True)
     found['se_det, fused=False'] = Contender(lambda: ours(fused=False))
     return found
 

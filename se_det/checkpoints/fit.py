@@ -11,8 +11,8 @@ from se_det.checkpoints.architecture import SE_OPTIONS, as_text
 from se_det.checkpoints.layouts import StateDict, named
 from se_det.errors import UsageError
 
-# Layers of mmdet's options dcn and plugins, and those of DetectoRS and conv_cfg: files of ImageNet
-# classifiers have neither.
+# Layers of mmdet's options dcn and plugins, which a checkpoint may lack; and with those of
+# DetectoRS and conv_cfg, all that files of ImageNet classifiers lack.
 ADDED_BY_OPTIONS = re.compile(r'\.conv_offset\.|_block\.|attention|\.plugin')
 NOT_IN_CLASSIFIERS = re.compile(
     ADDED_BY_OPTIONS.pattern

@@ -20,14 +20,14 @@ class _Batch(threading.local):
 
     sizes: Tensor | None = None
     edges: tuple[int, int] | None = None
-    recalled: bool = False  # in a backward
+    recalled: bool = False  # by a backward from their maps
 
     def set(self, sizes: Tensor | None, edges: tuple[int, int] | None, recalled: bool) -> None:
         self.sizes, self.edges, self.recalled = sizes, edges, recalled
 
     def forget_failed_backward(self) -> None:
         if self.recalled and not _in_backward():
-            self.set(None, None, False)
+            self.set(None, None, recalled=False)
 
 
 _batch = _Batch()
@@ -36,8 +36,8 @@ _batch = _Batch()
 def without_padding(forward: Callable, x: Tensor, *others: Any) -> Any:
     """``forward(x, *others)``, within which `sizes_at` knows where the images ``x`` end.
 
-    It also knows it in a backward from the outputs, where activation checkpointing computes blocks
-    again. One backward must not be of outputs that several threads computed.
+    `sizes_at` also knows it in a backward from the outputs, as activation checkpointing computes
+    blocks again there. The outputs of one backward must come from one thread.
     """
     _batch.forget_failed_backward()
     before = _batch.sizes, _batch.edges, _batch.recalled
@@ -57,8 +57,8 @@ def without_padding(forward: Callable, x: Tensor, *others: Any) -> Any:
 
 def _recall(sizes: Tensor | None, edges: tuple[int, int]) -> None:
     """Know the images again until the end of backward."""
-    end = torch.autograd.Variable._execution_engine.queue_callback
-    end(lambda: _batch.set(None, None, recalled=False))
+    at_the_end = torch.autograd.Variable._execution_engine.queue_callback
+    at_the_end(lambda: _batch.set(None, None, recalled=False))
     _batch.set(sizes, edges, recalled=True)
 
 
