@@ -11,7 +11,9 @@ _usual = [
 ]
 _gate_near_1 = dict(init_cfg=[*_usual, dict(type='ResidualStart', gate_bias=3.0)])
 _last_norm_2 = dict(init_cfg=[*_usual, dict(type='ResidualStart', last_norm=2.0)])
+_last_norm_1 = dict(model=dict(backbone=dict(zero_init_residual=False)))
 _twice_as_long = {
+    'model.backbone.zero_init_residual': False,
     'train_cfg.max_epochs': 10,
     'train_cfg.val_interval': 10,
     'param_scheduler.1.T_max': 10,
@@ -20,9 +22,8 @@ _twice_as_long = {
 arms = dict(
     se_gate_near_1=dict(config=_se, cfg_options=dict(model=dict(backbone=_gate_near_1))),
     se_last_norm_2=dict(config=_se, cfg_options=dict(model=dict(backbone=_last_norm_2))),
-    plain_last_norm_1=dict(
-        config=_plain, cfg_options=dict(model=dict(backbone=dict(zero_init_residual=False)))
-    ),
+    plain_last_norm_1=dict(config=_plain, cfg_options=_last_norm_1),
+    se_last_norm_1=dict(config=_se, cfg_options=_last_norm_1),
     se_stages_2_to_4=dict(
         config=_se,
         cfg_options={'model.backbone.se_cfg': dict(stages=(True, True, True, False))},
@@ -34,8 +35,10 @@ comparisons = [
     ('plain', 'se'),
     ('plain', 'se_gate_near_1'),
     ('se', 'se_gate_near_1'),
-    ('plain_last_norm_1', 'se_last_norm_2'),
+    ('plain', 'plain_last_norm_1'),
     ('se', 'se_last_norm_2'),
+    ('plain_last_norm_1', 'se_last_norm_1'),
+    ('plain_last_norm_1', 'se_last_norm_2'),
     ('plain', 'se_stages_2_to_4'),
     ('plain_10_epochs', 'se_10_epochs'),
 ]
