@@ -1,5 +1,6 @@
-# D on real images. `plain` and `se` are those of neu_det_scratch, whose last norms start at 1; here
-# they start at zero, MMDetection's default, or at 2, gates start near 1, or training is twice as long.
+# D on real images. Arms plain and se are those of neu_det_scratch, whose last norms start at 1.
+# Here they start at zero, MMDetection's default, or at 2; gates start near 1; training is twice as
+# long.
 _base_ = 'neu_det_scratch.py'
 
 _plain = 'configs/faster_rcnn_r50_shapes.py'

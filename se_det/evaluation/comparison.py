@@ -138,14 +138,14 @@ def compare_runs(
 
 
 def _difference(points: np.ndarray, resampled: np.ndarray) -> Difference:
-    """Of values (2 S,), the baseline's first, and of resamples (2 S, B)."""
-    baseline, candidate = np.split(points, 2)
-    drawn = [side.mean(0) for side in np.split(resampled, 2)]
-    means = baseline.mean(), candidate.mean()
+    """Of values (2 S,), the baseline's first, and of resamples (2 S, R)."""
+    both = points.reshape(2, -1)
+    baseline, candidate = both
+    means = both.mean(axis=1)
     difference = low = high = None
     if (points > -1).all():
         difference = float(means[1] - means[0])
-        low, high = interval(drawn[1] - drawn[0], baseline, candidate)
+        low, high = interval(both, resampled.reshape(*both.shape, -1))
     return Difference(
         baseline=float(means[0]),
         candidate=float(means[1]),

@@ -21,7 +21,7 @@ import numpy as np
 from scipy.stats import norm as normal
 
 from se_det.errors import UsageError
-from se_det.evaluation.resampling import interval
+from se_det.evaluation.resampling import mixed_variance, seeds_interval
 from se_det.evaluation.runs import evaluate_runs
 
 MOST_SEEDS = 20
@@ -181,10 +181,8 @@ def pilot_of(
     """
     assumed = []
     seeds = min(len(side) for side in points)
-    single = sum(np.var(side, axis=1, ddof=1).mean() for side in resampled)
     if seeds > 1:
-        of_mean = sum(np.var(side.mean(0), ddof=1) for side in resampled)
-        mixed = (single - of_mean) / (1 - 1 / seeds)
+        mixed = sum(mixed_variance(side) for side in resampled)
     else:
         mixed = 0.0
         assumed.append('what images do to a difference, they do for all seeds alike')
@@ -195,7 +193,7 @@ def pilot_of(
         image, mixed = 0.0, 2 * mixed
         assumed.append('the candidate differs from the baseline as seeds of the baseline do')
     else:
-        image = 2 * single * (1 - CORRELATION)
+        image = 2 * np.var(resampled[0], axis=1, ddof=1).mean() * (1 - CORRELATION)
         assumed.append(f'AP of both sides correlates by {CORRELATION} over draws of images')
     if seed_spread is None and seeds > 1:
         within = np.mean([np.var(side, ddof=1) for side in points])
@@ -232,13 +230,12 @@ def power_of(
     """
     fewer = pilot.images / images
     image, mixed = pilot.image_variance * fewer, pilot.mixed_variance * fewer
-    quantiles = normal.ppf((np.arange(RESAMPLES) + 0.5) / RESAMPLES)
-    deviations = quantiles * np.sqrt(image + mixed / seeds)
+    deviations = normal.ppf((np.arange(RESAMPLES) + 0.5) / RESAMPLES) * np.sqrt(image)
     shown = 0
     for _ in range(EXPERIMENTS):
         sides = rng.normal(size=(2, seeds)) * np.sqrt(pilot.seed_variance + mixed / 2)
         found = difference + rng.normal() * np.sqrt(image) + sides[1].mean() - sides[0].mean()
-        low, _ = interval(found + deviations, *sides)
+        low, _ = seeds_interval(sides, found + deviations)
         shown += low > 0
     return shown / EXPERIMENTS
 

@@ -12,9 +12,12 @@ should know about the bootstrap, The American Statistician 69, 2015). So the see
 Student's: each resample's difference carries the error of a difference of two means of S seeds,
 Student's t with 2(S - 1) degrees of freedom times s sqrt(2/S), where s is the standard deviation
 within the two arms, pooled. The interval's ends are percentiles of this mixture, solved for, not
-drawn. With no spread between images, it is the two-sample t interval. The spread between seeds
-holds a part of what images add, which is then counted twice: intervals are a little too wide
-rather than too narrow.
+drawn. With no spread between images, it is the two-sample t interval.
+
+What an image does to one run and not to the next is in s and in the resamples (Owen: the
+pigeonhole bootstrap counts it twice and more). It is left in s, whose degrees of freedom are
+known, and taken out of the resamples: their deviations from their mean are scaled to the variance
+that all seeds share.
 
 The arms are not paired by seed number: a seed shared by two architectures draws different
 weights, and pairing would halve the degrees of freedom. Where runs of equal seeds do vary
@@ -48,42 +51,71 @@ def draw_images(images: int, resamples: int, seed: int) -> np.ndarray:
 
 
 def interval(
-    resampled: np.ndarray,
-    baseline: np.ndarray,
-    candidate: np.ndarray,
-    confidence: float = 0.95,
+    points: np.ndarray, resampled: np.ndarray, confidence: float = 0.95
 ) -> tuple[float, float]:
-    """Percentile interval of a difference.
+    """Interval of a difference, over images and, with several seeds, over seeds.
 
     Args:
-        resampled: candidate minus baseline, means over seeds, in each resample of images, (R,);
-            NaN where a resample has no object.
-        baseline: its value for each seed on all images, (S,).
-        candidate: likewise.
+        points: the value on all images of each seed of baseline and candidate, (2, S).
+        resampled: the value in each resample of the images, (2, S, R); NaN where a resample has
+            no object.
         confidence: the share of such intervals that shall hold the true difference.
 
     Returns:
         Both ends; NaN if there is nothing to compare.
     """
-    resampled = resampled[~np.isnan(resampled)]
-    if not len(resampled):
+    resampled = resampled[..., ~np.isnan(resampled).any(axis=(0, 1))]
+    if not resampled.shape[-1]:
         return float('nan'), float('nan')
+    baseline, candidate = resampled.mean(axis=1)
+    difference = candidate - baseline
+    seeds = points.shape[1]
+    total = difference.var(ddof=1)
+    if seeds > 1 and total > 0:
+        mixed = sum(mixed_variance(side) for side in resampled) / seeds
+        shared = np.sqrt(max(total - mixed, 0) / total)
+        difference = difference.mean() + shared * (difference - difference.mean())
+    return seeds_interval(points, difference, confidence)
+
+
+def mixed_variance(resampled: np.ndarray) -> float:
+    """By how much more one run varies with the images than all runs of its arm vary together.
+
+    Args:
+        resampled: the value of each seed in each resample, (S, R), S > 1.
+    """
+    seeds = len(resampled)
+    single, mean = resampled.var(axis=1, ddof=1).mean(), resampled.mean(axis=0).var(ddof=1)
+    return float((single - mean) / (1 - 1 / seeds))
+
+
+def seeds_interval(
+    points: np.ndarray, difference: np.ndarray, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Percentiles of equally likely differences, with Student's error of the seeds' means.
+
+    Args:
+        points: the value of each seed of baseline and candidate, (2, S); with one seed, or without
+            spread, there is no such error.
+        difference: candidate minus baseline, (R,).
+        confidence: between the percentiles.
+    """
     tails = (1 - confidence) / 2, (1 + confidence) / 2
-    seeds = len(baseline)
-    variance = (np.var(baseline, ddof=1) + np.var(candidate, ddof=1)) / 2 if seeds > 1 else 0.0
+    seeds = points.shape[1]
+    variance = points.var(axis=1, ddof=1).mean() if seeds > 1 else 0.0
     if variance == 0:
-        low, high = np.quantile(resampled, tails)
+        low, high = np.quantile(difference, tails)
     else:
         scale = np.sqrt(variance * 2 / seeds)
-        low, high = (_percentile(resampled, scale, 2 * (seeds - 1), tail) for tail in tails)
+        low, high = (_percentile(difference, scale, 2 * (seeds - 1), tail) for tail in tails)
     return float(low), float(high)
 
 
-def _percentile(resampled: np.ndarray, scale: float, freedom: int, level: float) -> float:
+def _percentile(difference: np.ndarray, scale: float, freedom: int, level: float) -> float:
     """Of equally likely values, to each of which Student's t times ``scale`` is added."""
     error = stdtrit(freedom, level)
     return brentq(
-        lambda end: stdtr(freedom, (end - resampled) / scale).mean() - level,
-        resampled.min() + (error - 1e-6) * scale,
-        resampled.max() + (error + 1e-6) * scale,
+        lambda end: stdtr(freedom, (end - difference) / scale).mean() - level,
+        difference.min() + (error - 1e-6) * scale,
+        difference.max() + (error + 1e-6) * scale,
     )

@@ -44,17 +44,18 @@ class Images:
         return cls(positives, image, category, np.sqrt(0.3) * shared + np.sqrt(0.7) * own)
 
 
-def detect(rng: np.random.Generator, images: Images, quality: float) -> Matches:
+def detect(rng: np.random.Generator, images: Images, quality: np.ndarray) -> Matches:
     """Draw the detections of one seed.
 
     Args:
         rng: the random generator.
         images: where to detect.
-        quality: the mean of a found object's IoU, before its difficulty and noise, is the
-            logistic function of this.
+        quality: for each image, (I,), or one for all; the mean of a found object's IoU, before
+            its difficulty and noise, is the logistic function of this.
     """
     n = len(images.image)
     _, categories, count = images.positives.shape
+    quality = np.broadcast_to(quality, count)[images.image]
     logit = quality - 0.6 * images.difficulty + 0.5 * rng.normal(size=n)
     iou = 1 / (1 + np.exp(-logit))
     score = 1 / (1 + np.exp(-(2 * logit + rng.normal(size=n))))
@@ -84,11 +85,14 @@ class Arms:
     Attributes:
         gain: by how much the quality of the candidate is higher.
         spread: standard deviation of the quality between seeds.
+        image_spread: standard deviation between images of the quality of one side, which all its
+            seeds share.
         quality: of the baseline.
     """
 
     gain: float = 0.1
     spread: float = 0.0
+    image_spread: float = 0.3
     quality: float = 1.0
 
     def true_difference(self, images: int = 20000, seeds: int = 8) -> float:
@@ -97,18 +101,23 @@ class Arms:
         sample = Images.draw(rng, images)
         likely = self.spread * normal.ppf((np.arange(seeds) + 0.5) / seeds)
         ap = [
-            np.mean([ap_of(detect(rng, sample, self.quality + gain + q), sample) for q in likely])
-            for gain in (0.0, self.gain)
+            np.mean([ap_of(detect(rng, sample, quality + q), sample) for q in likely])
+            for quality in self._qualities(rng, images)
         ]
         return float(ap[1] - ap[0])
 
     def detect(self, rng: np.random.Generator, images: Images, seeds: int) -> list[list[Matches]]:
         """Draw the detections of some seeds of the baseline and of the candidate."""
+        count = images.positives.shape[-1]
         return [
-            [
-                detect(rng, images, self.quality + gain + self.spread * rng.normal())
-                for _ in range(seeds)
-            ]
+            [detect(rng, images, quality + self.spread * rng.normal()) for _ in range(seeds)]
+            for quality in self._qualities(rng, count)
+        ]
+
+    def _qualities(self, rng: np.random.Generator, images: int) -> list[np.ndarray]:
+        """The quality of baseline and candidate in each image, (I,)."""
+        return [
+            self.quality + gain + self.image_spread * rng.normal(size=images)
             for gain in (0.0, self.gain)
         ]
 

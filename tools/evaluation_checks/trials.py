@@ -39,17 +39,15 @@ def coverage(
         matches = arms.detect(rng, sample, seeds)
         points, drawn = _measured(matches, sample, weights)
         _, shortcut = _measured(matches, sample, np.minimum(weights, 1))
-        difference = drawn[1].mean(0) - drawn[0].mean(0)
-        alone = points[:, :1]
         intervals = {
-            'ours': interval(difference, *points),
-            'each image once': interval(shortcut[1].mean(0) - shortcut[0].mean(0), *points),
+            'ours': interval(points, drawn),
+            'each image once': interval(points, shortcut),
         }
         if seeds > 1:
             again = rng.integers(seeds, size=(2, seeds, resamples))
-            both = np.take_along_axis(drawn, again, axis=1).mean(1)
-            intervals['images only'] = interval(difference, *alone)
-            intervals['seeds drawn with replacement'] = interval(both[1] - both[0], *alone)
+            both = np.take_along_axis(drawn, again, axis=1)
+            intervals['images only'] = _percentiles(drawn)
+            intervals['seeds drawn with replacement'] = _percentiles(both)
         for kind, (low, high) in intervals.items():
             hits.setdefault(kind, []).append(low <= truth <= high)
     return {kind: float(np.mean(inside)) for kind, inside in hits.items()}
@@ -101,9 +99,15 @@ def observed_power(
         sample = Images.draw(rng, images)
         weights = draw_images(images, resamples, experiment)
         points, drawn = _measured(arms.detect(rng, sample, seeds), sample, weights)
-        low, _ = interval(drawn[1].mean(0) - drawn[0].mean(0), *points)
+        low, _ = interval(points, drawn)
         shown += low > 0
     return shown / experiments
+
+
+def _percentiles(resampled: np.ndarray) -> tuple[float, float]:
+    """Of the difference of the means over seeds, from (2, S, B)."""
+    low, high = np.quantile(np.subtract(*resampled.mean(axis=1)[::-1]), [0.025, 0.975])
+    return low, high
 
 
 def _measured(
