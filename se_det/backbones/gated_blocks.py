@@ -1,4 +1,4 @@
-"""Blocks of MMDetection that keep their own forward and get SE after their last norm.
+"""Blocks of MMDetection with SE; those that keep their own forward have it after their last norm.
 
 MMDetection's blocks call a norm by a property, which here returns the norm with SE after it.
 """
@@ -8,13 +8,16 @@ from typing import Any, ClassVar
 from mmcv.cnn import ConvModule
 from torch import Tensor, nn
 
+from se_det.backbones.paths import has_original_methods
 from se_det.backbones.se_cfg import SEConfig
 from se_det.errors import ArgumentError
-from se_det.layers import ChannelAttention, sizes_at
+from se_det.layers import sizes_at
 
 
 class GatedBlock:
-    """A mixin before a block that keeps its own forward."""
+    """A mixin before a block: its SE, in ``se``."""
+
+    mask_padding = False
 
     def add_se(self, config: SEConfig, stage: int) -> None:
         """Build the block's SE.
@@ -31,11 +34,16 @@ class GatedBlock:
         self.se = config.layer(self.se_channels, stage)
         self.mask_padding = config.mask_padding
 
+    def sizes(self, x: Tensor) -> Tensor | None:
+        """The rows and columns of each image in a map, ``(N, 2)``; None: no padding is left out."""
+        return sizes_at(x) if self.mask_padding else None
+
     def scale(self, x: Tensor) -> Tensor:
-        """SE of a map ``(N, C, H, W)``, over the image without its padding."""
-        sizes = sizes_at(x) if self.mask_padding else None
-        takes_sizes = sizes is not None and isinstance(self.se, ChannelAttention)
-        return self.se(x, sizes) if takes_sizes else self.se(x)
+        """SE of a map ``(N, C, H, W)``; a patched or replaced ``se`` is called without sizes."""
+        sizes = self.sizes(x)
+        if sizes is not None and has_original_methods(self.se):
+            return self.se(x, sizes)
+        return self.se(x)
 
 
 class _NormWithSE:

@@ -6,20 +6,19 @@ from typing import Any, ClassVar
 import torch.utils.checkpoint
 from mmdet.models.backbones.resnet import BasicBlock, Bottleneck, ResNet
 from mmdet.registry import MODELS
-from mmengine.model import Sequential
 from torch import Tensor, nn
 
 from se_det.backbones.arguments import check_arguments
+from se_det.backbones.gated_blocks import GatedBlock
 from se_det.backbones.paths import (
     Path,
     can_fold,
     can_fold_shortcut,
     choose_path,
-    has_original_methods,
     is_pointwise,
     record_methods,
 )
-from se_det.backbones.se_backbone import SEBackbone, with_last_contiguous
+from se_det.backbones.se_backbone import SEBackbone
 from se_det.backbones.se_cfg import SEConfig
 from se_det.errors import ArgumentError
 from se_det.layers import (
@@ -28,15 +27,13 @@ from se_det.layers import (
     folded_convolution,
     gated_norm,
     gated_projection,
-    image_sizes,
-    sizes_at,
 )
 from se_det.layers.precision import autocast_dtype, is_half
 
 BLOCK_METHODS = ('_forward', 'residual', 'before_last_norm', 'last_norm', 'shortcut')
 
 
-class SEResidual:
+class SEResidual(GatedBlock):
     """``relu(x + SE(R(x)))``, the standard placement (arXiv 1709.01507, section 3.3, figure 3).
 
     `SEBasicBlock` and `SEBottleneck` differ in the residual branch R: convolutions, a last norm,
@@ -47,7 +44,6 @@ class SEResidual:
     relu_before_se = False
     position = 'standard'
     fused: bool | None = None
-    finds_sizes = False  # by sizes_at, in a backbone that does not pass them
 
     def __init__(
         self,
@@ -69,7 +65,7 @@ class SEResidual:
         """
         self.position = config.position
         self.relu_before_se = config.relu_before_se
-        self.finds_sizes = config.mask_padding
+        self.mask_padding = config.mask_padding
         self.se = config.layer(self.se_channels, stage, self.reduced_channels)
 
     @property
@@ -77,52 +73,30 @@ class SEResidual:
         """The channels that the reduction divides."""
         return self.se_channels
 
-    def forward(self, x: Tensor, sizes: Tensor | None = None) -> Tensor:
-        """Map ``(N, C_in, H, W)`` to ``(N, C_out, H / stride, W / stride)``.
-
-        Args:
-            x: the map.
-            sizes: the rows and columns of each image in ``x``, ``(N, 2)``; all else is padding.
-                None: none is. A patched or replaced ``se`` is called without them.
-        """
-        if sizes is None and self.finds_sizes:
-            sizes = sizes_at(x)
-        inputs = (x,) if sizes is None else (x, sizes)
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, C_in, H, W)`` to ``(N, C_out, H / stride, W / stride)``."""
         if self.with_cp and x.requires_grad:
-            return torch.utils.checkpoint.checkpoint(self._forward, *inputs, use_reentrant=False)
-        return self._forward(*inputs)
+            return torch.utils.checkpoint.checkpoint(self._forward, x, use_reentrant=False)
+        return self._forward(x)
 
-    def _forward(self, x: Tensor, sizes_in: Tensor | None = None) -> Tensor:
-        # An output is in the image if the middle of its receptive field is.
-        sizes = None if sizes_in is None else (sizes_in + self.stride - 1) // self.stride
+    def _forward(self, x: Tensor) -> Tensor:
         path = choose_path(self, x)
         if path is Path.FOLDED:
-            return self.folded(x, sizes)
+            return self.folded(x)
         if path is Path.LEAN:
             out, identity = self.before_last_norm(x), self.shortcut(x)
-            return gated_norm(out, identity, self.last_norm, self.se, sizes)
-        if self.position == 'pre':
-            out = self.residual(self.scale(x, sizes_in))
-        elif self.position == '3x3':
-            out = self.residual(x, sizes)
-        else:
-            out = self.residual(x)
+            return gated_norm(out, identity, self.last_norm, self.se, self.sizes(out))
+        out = self.residual(self.scale(x) if self.position == 'pre' else x)
         if self.relu_before_se:
             out = self.relu(out)
         if self.position == 'standard':
-            out = self.scale(out, sizes)
+            out = self.scale(out)
         shortcut = self.shortcut(x)
         if self.position == 'identity':
-            shortcut = self.scale(shortcut, sizes)
+            shortcut = self.scale(shortcut)
         out += shortcut
         out = self.relu(out)
-        return self.scale(out, sizes) if self.position == 'post' else out
-
-    def scale(self, x: Tensor, sizes: Tensor | None) -> Tensor:
-        """SE of a map, with the sizes of the images in it if the SE takes them."""
-        if sizes is not None and has_original_methods(self.se):
-            return self.se(x, sizes)
-        return self.se(x)
+        return self.scale(out) if self.position == 'post' else out
 
     def shortcut(self, x: Tensor) -> Tensor:
         """``x``, or its projection to the shape of R(x)."""
@@ -186,22 +160,21 @@ class SEBottleneck(SEResidual, Bottleneck):
             return self.conv1.in_channels
         return self.conv3.in_channels if self.position == '3x3' else self.conv3.out_channels
 
-    def residual(self, x: Tensor, sizes: Tensor | None = None) -> Tensor:
+    def residual(self, x: Tensor) -> Tensor:
         """The residual branch R, without SE unless that comes after the 3x3 convolution."""
-        inputs = (x,) if sizes is None else (x, sizes)
-        out = self.norm3(self.before_last_norm(*inputs))
+        out = self.norm3(self.before_last_norm(x))
         if self.with_plugins:
             out = self.forward_plugin(out, self.after_conv3_plugin_names)
         return out
 
-    def before_last_norm(self, x: Tensor, sizes: Tensor | None = None) -> Tensor:
+    def before_last_norm(self, x: Tensor) -> Tensor:
         """R up to its last convolution."""
         out = self.relu(self.norm1(self.conv1(x)))
         if self.with_plugins:
             out = self.forward_plugin(out, self.after_conv1_plugin_names)
         out = self.relu(self.norm2(self.conv2(out)))
         if self.position == '3x3':
-            out = self.scale(out, sizes)
+            out = self.scale(out)
         if self.with_plugins:
             out = self.forward_plugin(out, self.after_conv2_plugin_names)
         return self.conv3(out)
@@ -222,7 +195,7 @@ class SEBottleneck(SEResidual, Bottleneck):
             and x[:, 0].numel() // self.stride**2 > self.conv3.out_channels
         )
 
-    def folded(self, x: Tensor, sizes: Tensor | None) -> Tensor:
+    def folded(self, x: Tensor) -> Tensor:
         """The block with its norms folded."""
         u = folded_convolution(x, self.conv1, self.norm1, relu=True)
         u = folded_convolution(u, self.conv2, self.norm2, relu=True)
@@ -230,21 +203,7 @@ class SEBottleneck(SEResidual, Bottleneck):
             identity = folded_convolution(x, *self.downsample, relu=False)
         else:
             identity = self.shortcut(x)
-        return gated_projection(u, identity, self.conv3, self.norm3, self.se, sizes)
-
-
-class SEStage(Sequential):
-    """Blocks with SE, each of which takes the sizes of the images in its input."""
-
-    def forward(self, x: Tensor, sizes: Tensor | None = None) -> Tensor:
-        """Map ``(N, C_in, H, W)`` to ``(N, C_out, H / stride, W / stride)``."""
-        for block in self:
-            if sizes is None:
-                x = block(x)
-            else:
-                x = block(x, sizes)
-                sizes = (sizes + block.stride - 1) // block.stride
-        return x
+        return gated_projection(u, identity, self.conv3, self.norm3, self.se, self.sizes(u))
 
 
 record_methods(SEBasicBlock, *BLOCK_METHODS, 'norm1', 'norm2')
@@ -300,38 +259,3 @@ class SEResNet(SEBackbone, ResNet):
     def relu_before_se(self) -> bool:
         """As in ``se_cfg``."""
         return self.se_cfg.relu_before_se
-
-    def add_se(self, se_cfg: dict | None) -> None:
-        """Put SE into the blocks of the stages that ``se_cfg`` gives it."""
-        super().add_se(se_cfg)
-        for index, stage in enumerate(self.res_layers):
-            if self.se_cfg.reductions[index] is not None:
-                setattr(self, stage, SEStage(*getattr(self, stage)))
-                for block in getattr(self, stage):
-                    block.finds_sizes = False
-
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Map images ``(N, 3, H, W)`` to the feature maps of the stages in ``out_indices``.
-
-        Stages take the sizes of the images as an input, which activation checkpointing keeps.
-
-        Raises:
-            ArgumentError: the input has not four dimensions.
-        """
-        x = self.checked(x)
-        sizes = image_sizes(x) if self.mask_padding else None
-        x = self.stem(x) if self.deep_stem else self.relu(self.norm1(self.conv1(x)))
-        x = self.maxpool(x)
-        stride = 4
-        outputs = []
-        for index, name in enumerate(self.res_layers):
-            stage = getattr(self, name)
-            if sizes is not None and self.se_cfg.reductions[index] is not None:
-                # An output is in the image if the middle of its receptive field is.
-                x = stage(x, (sizes + stride - 1) // stride)
-            else:
-                x = stage(x)
-            stride *= self.strides[index]
-            if index in self.out_indices:
-                outputs.append(x)
-        return tuple(with_last_contiguous(outputs))

@@ -48,7 +48,7 @@ def test_positions(kind, depth, position):
         pytest.skip('a basic block has none')
     model = make(kind, depth, position=position)
     for stage in (model.layer1, model.layer2):
-        for block in stage[:2]:
+        for block in (stage[0], stage[1]):
             x = torch.randn(2, block.conv1.in_channels, 10, 12, dtype=torch.float64)
             torch.testing.assert_close(block(x), formula(block, position, x))
 
