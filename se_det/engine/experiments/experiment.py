@@ -97,7 +97,8 @@ class Experiment:
             show: called after each check of the runs.
 
         Raises:
-            UsageError: a run failed. Later runs of its arm were not started.
+            UsageError: a run failed; later runs of its arm were not started. Or the checkpoint to
+                start from was deleted.
         """
         launcher.check()
         try:
@@ -122,6 +123,13 @@ class Experiment:
                 f'{"; ".join(map(str, failed))} failed. {failed[0].folder / OUTPUT} ends:\n{ends}\n'
                 'What is finished stays. Start the same command again to go on.'
             )
+        for run in self.runs.values():
+            if run.state is State.WAITING:
+                folder = self._start_of(run).folder
+                raise UsageError(
+                    f'{run} starts from the checkpoint of {folder}, which is finished, but its '
+                    'checkpoint.pth is not there. Delete that folder to train it anew.'
+                )
 
     def codes(self) -> dict[str, list[Run]]:
         """The finished runs by the versions of the code that trained them; there should be one."""

@@ -194,8 +194,9 @@ class Run:
 
     def tidy(self, keep_checkpoint: bool) -> None:
         """Remove the checkpoints of the finished run, except the last one if it is needed."""
-        if keep_checkpoint and not self.checkpoint.exists():
-            latest_checkpoint(self.folder).rename(self.checkpoint)
+        latest = latest_checkpoint(self.folder)
+        if keep_checkpoint and not self.checkpoint.exists() and latest:
+            latest.rename(self.checkpoint)
         for checkpoint in {*self.folder.glob('*.pth')} - {self.checkpoint}:
             checkpoint.unlink()
         (self.folder / 'last_checkpoint').unlink(missing_ok=True)

@@ -82,6 +82,21 @@ def test_arms_wait_for_their_start_and_its_checkpoint_stays(make_experiment, mak
         assert not [*plain.folder.glob('*.pth')]
 
 
+def test_checkpoints_that_were_deleted(make_experiment, make_launcher):
+    text = "keep_checkpoints = True; start = arms['plain']"
+    experiment = make_experiment(text)
+    experiment.train(make_launcher(), nothing)
+    for run in experiment.runs.values():
+        run.checkpoint.unlink()
+    before = table(experiment)
+    experiment = make_experiment(text)
+    experiment.train(make_launcher(), nothing)
+    assert table(experiment) == before
+    (experiment.runs['se', 1].folder / 'result.json').unlink()
+    with pytest.raises(UsageError, match=r'se, seed 1 starts from.*start.seed_1.*Delete'):
+        make_experiment(text).train(make_launcher(), nothing)
+
+
 def test_a_failed_run(make_experiment, make_launcher):
     """The message has what the run said; the other arm is trained; the next start tries again."""
     text = 'seeds = [0, 1, 2]'
