@@ -1,5 +1,6 @@
 """Convert checkpoint files to our key layout, and inspect them."""
 
+from io import BytesIO
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from se_det.checkpoints.grafting import hidden_channels_of_all
 from se_det.checkpoints.layouts import StateDict, find_backbone, named
 from se_det.checkpoints.reading import read_checkpoint
 from se_det.errors import UsageError
+from se_det.files import write_whole
 from se_det.layers import DEFAULT_REDUCTION
 
 CLASSES = ('dataset_meta', 'CLASSES', 'PALETTE')  # keys of a detector's classes, mmdet 3 and 2
@@ -137,16 +139,11 @@ def _check_whole(weights: StateDict, backbone: dict, source: str) -> None:
 
 
 def _write(checkpoint: dict, destination: str) -> None:
-    """Write a file under a temporary name and rename it."""
-    partial = Path(f'{destination}.partial')
+    content = BytesIO()
+    torch.save(checkpoint, content)
     try:
-        Path(destination).parent.mkdir(parents=True, exist_ok=True)
-        try:
-            torch.save(checkpoint, partial)
-            partial.rename(destination)
-        finally:
-            partial.unlink(missing_ok=True)
-    except (OSError, RuntimeError) as error:
+        write_whole(destination, content.getvalue())
+    except OSError as error:
         raise UsageError(
             f'{destination} cannot be written: {error}. Choose another destination.'
         ) from error

@@ -1,15 +1,16 @@
 """The numbers behind the figures, as CSV."""
 
 import csv
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 
 from se_det.analysis.excitation.gates import Excitation
 from se_det.analysis.excitation.statistics import BlockStatistics, StageStatistics
+from se_det.files import write_whole
 
 
 def write_gates(excitation: Excitation, path: Path) -> None:
@@ -43,9 +44,8 @@ def write_statistics(
 
 
 def _write_csv(path: Path, header: list[str], rows: Iterable[list]) -> None:
-    unfinished = path.with_name(f'.{path.name}.{os.getpid()}')
-    with unfinished.open('w', newline='') as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)
-    os.replace(unfinished, path)
+    text = StringIO(newline='')
+    writer = csv.writer(text)
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_whole(path, text.getvalue().encode())
