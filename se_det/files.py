@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 
-def write_whole(path: str | Path, content: bytes) -> None:
+def write_whole(path: str | Path, content: bytes | memoryview) -> None:
     """Write a file under another name, flush it to the disk and rename it.
 
     Args:

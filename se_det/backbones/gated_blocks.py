@@ -17,7 +17,7 @@ from se_det.layers import sizes_at
 class GatedBlock:
     """A mixin before a block: its SE, in ``se``."""
 
-    mask_padding = False
+    mask_padding = False  # the backbone sets it
 
     def add_se(self, config: SEConfig, stage: int) -> None:
         """Build the block's SE.
@@ -32,7 +32,6 @@ class GatedBlock:
                 f'relu_before_se={config.relu_before_se}.'
             )
         self.se = config.layer(self.se_channels, stage)
-        self.mask_padding = config.mask_padding
 
     def sizes(self, x: Tensor) -> Tensor | None:
         """The rows and columns of each image in a map, ``(N, 2)``; None: no padding is left out."""

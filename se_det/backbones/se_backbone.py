@@ -102,9 +102,22 @@ class SEBackbone:
     @fused.setter
     def fused(self, value: bool | None) -> None:
         self._fused = value
+        self._set_in_blocks('fused', value)
+
+    @property
+    def mask_padding(self) -> bool:
+        """Whether the squeeze leaves out the padding of a batch."""
+        return self._mask_padding
+
+    @mask_padding.setter
+    def mask_padding(self, value: bool) -> None:
+        self._mask_padding = value
+        self._set_in_blocks('mask_padding', value)
+
+    def _set_in_blocks(self, option: str, value: bool | None) -> None:
         for module in self.modules():
-            if hasattr(module, 'fused') and module is not self:
-                module.fused = value
+            if hasattr(module, option) and module is not self:
+                setattr(module, option, value)
 
     def blocks_for_se(self, stage: str) -> Iterator[tuple[nn.Module, type[nn.Module]]]:
         """The blocks of a stage that get SE, or their parts that do, and their classes with SE."""

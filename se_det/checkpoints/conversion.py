@@ -142,7 +142,7 @@ def _write(checkpoint: dict, destination: str) -> None:
     content = BytesIO()
     torch.save(checkpoint, content)
     try:
-        write_whole(destination, content.getvalue())
+        write_whole(destination, content.getbuffer())
     except OSError as error:
         raise UsageError(
             f'{destination} cannot be written: {error}. Choose another destination.'

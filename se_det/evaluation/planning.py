@@ -187,8 +187,9 @@ def pilot_of(
         mixed = 0.0
         assumed.append('what images do to a difference, they do for all seeds alike')
     if len(resampled) == 2:
-        difference = np.var(resampled[1].mean(0) - resampled[0].mean(0), ddof=1)
-        image = max(difference - mixed / seeds, 0.0)
+        image = np.var(resampled[1].mean(0) - resampled[0].mean(0), ddof=1)
+        if seeds > 1:
+            image = max(image - sum(mixed_variance(side) / len(side) for side in resampled), 0.0)
     elif seeds > 1:
         image, mixed = 0.0, 2 * mixed
         assumed.append('the candidate differs from the baseline as seeds of the baseline do')

@@ -69,10 +69,8 @@ def interval(
         return float('nan'), float('nan')
     baseline, candidate = resampled.mean(axis=1)
     difference = candidate - baseline
-    seeds = points.shape[1]
-    total = difference.var(ddof=1)
-    if seeds > 1 and total > 0:
-        mixed = sum(mixed_variance(side) for side in resampled) / seeds
+    if _seed_variance(points) and (total := difference.var(ddof=1)) > 0:
+        mixed = sum(mixed_variance(side) for side in resampled) / points.shape[1]
         shared = np.sqrt(max(total - mixed, 0) / total)
         difference = difference.mean() + shared * (difference - difference.mean())
     return seeds_interval(points, difference, confidence)
@@ -101,14 +99,19 @@ def seeds_interval(
         confidence: between the percentiles.
     """
     tails = (1 - confidence) / 2, (1 + confidence) / 2
-    seeds = points.shape[1]
-    variance = points.var(axis=1, ddof=1).mean() if seeds > 1 else 0.0
-    if variance == 0:
-        low, high = np.quantile(difference, tails)
-    else:
+    if variance := _seed_variance(points):
+        seeds = points.shape[1]
         scale = np.sqrt(variance * 2 / seeds)
         low, high = (_percentile(difference, scale, 2 * (seeds - 1), tail) for tail in tails)
+    else:
+        low, high = np.quantile(difference, tails)
     return float(low), float(high)
+
+
+def _seed_variance(points: np.ndarray) -> float:
+    """Within the two arms, pooled; 0 for one seed each, and for what is only rounding."""
+    variance = points.var(axis=1, ddof=1).mean() if points.shape[1] > 1 else 0.0
+    return variance if variance > 1e-16 else 0.0
 
 
 def _percentile(difference: np.ndarray, scale: float, freedom: int, level: float) -> float:

@@ -69,8 +69,9 @@ def _in_backward() -> bool:
 def sizes_at(x: Tensor) -> Tensor | None:
     """The rows and columns of each image in a map ``x`` ``(N, C, H, W)``: ``(N, 2)``.
 
-    They are those of the input divided by the stride, which is the power of two nearest to the
-    quotient of the sizes: an output is in the image if the middle of its receptive field is.
+    They are those of the input divided by the stride: an output is in the image if the middle of
+    its receptive field is. The stride is the power of two that makes such a map of the input, or,
+    if none does, the whole number nearest to the quotient of the sizes.
 
     Returns:
         None if no image is padded, or outside of `without_padding`.
@@ -87,9 +88,13 @@ def sizes_at(x: Tensor) -> Tensor | None:
         )
     if _batch.sizes is None:
         return None
-    height, width = _batch.edges
-    quotient = (height + width) / (x.shape[-2] + x.shape[-1])
-    stride = _batch.sizes.new_full((), quotient, dtype=torch.float32).log2().round().exp2()
+    whole, here = (
+        torch.stack([_batch.sizes.new_full((), edge, dtype=torch.float32) for edge in edges])
+        for edges in (_batch.edges, (x.shape[-2], x.shape[-1]))
+    )
+    quotient = (whole / here).amax()
+    power = (quotient.log2() - 1e-4).ceil().exp2().round()
+    stride = torch.where(((whole / power).ceil() == here).all(), power, quotient.round())
     return (_batch.sizes / stride).ceil()
 
 

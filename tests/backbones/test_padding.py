@@ -77,7 +77,7 @@ def _gradients(model, *outputs):
     ],
     ids=str,
 )
-def test_each_stage_is_told_where_the_images_end(options, strides, batch):
+def test_squeezes_know_where_the_images_end(options, strides, batch):
     found = _sizes_by_stage(_make(**options), batch)
     for stage, stride in enumerate(strides, 1):
         expected = [[-(-edge // stride) for edge in size] for size in IMAGES]
@@ -136,6 +136,16 @@ def test_without_mask_padding_the_squeeze_is_over_the_whole_map(batch):
     assert _sizes_by_stage(_make(), batch)['layer1'][0] is not None
     for sizes in _sizes_by_stage(_make(se_cfg=dict(mask_padding=False)), batch).values():
         assert set(sizes) == {None}
+
+
+def test_the_mask_is_switched_after_building(batch):
+    model = _make(se_cfg=dict(mask_padding=False), with_cp=True)
+    unmasked = _sizes_by_stage(model, batch)
+    model.mask_padding = True
+    assert _sizes_by_stage(model, batch) == _sizes_by_stage(_make(), batch)
+    model.mask_padding = False
+    assert _sizes_by_stage(model, batch) == unmasked
+    _gradients(model, model(batch))
 
 
 def test_padding_with_another_value_is_of_the_image(batch):

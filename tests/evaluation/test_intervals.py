@@ -39,6 +39,22 @@ def test_three_seeds_that_spread_by_half_a_point_leave_more_than_one():
     assert (low, high) == pytest.approx((-1.13, 1.13), abs=0.01)
 
 
+@pytest.mark.parametrize('seeds', [2, 3, 6])
+@pytest.mark.parametrize('values', [(0.1, 0.0), (0.3, 0.1), (0.1, 0.8)])
+def test_rounding_is_no_spread_between_seeds(values, seeds):
+    points = np.array([[value] * seeds for value in values])
+    found = interval(points, np.repeat(points[..., None], 100, axis=2))
+    assert found == pytest.approx([values[1] - values[0]] * 2)
+
+
+def test_equal_points_of_runs_that_differ_leave_the_resamples_as_they_are():
+    """By chance: the spread of the seeds is not known, that of the images is."""
+    resampled = np.random.default_rng(0).normal(size=(2, 2, 1000))
+    difference = resampled[1].mean(0) - resampled[0].mean(0)
+    found = interval(np.full((2, 2), 0.5), resampled)
+    assert found == pytest.approx(tuple(np.quantile(difference, [0.025, 0.975])))
+
+
 def test_images_and_seeds_add_up():
     """Normal and Student's: percentiles of draws of the sum."""
     rng = np.random.default_rng(0)

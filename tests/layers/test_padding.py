@@ -6,8 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from se_det.layers import SqueezeExcitation, image_sizes
-from se_det.layers.padding import channel_means, pixel_shares
+from se_det.layers import SqueezeExcitation
+from se_det.layers.padding import (
+    channel_means,
+    image_sizes,
+    pixel_shares,
+    sizes_at,
+    without_padding,
+)
 
 LENGTH = st.integers(1, 9)
 
@@ -30,6 +36,27 @@ def _image(height, width):
     image[:, :, : width - 1 : 2] = 0
     image[1, -1, -1] = 0.5
     return image
+
+
+@given(
+    size=st.tuples(st.integers(1, 200), st.integers(1, 200)),
+    more=st.tuples(st.integers(1, 50), st.integers(0, 50)),
+    stride=st.sampled_from([1, 2, 4, 8, 16, 32, 64]),
+)
+def test_sizes_in_a_map(size, more, stride):
+    x = F.pad(torch.ones(1, 1, *size), (0, more[1], 0, more[0]))
+    expected = [-(-edge // stride) for edge in size]
+    assert _sizes_in_a_map(x, stride) == [expected]
+
+
+@pytest.mark.parametrize('stride', [3, 6, 12, 24])
+def test_sizes_in_a_map_of_another_stride(stride):
+    x = F.pad(torch.ones(1, 1, 100, 150), (0, 138, 0, 92))
+    assert _sizes_in_a_map(x, stride) == [[-(-100 // stride), -(-150 // stride)]]
+
+
+def _sizes_in_a_map(x, stride):
+    return without_padding(lambda x: sizes_at(F.max_pool2d(x, stride, ceil_mode=True)), x).tolist()
 
 
 @given(

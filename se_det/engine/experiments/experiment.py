@@ -103,8 +103,8 @@ class Experiment:
         launcher.check()
         try:
             while True:
-                self._tidy()
                 running = [run for run in self.runs.values() if run.state is State.RUNNING]
+                self._tidy()
                 startable = self._startable()
                 free = sorted({*range(launcher.jobs)} - {run.slot for run in running})
                 for run, slot in zip(startable, free, strict=False):

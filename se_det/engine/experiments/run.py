@@ -194,8 +194,8 @@ class Run:
 
     def tidy(self, keep_checkpoint: bool) -> None:
         """Remove the checkpoints of the finished run, except the last one if it is needed."""
-        latest = latest_checkpoint(self.folder)
-        if keep_checkpoint and not self.checkpoint.exists() and latest:
+        wanted = keep_checkpoint and not self.checkpoint.exists()
+        if wanted and (latest := latest_checkpoint(self.folder)):
             latest.rename(self.checkpoint)
         for checkpoint in {*self.folder.glob('*.pth')} - {self.checkpoint}:
             checkpoint.unlink()
