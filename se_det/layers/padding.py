@@ -92,7 +92,7 @@ def sizes_at(x: Tensor) -> Tensor | None:
         torch.stack([_batch.sizes.new_full((), edge, dtype=torch.float32) for edge in edges])
         for edges in (_batch.edges, (x.shape[-2], x.shape[-1]))
     )
-    quotient = (whole / here).amax()
+    quotient = (whole / here).amax(0)
     power = (quotient.log2() - 1e-4).ceil().exp2().round()
     stride = torch.where(((whole / power).ceil() == here).all(), power, quotient.round())
     return (_batch.sizes / stride).ceil()
