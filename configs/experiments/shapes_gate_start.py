@@ -1,6 +1,6 @@
 # D. How the gate starts. MMDetection's ResNets start with a last norm of zero in each residual
 # branch (zero_init_residual), SE with gates of 1/2. Doubling that norm, as grafting does, needs one
-# that is not zero: it is 2 here, and the plain control's is 1.
+# that is not zero: it is 2 here, and the plain control's is 1, as in the longer trainings.
 _base_ = 'shapes_scratch.py'
 
 _plain = 'configs/faster_rcnn_r50_shapes.py'
@@ -11,9 +11,9 @@ _usual = [
 ]
 _gate_near_1 = dict(init_cfg=[*_usual, dict(type='ResidualStart', gate_bias=3.0)])
 _last_norm_2 = dict(init_cfg=[*_usual, dict(type='ResidualStart', last_norm=2.0)])
-_last_norm_1 = dict(model=dict(backbone=dict(zero_init_residual=False)))
+_last_norm_1 = {'model.backbone.zero_init_residual': False}
 _twice_as_long = {
-    'model.backbone.zero_init_residual': False,
+    **_last_norm_1,
     'train_cfg.max_epochs': 10,
     'train_cfg.val_interval': 10,
     'param_scheduler.1.T_max': 10,

@@ -234,8 +234,8 @@ class SEResNet(SEBackbone, ResNet):
             ``mask_padding``, whether the squeeze leaves out the padding of a batch (default yes):
             the rows and columns of exact zeros at the bottom and on the right of a normalised
             image, as MMDetection pads. Any other padding counts as part of the image, as it does
-            without ``mask_padding``. With ``with_cp``, backward has to start from the maps that
-            the backbone returned.
+            without ``mask_padding``. With it and ``with_cp``, backward has to start from the maps
+            that the backbone returned.
         stem_pool: ``'padded'``, the pool of nearly all ResNets, or ``'ceil'``, without padding and
             with the output size rounded up, for weights trained so (timm's legacy ones).
         **kwargs: as mmdet's ResNet.

@@ -182,14 +182,15 @@ def pilot_of(
     assumed = []
     seeds = min(len(side) for side in points)
     if seeds > 1:
-        mixed = sum(mixed_variance(side) for side in resampled)
+        of_runs = [mixed_variance(side) for side in resampled]
     else:
-        mixed = 0.0
+        of_runs = [0.0 for _ in resampled]
         assumed.append('what images do to a difference, they do for all seeds alike')
+    mixed = sum(of_runs)
     if len(resampled) == 2:
-        image = np.var(resampled[1].mean(0) - resampled[0].mean(0), ddof=1)
-        if seeds > 1:
-            image = max(image - sum(mixed_variance(side) / len(side) for side in resampled), 0.0)
+        of_mean = np.var(resampled[1].mean(0) - resampled[0].mean(0), ddof=1)
+        of_seeds = sum(one / len(side) for one, side in zip(of_runs, resampled, strict=True))
+        image = max(of_mean - of_seeds, 0.0)
     elif seeds > 1:
         image, mixed = 0.0, 2 * mixed
         assumed.append('the candidate differs from the baseline as seeds of the baseline do')

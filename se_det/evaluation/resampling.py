@@ -14,10 +14,9 @@ Student's t with 2(S - 1) degrees of freedom times s sqrt(2/S), where s is the s
 within the two arms, pooled. The interval's ends are percentiles of this mixture, solved for, not
 drawn. With no spread between images, it is the two-sample t interval.
 
-What an image does to one run and not to the next is in s and in the resamples (Owen: the
-pigeonhole bootstrap counts it twice and more). It is left in s, whose degrees of freedom are
-known, and taken out of the resamples: their deviations from their mean are scaled to the variance
-that all seeds share.
+What an image does to one run and not to the next is in s and in the resamples, and would be
+counted twice. It stays in s, whose degrees of freedom are known. In the resamples, deviations from
+their mean are scaled down to the variance that all seeds of an arm share.
 
 The arms are not paired by seed number: a seed shared by two architectures draws different
 weights, and pairing would halve the degrees of freedom. Where runs of equal seeds do vary
@@ -109,7 +108,7 @@ def seeds_interval(
 
 
 def _seed_variance(points: np.ndarray) -> float:
-    """Within the two arms, pooled; 0 for one seed each, and for what is only rounding."""
+    """Of ``points`` (2, S) within the two arms, pooled; 0 if S is 1 or only rounding differs."""
     variance = points.var(axis=1, ddof=1).mean() if points.shape[1] > 1 else 0.0
     return variance if variance > 1e-16 else 0.0
 

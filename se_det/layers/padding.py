@@ -88,13 +88,14 @@ def sizes_at(x: Tensor) -> Tensor | None:
         )
     if _batch.sizes is None:
         return None
-    whole, here = (
+    edges_of_input, edges_of_map = (
         torch.stack([_batch.sizes.new_full((), edge, dtype=torch.float32) for edge in edges])
         for edges in (_batch.edges, (x.shape[-2], x.shape[-1]))
     )
-    quotient = (whole / here).amax(0)
+    quotient = (edges_of_input / edges_of_map).amax(0)
     power = (quotient.log2() - 1e-4).ceil().exp2().round()
-    stride = torch.where(((whole / power).ceil() == here).all(), power, quotient.round())
+    makes_the_map = ((edges_of_input / power).ceil() == edges_of_map).all()
+    stride = torch.where(makes_the_map, power, quotient.round())
     return (_batch.sizes / stride).ceil()
 
 

@@ -134,12 +134,19 @@ def test_intervals_hold_the_true_difference():
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(('seeds', 'image_spread'), [(2, 0.3), (3, 0.0), (3, 0.3), (5, 0.3)])
-def test_intervals_over_seeds_hold_the_true_difference(seeds, image_spread):
-    arms = Arms(spread=0.05, image_spread=image_spread)
-    found = coverage(arms, trials=500, images=100, seeds=seeds, resamples=400)
-    assert 0.93 <= found['ours'] <= 0.98  # 500 trials are exact to 0.01
-    assert found['images only'] < found['ours'] - 0.03
+def test_intervals_over_seeds_hold_the_true_difference():
+    arms = Arms(spread=0.05, image_spread=0.0)
+    found = coverage(arms, trials=200, images=100, seeds=3, resamples=400)
+    assert 0.92 <= found['ours'] <= 0.99
+    assert found['images only'] < found['ours'] - 0.1
+
+
+@pytest.mark.long
+@pytest.mark.parametrize('seeds', [2, 3, 5])
+def test_intervals_over_seeds_and_images_hold_the_true_difference(seeds):
+    found = coverage(Arms(spread=0.05), trials=500, images=100, seeds=seeds, resamples=400)
+    assert 0.93 <= found['ours'] <= 0.98  # the share of 500 trials is exact to 0.01
+    assert found['images only'] < found['ours']
 
 
 @pytest.mark.long

@@ -44,7 +44,7 @@ class Images:
         return cls(positives, image, category, np.sqrt(0.3) * shared + np.sqrt(0.7) * own)
 
 
-def detect(rng: np.random.Generator, images: Images, quality: np.ndarray) -> Matches:
+def detect(rng: np.random.Generator, images: Images, quality: float | np.ndarray) -> Matches:
     """Draw the detections of one seed.
 
     Args:

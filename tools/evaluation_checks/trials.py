@@ -106,7 +106,8 @@ def observed_power(
 
 def _percentiles(resampled: np.ndarray) -> tuple[float, float]:
     """Of the difference of the means over seeds, from (2, S, B)."""
-    low, high = np.quantile(np.subtract(*resampled.mean(axis=1)[::-1]), [0.025, 0.975])
+    baseline, candidate = resampled.mean(axis=1)
+    low, high = np.quantile(candidate - baseline, [0.025, 0.975])
     return low, high
 
 

@@ -97,8 +97,8 @@ class Experiment:
             show: called after each check of the runs.
 
         Raises:
-            UsageError: a run failed; later runs of its arm were not started. Or the checkpoint to
-                start from was deleted.
+            UsageError: a run failed, and later runs of its arm were not started; or the checkpoint
+                that runs start from was deleted.
         """
         launcher.check()
         try:
