@@ -105,6 +105,7 @@ def contenders(backbone: str, from_scratch: bool = False) -> dict[str, Contender
     found['se_det, channels_last'] = Contender(ours, channels_last=True)
     if not from_scratch:
         found['se_det, efficient_conv_bn_eval'] = Contender(ours, efficient_conv_bn_eval=True)
+    found['se_det, fused=True'] = Contender(lambda: ours(fused=True))  # on a CPU the default
     found['se_det, fused=False'] = Contender(lambda: ours(fused=False))
     return found
 

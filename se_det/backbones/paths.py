@@ -65,6 +65,7 @@ def choose_path(block: nn.Module, x: Tensor) -> Path:
     """The path of a block for its input ``x`` ``(N, C, H, W)``."""
     if not (
         is_eager(x)
+        and (block.fused if x.is_cuda else block.fused is not False and x.device.type == 'cpu')
         and not any(_GLOBAL_HOOKS)
         and has_original_methods(block)
         and _is_original(block.relu, nn.ReLU)
@@ -72,7 +73,7 @@ def choose_path(block: nn.Module, x: Tensor) -> Path:
         and not block.relu_before_se
         and not block.with_plugins
         and _is_original_se(block.se)
-        and _wants_fusing(block.fused, x, next(block.se.parameters()).dtype)
+        and _fits(x, next(block.se.parameters()).dtype)
     ):
         return Path.PLAIN
     if block.folds(x):
@@ -135,11 +136,10 @@ def has_original_methods(module: nn.Module) -> bool:
     )
 
 
-def _wants_fusing(fused: bool | None, x: Tensor, dtype: torch.dtype) -> bool:
-    """Whether ``x`` is on a device where fusing is wanted, and of a precision that fits."""
+def _fits(x: Tensor, dtype: torch.dtype) -> bool:
+    """Whether fused paths compute ``x``, with parameters of ``dtype``."""
     return (
-        (fused if x.is_cuda else fused is not False and x.device.type == 'cpu')
-        and x.is_floating_point()
+        x.is_floating_point()
         and x.numel() > 0
         and (torch.is_autocast_enabled(x.device.type) or x.dtype == dtype)
     )

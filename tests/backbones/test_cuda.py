@@ -12,6 +12,13 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+@pytest.fixture(autouse=True)
+def whole_float32(monkeypatch):
+    """Convolutions without TF32, which is off by 1e-3, in an order of sums that does not change."""
+    monkeypatch.setattr(torch.backends.cudnn, 'allow_tf32', False)
+    monkeypatch.setattr(torch.backends.cudnn, 'deterministic', True)
+
+
 @pytest.fixture
 def fused():
     torch.manual_seed(0)
@@ -65,7 +72,7 @@ def test_a_captured_graph_computes_the_same(fused, images):
             captured = fused(images)
         graph.replay()
     for a, b in zip(captured, expected, strict=True):
-        torch.testing.assert_close(a, b)
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
 def test_a_training_step_in_a_graph(fused, images):

@@ -1,5 +1,7 @@
 """Deformable RoI pooling, compared with the samples of RoIAlign."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -45,10 +47,10 @@ def test_deform_roi_pool_gradient(random, device, sampling_ratio):
     layer = ops.DeformRoIPool((2, 3), 0.5, sampling_ratio, GAMMA)
     leaves = [2 * random(2, 2, 6, 7) - 1, 2 * random(3, 2, 2, 3) - 1]
     features, offset = (leaf.detach().to(device).requires_grad_() for leaf in leaves)
-    assert gradcheck(
-        lambda *leaves: layer(leaves[0], rois, leaves[1]), (features, offset), fast_mode=True
-    )
-    assert gradcheck(lambda features: layer(features, rois), features, fast_mode=True)
+    # A GPU sums in an order of its own each time.
+    check = partial(gradcheck, fast_mode=True, nondet_tol=0 if device == 'cpu' else 1e-12)
+    assert check(lambda *leaves: layer(leaves[0], rois, leaves[1]), (features, offset))
+    assert check(lambda features: layer(features, rois), features)
 
 
 def test_deform_roi_pool_treats_nan_offsets_as_outside(random):

@@ -36,6 +36,8 @@ def processes(monkeypatch):
 
 @pytest.mark.parametrize('count', [1, 2])
 def test_batch_norm_over_processes_is_that_of_the_whole_batch(processes, device, count):
+    if device == 'cuda' and count > 1:
+        pytest.skip('not run: on one GPU, PyTorch computes all backward passes in one thread')
     run = processes(count)
     whole = (3 * torch.randn(4, 3, 5, 6) + 2).to(device).requires_grad_()
     layer = SyncBatchNorm(3).to(device)

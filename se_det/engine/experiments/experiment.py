@@ -117,6 +117,8 @@ class Experiment:
         finally:
             for run in self.runs.values():
                 run.stop()
+            for run in self.runs.values():
+                run.wait()
         if failed := [run for run in self.runs.values() if run.state is State.FAILED]:
             ends = failed[0].last_lines()
             raise UsageError(

@@ -19,7 +19,8 @@ class Launcher:
     """Where runs train, and how many at once.
 
     Attributes:
-        jobs: how many runs train at the same time; without Slurm each has devices of its own.
+        jobs: how many runs train at the same time. Without Slurm, runs on several GPUs have their
+            own; runs on one GPU share those there are.
         gpus_per_run: how many GPUs, or without a GPU how many processes, train one run.
         slurm: the partition whose nodes train; None trains on this machine.
         srun_args: further arguments of ``srun``.
@@ -39,7 +40,7 @@ class Launcher:
         needed, found = self.jobs * self.gpus_per_run, torch.cuda.device_count()
         if min(self.jobs, self.gpus_per_run) < 1:
             raise UsageError('--jobs and --gpus-per-run are 1 or more.')
-        if self.slurm is None and found and needed > found:
+        if self.slurm is None and self.gpus_per_run > 1 and 0 < found < needed:
             raise UsageError(
                 f'{self.jobs} runs at once on {self.gpus_per_run} GPUs each need {needed} GPUs; '
                 f'this machine has {found}. Lower --jobs or --gpus-per-run.'
@@ -63,7 +64,7 @@ class Launcher:
         if torch.cuda.device_count():
             every = os.environ.get('CUDA_VISIBLE_DEVICES')
             every = every.split(',') if every else [*map(str, range(torch.cuda.device_count()))]
-            first = slot * self.gpus_per_run
+            first = slot * self.gpus_per_run % len(every)
             environment['CUDA_VISIBLE_DEVICES'] = ','.join(every[first : first + self.gpus_per_run])
         if self.gpus_per_run == 1:
             return [sys.executable, train, CONFIG], environment

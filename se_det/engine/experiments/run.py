@@ -167,9 +167,13 @@ class Run:
                 )
 
     def stop(self) -> None:
-        """End the process that was started here."""
+        """Tell the process that was started here to end."""
         if self.process and self.process.poll() is None:
             self.process.terminate()
+
+    def wait(self) -> None:
+        """Wait until the process that was started here has ended."""
+        if self.process:
             self.process.wait()
 
     def last_lines(self, count: int = 15) -> str:

@@ -18,7 +18,13 @@ def test_one_process(monkeypatch):
 
 @pytest.mark.parametrize(
     ('visible', 'per_run', 'expected'),
-    [(None, 1, ['0', '1', '2']), ('4,5,6,7', 2, ['4,5', '6,7']), (None, 4, ['0,1,2,3'])],
+    [
+        (None, 1, ['0', '1', '2']),
+        (None, 1, ['0', '1', '2', '3', '0', '1']),
+        ('5', 1, ['5', '5', '5']),
+        ('4,5,6,7', 2, ['4,5', '6,7']),
+        (None, 4, ['0,1,2,3']),
+    ],
 )
 def test_devices_of_slots(monkeypatch, visible, per_run, expected):
     monkeypatch.setattr('torch.cuda.device_count', lambda: 4)
