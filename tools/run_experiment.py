@@ -19,7 +19,12 @@ def main() -> None:
         'plan', type=config_file, help='a plan, such as configs/experiments/shapes_scratch.py'
     )
     parser.add_argument('--work-dir', help='default work_dirs/<name of the plan>')
-    parser.add_argument('--jobs', type=int, default=1, help='how many runs train at once')
+    parser.add_argument(
+        '--jobs',
+        type=int,
+        default=1,
+        help='how many runs train at once; more than GPUs: they share them',
+    )
     parser.add_argument(
         '--gpus-per-run', type=int, default=1, help='GPUs (without any: processes) for each run'
     )

@@ -229,8 +229,9 @@ class SEResNet(SEBackbone, ResNet):
             mmdet's own blocks); ``type``, ``position``, ``squeeze`` and ``gate``, as in `SEConfig`;
             ``relu_before_se``, whether a ReLU ends the residual branch (default no), for weights
             trained so (timm's legacy 18 and 34); ``fused``, whether blocks take paths that compute
-            the same, up to rounding, in less time and memory (default on a CPU only; True: on CUDA
-            too). Second derivatives and forward-mode differentiation need ``fused=False``.
+            the same, up to rounding, on a CPU in less time and memory (default on a CPU only; True:
+            on CUDA too, in less memory and more time). Second derivatives and forward-mode
+            differentiation need ``fused=False``.
             ``mask_padding``, whether the squeeze leaves out the padding of a batch (default yes):
             the rows and columns of exact zeros at the bottom and on the right of a normalised
             image, as MMDetection pads. Any other padding counts as part of the image, as it does

@@ -308,17 +308,21 @@ def x():
     return torch.randn(2, 32, 12, 10, dtype=torch.float64)
 
 
-def test_paths(block, x):
+def test_paths(block, x, monkeypatch):
     assert choose_path(block, x) is Path.FOLDED
     assert choose_path(block, x[..., :2, :2]) is Path.LEAN  # fewer pixels than channels
     assert choose_path(block.train(), x) is Path.LEAN
     block.fused = False
     assert choose_path(block, x) is Path.PLAIN
     assert choose_path(_make(SEBasicBlock), torch.randn(2, 8, 12, 10)) is Path.LEAN
-    gpu = mock.Mock(spec=torch.Tensor, is_cuda=True)
-    gpu.__class__ = torch.Tensor
-    block.fused = None
-    assert choose_path(block, gpu) is Path.PLAIN
+    block.eval().fused = None
+    assert choose_path(block, x.to('meta')) is Path.PLAIN
+    monkeypatch.setattr('se_det.backbones.paths.is_eager', lambda x: True)
+    gpu = mock.MagicMock(wraps=x, is_cuda=True, device=x.device, dtype=x.dtype)
+    gpu.__getitem__.side_effect = x.__getitem__
+    for fused, path in ((None, Path.PLAIN), (True, Path.FOLDED), (False, Path.PLAIN)):
+        block.fused = fused
+        assert choose_path(block, gpu) is path
 
 
 @pytest.mark.parametrize('training', [False, True])

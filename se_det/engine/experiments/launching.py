@@ -35,7 +35,7 @@ class Launcher:
         """Check that this machine has the devices.
 
         Raises:
-            UsageError: there are fewer GPUs than the runs need.
+            UsageError: there are fewer GPUs than runs on several GPUs need.
         """
         needed, found = self.jobs * self.gpus_per_run, torch.cuda.device_count()
         if min(self.jobs, self.gpus_per_run) < 1:
@@ -61,11 +61,12 @@ class Launcher:
             srun += [f'--gres=gpu:{on_node}', f'--ntasks={self.gpus_per_run}']
             srun += [f'--ntasks-per-node={on_node}', '--kill-on-bad-exit=1']
             return [*srun, sys.executable, '-u', train, CONFIG, '--launcher=slurm'], environment
-        if torch.cuda.device_count():
-            every = os.environ.get('CUDA_VISIBLE_DEVICES')
-            every = every.split(',') if every else [*map(str, range(torch.cuda.device_count()))]
-            first = slot * self.gpus_per_run % len(every)
-            environment['CUDA_VISIBLE_DEVICES'] = ','.join(every[first : first + self.gpus_per_run])
+        if count := torch.cuda.device_count():
+            visible = os.environ.get('CUDA_VISIBLE_DEVICES')
+            devices = visible.split(',')[:count] if visible else [*map(str, range(count))]
+            first = slot * self.gpus_per_run % count
+            chosen = devices[first : first + self.gpus_per_run]
+            environment['CUDA_VISIBLE_DEVICES'] = ','.join(chosen)
         if self.gpus_per_run == 1:
             return [sys.executable, train, CONFIG], environment
         environment.update(PYTHON=sys.executable, PORT=str(FIRST_PORT + slot))

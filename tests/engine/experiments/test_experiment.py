@@ -64,6 +64,38 @@ def test_jobs_have_slots_of_their_own(make_experiment, make_launcher):
     assert all(len(set(slots)) == len(slots) for slots in seen)
 
 
+SLOW_TO_END = """
+import signal, sys, time
+from pathlib import Path
+
+def end(*_):
+    told = time.time()
+    time.sleep(3)
+    Path(sys.argv[3], 'times').write_text(f'{told} {time.time()}')
+    sys.exit(1)
+
+signal.signal(signal.SIGTERM, end)
+"""
+
+
+def test_a_stop_ends_all_runs_at_once(make_experiment, make_launcher):
+    launcher = make_launcher(jobs=4, seconds=60)
+    launcher.script.write_text(SLOW_TO_END + launcher.script.read_text())
+    experiment = make_experiment()
+    runs = experiment.runs.values()
+
+    def stop_when_all_train():
+        outputs = [run.folder / 'output.txt' for run in runs]
+        if all(path.exists() and path.read_text() for path in outputs):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        experiment.train(launcher, stop_when_all_train)
+    times = [map(float, (run.folder / 'times').read_text().split()) for run in runs]
+    told, ended = zip(*times, strict=True)
+    assert max(told) < min(ended)
+
+
 def test_arms_wait_for_their_start_and_its_checkpoint_stays(make_experiment, make_launcher):
     experiment = make_experiment("start = arms['plain']")
     order = []

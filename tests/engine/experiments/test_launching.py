@@ -22,12 +22,14 @@ def test_one_process(monkeypatch):
         (None, 1, ['0', '1', '2']),
         (None, 1, ['0', '1', '2', '3', '0', '1']),
         ('5', 1, ['5', '5', '5']),
+        ('5,6,none', 1, ['5', '6', '5']),
         ('4,5,6,7', 2, ['4,5', '6,7']),
         (None, 4, ['0,1,2,3']),
     ],
 )
 def test_devices_of_slots(monkeypatch, visible, per_run, expected):
-    monkeypatch.setattr('torch.cuda.device_count', lambda: 4)
+    count = 4 if visible is None else len(visible.split(',')) - visible.count('none')
+    monkeypatch.setattr('torch.cuda.device_count', lambda: count)
     monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
     if visible:
         monkeypatch.setenv('CUDA_VISIBLE_DEVICES', visible)
