@@ -23,7 +23,7 @@ def main() -> None:
         '--jobs',
         type=int,
         default=1,
-        help='how many runs train at once; more than GPUs: they share them',
+        help='how many runs train at once; more runs than GPUs share them',
     )
     parser.add_argument(
         '--gpus-per-run', type=int, default=1, help='GPUs (without any: processes) for each run'

@@ -71,7 +71,7 @@ def test_a_captured_graph_computes_the_same(fused, images):
         with torch.cuda.graph(graph):
             captured = fused(images)
         graph.replay()
-    for a, b in zip(captured, expected, strict=True):
+    for a, b in zip(captured, expected, strict=True):  # captured, layer by layer
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 

@@ -318,7 +318,7 @@ def test_paths(block, x, monkeypatch):
     block.eval().fused = None
     assert choose_path(block, x.to('meta')) is Path.PLAIN
     monkeypatch.setattr('se_det.backbones.paths.is_eager', lambda x: True)
-    gpu = mock.MagicMock(wraps=x, is_cuda=True, device=x.device, dtype=x.dtype)
+    gpu = mock.MagicMock(wraps=x, is_cuda=True, device=torch.device('cuda'), dtype=x.dtype)
     gpu.__getitem__.side_effect = x.__getitem__
     for fused, path in ((None, Path.PLAIN), (True, Path.FOLDED), (False, Path.PLAIN)):
         block.fused = fused

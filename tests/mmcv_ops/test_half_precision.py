@@ -61,8 +61,9 @@ def test_half_precision_agrees_with_single_precision(random, device, name, autoc
     singles = [leaf.detach().float().requires_grad_() for leaf in halves]
     with torch.autocast(device, torch.float16, enabled=autocast):
         result = call(*halves)
-    in_single = autocast and device == 'cuda' and name.endswith('focal_loss')
-    assert result.dtype == (torch.float32 if in_single else torch.float16)  # as PyTorch's losses
+    # Autocast of CUDA computes losses in float32.
+    is_single = autocast and device == 'cuda' and name.endswith('focal_loss')
+    assert result.dtype == (torch.float32 if is_single else torch.float16)
     expected = call(*singles)
     torch.testing.assert_close(result.float(), expected, rtol=0.01, atol=0.01)
     gradients = torch.autograd.grad(result.float().sum(), halves)

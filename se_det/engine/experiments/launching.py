@@ -19,8 +19,8 @@ class Launcher:
     """Where runs train, and how many at once.
 
     Attributes:
-        jobs: how many runs train at the same time. Without Slurm, runs on several GPUs have their
-            own; runs on one GPU share those there are.
+        jobs: how many runs train at the same time. On this machine, a run on several GPUs has them
+            to itself; runs on one GPU each share them if there are more runs than GPUs.
         gpus_per_run: how many GPUs, or without a GPU how many processes, train one run.
         slurm: the partition whose nodes train; None trains on this machine.
         srun_args: further arguments of ``srun``.
