@@ -64,6 +64,11 @@ class Job:
         raise AssertionError(self.log.read_text())
 
 
+def _log_files(tmp_path):
+    """What mmengine logged, of which the console shows a part."""
+    return '\n'.join(path.read_text() for path in (tmp_path / 'run').glob('*/*.log'))
+
+
 def test_a_killed_rank_ends_the_job_and_is_named(quick, tmp_path, free_port):
     job = Job(tmp_path, 2, quick, free_port())
     job.wait_for(r'Epoch\(train\)\s+\[2\]')
@@ -86,8 +91,18 @@ def test_sigterm_saves_and_resumes(quick, tmp_path, free_port, processes):
         assert 'Traceback' not in text
     job = Job(tmp_path, processes, [*quick, 'train_cfg.max_epochs=2'], free_port(), '--resume')
     assert job.process.wait() == 0, job.log.read_text()
-    assert re.search(r'resumed epoch: 1, iter: \d', job.log.read_text())
+    assert re.search(r'resumed epoch: 1, iter: \d', _log_files(tmp_path))
     assert not (tmp_path / 'run' / 'interrupted.pth').exists()
+
+
+def test_sigterm_of_dist_train_reaches_every_rank(quick, tmp_path, free_port):
+    job = Job(tmp_path, 2, quick, free_port())
+    job.wait_for(r'Epoch\(train\)\s+\[2\]\[1/')
+    ranks = [job.rank(number) for number in (0, 1)]
+    job.process.terminate()
+    assert job.process.wait(timeout=60) != 0
+    assert not any(Path(f'/proc/{rank}').exists() for rank in ranks)
+    assert (tmp_path / 'run' / 'interrupted.pth').exists()
 
 
 @pytest.fixture
@@ -149,9 +164,8 @@ def test_two_hosts_train_and_resume_after_one_is_killed(quick, tmp_path, free_po
     assert first.process.wait(timeout=30) != 0
     jobs = start('--resume')
     assert [job.process.wait() for job in jobs] == [0, 0], jobs[0].log.read_text()
-    text = jobs[0].log.read_text()
-    assert 'resumed epoch: 2, iter: 4' in text
-    assert 'Epoch(val) [8]' in text
+    assert 'resumed epoch: 2, iter: 4' in _log_files(tmp_path)
+    assert 'Epoch(val) [8]' in jobs[0].log.read_text()
 
 
 FSDP = [
