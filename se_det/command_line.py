@@ -91,21 +91,33 @@ def parse_run_arguments(parser: argparse.ArgumentParser) -> dict[str, Any]:
 def usage_errors_alone() -> Iterator[None]:
     """Register everything with mmdet; print a `UsageError` without a traceback, exit with status 2.
 
-    Likewise for signals: the exit status is 128 and the signal's number.
+    Likewise for what the system refuses, with the path; and for signals and a reader of the output
+    that has ended, as in ``| head``: the exit status is 128 and the signal's number.
     """
     warnings.filterwarnings('ignore', 'pkg_resources is deprecated')  # of mmengine
     try:
         from se_det import registration  # noqa: F401  (takes seconds: after parsing)
 
-        yield
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
     except Interrupted as interrupted:
         print(f'\n{interrupted}', file=sys.stderr)
         sys.exit(interrupted.exit_status)
     except KeyboardInterrupt:
         print('\nStopped by Ctrl-C.', file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own flush
+        sys.exit(128 + signal.SIGPIPE)
     except UsageError as error:
         print(f'\nerror: {error}', file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f'\nerror: {error.filename}: {error.strerror}.', file=sys.stderr)
         sys.exit(2)
 
 
@@ -119,7 +131,4 @@ def write_json(path: str | Path, value: Any) -> None:
     Raises:
         UsageError: the file cannot be written.
     """
-    try:
-        write_whole(path, json.dumps(value, indent=1, allow_nan=False).encode())
-    except OSError as error:
-        raise UsageError(f'{path} cannot be written: {error.strerror}.') from error
+    write_whole(path, json.dumps(value, indent=1, allow_nan=False).encode())

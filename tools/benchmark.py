@@ -2,12 +2,12 @@
 """Time SE backbones beside their peers: tools/benchmark.py --mode train --size 512x832."""
 
 import argparse
-import json
 from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 
-from se_det.command_line import height_and_width, usage_errors_alone
+from se_det.command_line import height_and_width, usage_errors_alone, write_json
+from se_det.files import check_output
 
 
 def main() -> None:
@@ -40,7 +40,7 @@ def main() -> None:
         if args.plot:
             check_picture(args.plot)
         for file in filter(None, (args.json, args.plot)):
-            Path(file).parent.mkdir(parents=True, exist_ok=True)
+            check_output(file)
         for batch, size in product(args.batch, args.size):
             setting = Setting(
                 backbone=args.backbone,
@@ -56,8 +56,9 @@ def main() -> None:
             print(f'{setting}\n\n{as_table(found)}\n\n{beside_the_fastest(found)}\n', flush=True)
             costs += found
             if args.json:
-                Path(args.json).write_text(json.dumps([asdict(cost) for cost in costs], indent=1))
+                write_json(args.json, [asdict(cost) for cost in costs])
             if args.plot:
+                Path(args.plot).parent.mkdir(parents=True, exist_ok=True)
                 draw(costs).savefig(args.plot, dpi=120)
 
 

@@ -4,6 +4,7 @@
 import argparse
 
 from se_det.command_line import usage_errors_alone, write_json
+from se_det.files import check_output
 
 
 def main() -> None:
@@ -31,10 +32,13 @@ def main() -> None:
     with usage_errors_alone():
         from se_det.evaluation import compare_runs
 
-        comparison = compare_runs(ann_file=arguments.pop('ann'), **arguments)
+        ann_file = arguments.pop('ann')
+        if out:
+            check_output(out, [ann_file, *arguments['baseline'], *arguments['candidate']])
+        comparison = compare_runs(ann_file=ann_file, **arguments)
+        print(comparison.to_table())
         if out:
             write_json(out, comparison.to_dict())
-        print(comparison.to_table())
 
 
 if __name__ == '__main__':

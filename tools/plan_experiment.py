@@ -2,8 +2,10 @@
 """Plan an experiment: tools/plan_experiment.py BASELINE ... --ann FILE --difference AP."""
 
 import argparse
+import sys
 
 from se_det.command_line import usage_errors_alone, write_json
+from se_det.files import check_output
 
 
 def main() -> None:
@@ -40,10 +42,15 @@ def main() -> None:
     with usage_errors_alone():
         from se_det.evaluation import plan_experiment
 
-        plan = plan_experiment(ann_file=arguments.pop('ann'), **arguments)
+        ann_file = arguments.pop('ann')
+        if out:
+            inputs = [ann_file, *arguments['baseline'], *(arguments['candidate'] or [])]
+            check_output(out, inputs)
+        print('Simulating experiments: this may take minutes.', file=sys.stderr)
+        plan = plan_experiment(ann_file=ann_file, **arguments)
+        print(plan.to_table())
         if out:
             write_json(out, plan.to_dict())
-        print(plan.to_table())
 
 
 if __name__ == '__main__':

@@ -56,12 +56,14 @@ def main() -> None:
         timestamp = datetime.now().strftime('%Y%m%d_%H%M%S')
         arguments['out'] = arguments['out'] or Path(cfg.work_dir, 'predictions', timestamp)
         done = predict(cfg, **arguments)
-    print(f'{done.detections} detections in {done.images} images')
-    print(f'predictions.json and images.json are in {done.out}', end='')
-    print(', pictures in its folder pictures' if arguments['pictures'] else '')
-    if done.unreadable:
-        print(f'{done.unreadable} files could not be read; they are named above', file=sys.stderr)
-        sys.exit(1)
+        print(f'{done.detections} detections in {done.images} images')
+        print(f'predictions.json and images.json are in {done.out}', end='')
+        print(', pictures in its folder pictures' if arguments['pictures'] else '')
+        if done.unreadable:
+            print(
+                f'{done.unreadable} files could not be read; they are named above', file=sys.stderr
+            )
+            sys.exit(1)
 
 
 if __name__ == '__main__':

@@ -47,6 +47,7 @@ def main() -> None:
         launcher = Launcher(
             arguments.jobs, arguments.gpus_per_run, arguments.slurm, tuple(arguments.srun_args)
         )
+        launcher.check()
         plan = read_plan(arguments.plan).only(arguments.arms, arguments.seeds)
         experiment = Experiment(plan, arguments.work_dir or Path('work_dirs', plan.name))
         validation = experiment.check()

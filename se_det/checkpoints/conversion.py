@@ -141,9 +141,4 @@ def _check_whole(weights: StateDict, backbone: dict, source: str) -> None:
 def _write(checkpoint: dict, destination: str) -> None:
     content = BytesIO()
     torch.save(checkpoint, content)
-    try:
-        write_whole(destination, content.getbuffer())
-    except OSError as error:
-        raise UsageError(
-            f'{destination} cannot be written: {error}. Choose another destination.'
-        ) from error
+    write_whole(destination, content.getbuffer())

@@ -31,6 +31,7 @@ from se_det.engine.start_errors import FirstIterationHook, named_start_errors
 from se_det.engine.unreadable_images import UnreadableImagesHook
 from se_det.errors import UsageError
 from se_det.evaluation.coco_evaluation import coco_evaluation
+from se_det.files import check_folder, check_output
 from se_det.swap import swap_backbone
 from se_det.swap.preprocessing import check_preprocessing
 
@@ -68,7 +69,7 @@ def train(
     """
     with _start(config, cfg_options) as first_iteration:
         cfg = load_config(config, work_dir, cfg_options, se)
-        _check_work_dir(cfg.work_dir)
+        check_folder(cfg.work_dir)
         if amp:
             if get_device() == 'cpu':
                 raise UsageError('--amp needs a GPU, and none was found. Leave --amp out.')
@@ -128,9 +129,11 @@ def test(
     """
     if out and not out.endswith(('.pkl', '.pickle')):
         raise UsageError(f'--out must end in .pkl; got {out}.')
+    if out:
+        check_output(out, [checkpoint])
     with _start(config, cfg_options) as first_iteration:
         cfg = load_config(config, work_dir, cfg_options, se)
-        _check_work_dir(cfg.work_dir)
+        check_folder(cfg.work_dir)
         cfg.load_from = _existing_checkpoint(checkpoint)
         if show or show_dir:
             cfg.default_hooks.visualization.update(draw=True, show=show, wait_time=wait_time)
@@ -185,16 +188,6 @@ def load_config(
     find_data_folders(cfg._cfg_dict)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     return cfg
-
-
-def _check_work_dir(work_dir: str) -> None:
-    above = Path(work_dir)
-    while not above.exists():
-        above = above.parent
-    if not above.is_dir():
-        raise UsageError(f'{above} is a file; --work-dir must be a folder. Choose another.')
-    if not os.access(above, os.W_OK):
-        raise UsageError(f'{above} is not writable. Choose another --work-dir.')
 
 
 def configure(config: str, cfg_options: Sequence[Mapping[str, Any]], se: bool = False) -> Config:

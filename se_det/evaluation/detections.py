@@ -1,7 +1,9 @@
 """Result files of a detector: the json of mmdet's CocoMetric, the pkl of its DumpDetResults."""
 
 import io
+import math
 import pickle
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import torch
 from pycocotools import mask as rle
 
 from se_det.errors import UsageError
-from se_det.evaluation.ground_truth import GroundTruth, read_json
+from se_det.evaluation.ground_truth import GroundTruth, read_json, shortened
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,10 @@ def read_detections(path: str | Path, truth: GroundTruth, metric: str = 'bbox') 
     path = Path(path)
     read = _read_pkl if path.suffix in ('.pkl', '.pickle') else _read_json
     image_ids, category_ids, scores, shapes = read(path, truth, metric)
-    image = _indices(image_ids, truth.images, 'image', path, truth)
-    category = _indices(category_ids, truth.categories, 'category', path, truth)
+    image = _indices(image_ids, truth.images, 'image_id', path, truth)
+    category = _indices(category_ids, truth.categories, 'category_id', path, truth)
     if metric == 'segm':
-        _check_sizes(shapes, image, path, truth)
-        area = np.array([rle.area(mask) for mask in shapes], dtype=float)  # a list: 255 at most
+        area = _areas(shapes, image, path, truth)
         finite = np.isfinite(scores)
     else:
         area = shapes[:, 2] * shapes[:, 3]
@@ -76,55 +77,98 @@ def _read_json(path: Path, truth: GroundTruth, metric: str) -> tuple[Any, ...]:
             f'{type(content).__name__}. Give the *.{metric}.json of outfile_prefix.'
         )
     key = 'segmentation' if metric == 'segm' else 'bbox'
-    try:
-        shapes = [detection[key] for detection in content]
-        images = np.array([detection['image_id'] for detection in content], dtype=int)
-        categories = np.array([detection['category_id'] for detection in content], dtype=int)
-        scores = np.array([detection['score'] for detection in content], dtype=float)
-        if metric == 'bbox':
-            shapes = np.array(shapes, dtype=float).reshape(len(content), 4)
-    except KeyError as error:
-        raise UsageError(
-            f'{path} is not a result file for {metric}: a detection has no {error}. '
-            f'Give the *.{metric}.json of outfile_prefix.'
-        ) from error
-    except (TypeError, ValueError) as error:
-        raise UsageError(f'{path} is not a result file: {error}.') from error
-    return images, categories, scores, shapes
+    for number, detection in enumerate(content):
+        if fault := _fault(detection, key):
+            raise UsageError(
+                f'{path} is not a result file for {metric}: detection {number} (of '
+                f'{len(content)}, counted from 0) {fault}. Give the *.{metric}.json of '
+                'outfile_prefix.'
+            )
+    shapes = [detection[key] for detection in content]
+    if metric == 'bbox':
+        shapes = np.array(shapes, dtype=float).reshape(-1, 4)
+    return (
+        [detection['image_id'] for detection in content],
+        [detection['category_id'] for detection in content],
+        np.array([detection['score'] for detection in content], dtype=float),
+        shapes,
+    )
+
+
+def _fault(detection: Any, key: str) -> str | None:
+    """What is wrong with a detection in a JSON file, None if nothing is."""
+    if type(detection) is not dict:
+        return f'is {shortened(detection)}, not a JSON object'
+    for name in ('image_id', 'category_id', 'score', key):
+        if name not in detection:
+            return f'has no {name!r}'
+    for name in ('image_id', 'category_id'):
+        if type(detection[name]) not in (int, float, str):
+            return f'has the {name} {shortened(detection[name])}'
+    numbers = [detection['score']]
+    if key == 'bbox':
+        box = detection['bbox']
+        if type(box) is not list or len(box) != 4:
+            return f'has the bbox {shortened(box)}; expected [x, y, width, height]'
+        numbers += box
+    elif not is_run_length_encoded(detection[key]):
+        return (
+            f'has the segmentation {shortened(detection[key])}; expected a run-length encoded '
+            "mask, {'size': [height, width], 'counts': text}"
+        )
+    for number in numbers:
+        is_too_large = type(number) is int and abs(number) > sys.float_info.max
+        if type(number) not in (int, float) or is_too_large:
+            return f'has {shortened(number)} as a score or in its box; expected a number'
+    return None
 
 
 def _read_pkl(path: Path, truth: GroundTruth, metric: str) -> tuple[Any, ...]:
     samples = _unpickle(path)
+    shape, score = ('masks', 'mask_scores') if metric == 'segm' else ('bboxes', 'scores')
+    ids, labels, scores, shapes = [], [np.zeros(0)], [np.zeros(0)], []
     try:
-        instances = [sample['pred_instances'] for sample in samples]
-        ids = np.array([sample['img_id'] for sample in samples], dtype=int)
-        images = ids.repeat([len(found['scores']) for found in instances])
-        labels = _concatenated(instances, 'labels', (0,)).astype(int)
+        for sample in samples:
+            found = sample['pred_instances']
+            scores.append(np.asarray(found[score if score in found else 'scores'], dtype=float))
+            labels.append(np.asarray(found['labels'], dtype=float))
+            shapes.append(found[shape])
+            if not scores[-1].shape == labels[-1].shape == (len(shapes[-1]),):
+                raise ValueError(
+                    f'image {sample["img_id"]} has {len(shapes[-1])} {shape}, scores of shape '
+                    f'{scores[-1].shape} and labels of shape {labels[-1].shape}'
+                )
+            ids.append(sample['img_id'])
         if metric == 'segm':
-            shapes = [mask for found in instances for mask in found['masks']]
-            key = 'mask_scores' if any('mask_scores' in found for found in instances) else 'scores'
-            scores = _concatenated(instances, key, (0,))
+            shapes = [mask for masks in shapes for mask in masks]
+            wrong = [mask for mask in shapes if not is_run_length_encoded(mask)]
+            if wrong:
+                raise ValueError(f'a mask is {shortened(wrong[0])}, not run-length encoded')
         else:
-            shapes = _concatenated(instances, 'bboxes', (0, 4))
+            boxes = [np.asarray(boxes, dtype=float).reshape(-1, 4) for boxes in shapes]
+            shapes = np.concatenate([np.zeros((0, 4)), *boxes])
             shapes[:, 2:] -= shapes[:, :2]
-            scores = _concatenated(instances, 'scores', (0,))
-    except (KeyError, TypeError, ValueError) as error:
+        missing = [*{*truth.images.tolist()} - {*ids}]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UsageError(
             f'{path} does not hold detections for {metric}: {error!r}. Give the pkl of '
             'tools/test.py --out.'
         ) from error
-    missing = np.setdiff1d(truth.images, ids)
-    if len(missing):
+    if missing:
         raise UsageError(
             f'{path} lacks {len(missing)} of the {len(truth.images)} images of {truth.path}, '
-            f'first {missing[0]}. Give the annotations that tools/test.py evaluated.'
+            f'such as {missing[0]}. Give the annotations that tools/test.py evaluated.'
         )
-    if labels.size and labels.max() >= len(truth.labels):
+    image_ids = [image for image, of_image in zip(ids, labels[1:], strict=True) for _ in of_image]
+    labels, scores = np.concatenate(labels), np.concatenate(scores)
+    wrong = ~np.isin(labels, np.arange(len(truth.labels)))
+    if wrong.any():
         raise UsageError(
-            f'{path} has label {labels.max()}, but {truth.path} has {len(truth.labels)} classes. '
-            'Give the annotations, and the classes, that tools/test.py evaluated.'
+            f'{path} has label {labels[wrong][0]:g}, but {truth.path} has {len(truth.labels)} '
+            'classes, from 0 on. Give the annotations, and the classes, that tools/test.py '
+            'evaluated.'
         )
-    return images, truth.labels[labels], scores, shapes
+    return image_ids, truth.labels[labels.astype(int)].tolist(), scores, shapes
 
 
 def _unpickle(path: Path) -> list[dict]:
@@ -149,12 +193,6 @@ def _unpickle(path: Path) -> list[dict]:
         ) from error
 
 
-def _concatenated(instances: list[dict], key: str, empty: tuple[int, ...]) -> np.ndarray:
-    """In float64, as the json has them."""
-    values = [np.asarray(found[key], dtype=float) for found in instances]
-    return np.concatenate([np.zeros(empty), *values])
-
-
 class _ResultsUnpickler(pickle.Unpickler):
     """Rebuilds tensors, arrays and containers, and runs nothing else that a file names."""
 
@@ -177,25 +215,45 @@ class _ResultsUnpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def _indices(
-    ids: np.ndarray, known: np.ndarray, kind: str, path: Path, truth: GroundTruth
-) -> np.ndarray:
-    places = np.searchsorted(known, ids).clip(max=len(known) - 1)
-    unknown = ids[known[places] != ids]
-    if len(unknown):
+def _indices(ids: list, known: np.ndarray, name: str, path: Path, truth: GroundTruth) -> np.ndarray:
+    """The places of ids among those of the annotations; an id is never rounded to one."""
+    place_of = {id_: place for place, id_ in enumerate(known.tolist())}
+    places = np.array([place_of.get(id_, -1) for id_ in ids], dtype=int)
+    if (unknown := np.flatnonzero(places < 0)).size:
         raise UsageError(
-            f'{path} has {kind} id {unknown[0]}, and {len(unknown) - 1} more detections like it, '
-            f'which {truth.path} does not have. Give the annotations that it was evaluated with.'
+            f'{path} has {name} {shortened(ids[unknown[0]])} in detection {unknown[0]}, and '
+            f'{unknown.size - 1} more detections like it, which {truth.path} does not have. Give '
+            'the annotations that it was evaluated with.'
         )
     return places
 
 
-def _check_sizes(masks: list[dict], image: np.ndarray, path: Path, truth: GroundTruth) -> None:
-    sizes = [(entry['height'], entry['width']) for entry in truth.coco.loadImgs(truth.images)]
-    for mask, i in zip(masks, image.tolist(), strict=True):
+def is_run_length_encoded(mask: Any) -> bool:
+    """Whether a mask is as pycocotools encodes it."""
+    if not isinstance(mask, dict) or not isinstance(mask.get('counts'), str | bytes):
+        return False
+    size = mask.get('size')
+    return isinstance(size, list | tuple) and len(size) == 2 and {*map(type, size)} == {int}
+
+
+def _areas(masks: list[dict], image: np.ndarray, path: Path, truth: GroundTruth) -> np.ndarray:
+    """The pixels of each mask, whose size must be that of its image."""
+    sizes = [
+        (entry.get('height'), entry.get('width'))
+        for entry in truth.coco.loadImgs(truth.images.tolist())
+    ]
+    areas = np.zeros(len(masks))
+    for number, (mask, i) in enumerate(zip(masks, image.tolist(), strict=True)):
         if tuple(mask['size']) != sizes[i]:
             raise UsageError(
                 f'{path} has a mask of height and width {tuple(mask["size"])} for image '
                 f'{truth.images[i]}, which is {sizes[i]} in {truth.path}. Give the annotations '
                 'that it was evaluated with.'
             )
+        areas[number] = rle.area(mask) if mask['counts'] else math.inf
+        if areas[number] > math.prod(mask['size']):
+            raise UsageError(
+                f'{path} has a damaged mask in detection {number}: its counts are '
+                f'{shortened(mask["counts"])}. Write the file again.'
+            )
+    return areas

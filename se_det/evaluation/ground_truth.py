@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import reprlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import Params
 
@@ -20,6 +22,9 @@ IOU_THRESHOLDS = PARAMS.iouThrs  # (T,) = (10,)
 RECALL_THRESHOLDS = PARAMS.recThrs  # (101,)
 AREAS = np.array(PARAMS.areaRng, dtype=float)  # (A, 2) = (4, 2): all, small, medium, large
 MAX_DETECTIONS = PARAMS.maxDets  # 1, 10, 100 an image and category
+LARGEST = 1e7  # no pixel coordinate is larger; comparing also rules out NaN and infinity
+
+_short = reprlib.Repr()
 
 
 @dataclass(frozen=True)
@@ -60,18 +65,20 @@ class GroundTruth:
                 'categories. Give the file that the detectors were evaluated with.'
             )
         content.setdefault('annotations', [])
+        for kind in ('images', 'categories', 'annotations'):
+            entries = content[kind] if isinstance(content[kind], list) else [content[kind]]
+            for number, entry in enumerate(entries):
+                if fault := _fault(entry, kind):
+                    raise UsageError(
+                        f'{path} is not a COCO annotation file: {kind}[{number}] {fault}. '
+                        'python -m se_det check_dataset CONFIG names all such entries.'
+                    )
         coco = COCO()
         coco.dataset = content
-        try:
-            with contextlib.redirect_stdout(io.StringIO()):
-                coco.createIndex()
-            ids = [annotation['id'] for annotation in content['annotations']]
-            _ = [(a['bbox'], a['area'], a['category_id'], a['iscrowd']) for a in coco.anns.values()]
-            names = [category['name'] for category in content['categories']]
-        except (KeyError, TypeError) as error:
-            raise UsageError(
-                f'{path} is not a COCO annotation file: an entry has no {error}.'
-            ) from error
+        with contextlib.redirect_stdout(io.StringIO()):
+            coco.createIndex()
+        ids = [annotation['id'] for annotation in content['annotations']]
+        names = [category['name'] for category in content['categories']]
         if len(set(ids)) != len(ids):
             raise UsageError(f'{path} uses an annotation id twice; pycocotools needs unique ids.')
         unknown = [name for name in classes or () if name not in names]
@@ -79,6 +86,27 @@ class GroundTruth:
             raise UsageError(f'{path} has no category {unknown[0]!r}; it has {names}.')
         labels = np.array(coco.getCatIds(catNms=list(classes or ())))
         return cls(path, coco, np.unique(labels), labels)
+
+    def mask(self, annotation: dict) -> dict:
+        """The mask of an annotation, run-length encoded.
+
+        Raises:
+            UsageError: its segmentation, or the size of its image, is not as in COCO's format.
+        """
+        try:
+            segmentation = annotation['segmentation']
+            for polygon in segmentation if isinstance(segmentation, list) else ():
+                if len(polygon) < 6 or not all(abs(place) < LARGEST for place in polygon):
+                    raise ValueError(shortened(polygon))
+            encoded = self.coco.annToRLE(annotation)
+            mask_api.area(encoded)
+        except Exception as error:  # of pycocotools' compiled code, many types
+            raise UsageError(
+                f'{self.path}: the segmentation of annotation {annotation["id"]} is neither '
+                'polygons of six numbers or more nor a run-length encoded mask, or its image has '
+                f'no height and width: {error!r}. Repair it, or compare boxes: --metric bbox'
+            ) from error
+        return encoded
 
     @cached_property
     def images(self) -> np.ndarray:
@@ -116,18 +144,66 @@ class GroundTruth:
         return counts
 
 
+def _fault(entry: object, kind: str) -> str | None:
+    """What is wrong with an entry of an annotation file, None if nothing is."""
+    if type(entry) is not dict:
+        return f'is {shortened(entry)}, not a JSON object'
+    for name, is_right in FIELDS[kind].items():
+        if name not in entry:
+            return f'has no {name!r}'
+        if not is_right(entry[name]):
+            return f'has the {name} {shortened(entry[name])}'
+    return None
+
+
+def _is_id(value: object) -> bool:
+    return type(value) in (int, float, str)
+
+
+def _is_number(value: object, largest: float = LARGEST) -> bool:
+    return type(value) in (int, float) and -largest < value < largest
+
+
+def _is_box(value: object) -> bool:
+    return type(value) is list and len(value) == 4 and all(map(_is_number, value))
+
+
+# What an evaluation reads of an entry.
+FIELDS = dict(
+    images=dict(id=_is_id),
+    categories=dict(id=_is_id, name=lambda value: type(value) is str),
+    annotations=dict(
+        id=_is_id,
+        image_id=_is_id,
+        category_id=_is_id,
+        bbox=_is_box,
+        area=lambda value: _is_number(value, LARGEST**2),
+        iscrowd=lambda value: value in (0, 1),
+    ),
+)
+
+
 def read_json(path: Path) -> object:
     """Read a JSON file.
 
     Raises:
-        UsageError: the file is missing or cut off.
+        UsageError: the file is missing, cut off or no JSON.
     """
     try:
         return json.loads(path.read_bytes())
+    except RecursionError as error:
+        raise UsageError(f"{path} is nested too deep. It is no file of COCO's formats.") from error
     except OSError as error:
         raise UsageError(f'{path} cannot be read: {error.strerror}. Check the path.') from error
-    except ValueError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UsageError(
             f'{path} is not a whole JSON file, as if it was cut off while it was written: {error}. '
             'Write it again.'
         ) from error
+    except ValueError as error:  # of a number of thousands of digits
+        raise UsageError(f'{path} has a number that cannot be read: {error}.') from error
+
+
+def shortened(value: object) -> str:
+    """A value of a file as messages show it."""
+    return _short.repr(value)

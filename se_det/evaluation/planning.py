@@ -136,7 +136,7 @@ def plan_experiment(
     Raises:
         UsageError: a file cannot be used, or a number is out of range.
     """
-    _check(difference, power, images)
+    _check(difference, power, images, seed_spread)
     files = [*baseline, *(candidate or [])]
     runs = evaluate_runs(
         files,
@@ -147,11 +147,15 @@ def plan_experiment(
         classes=classes,
         workers=workers,
     )
+    resampled = runs.resampled[:, 0]
+    resampled = resampled[:, ~np.isnan(resampled).any(0)]
+    if resampled.shape[1] < 2:
+        raise UsageError(f'{ann_file} has no object to find: nothing can be planned from it.')
     count = len(baseline)
     arms = [slice(0, count), slice(count, None)] if candidate else [slice(0, count)]
     pilot = pilot_of(
         [runs.points[arm, 0] for arm in arms],
-        [runs.resampled[arm, 0] for arm in arms],
+        [resampled[arm] for arm in arms],
         runs.images,
         seed_spread,
     )
@@ -242,10 +246,20 @@ def power_of(
     return shown / EXPERIMENTS
 
 
-def _check(difference: float, power: float, images: Sequence[int] | None) -> None:
+def _check(
+    difference: float, power: float, images: Sequence[int] | None, seed_spread: float | None
+) -> None:
     if not 0 < difference < 1:
-        raise UsageError(f'The difference must lie between 0 and 1, as AP does; got {difference}.')
+        raise UsageError(
+            'The difference is one of AP, above 0 and below 1 (100 in a command); got '
+            f'{difference}.'
+        )
     if not 0 < power < 1:
         raise UsageError(f'The power must lie between 0 and 1; got {power}.')
     if images and min(images) < 1:
         raise UsageError(f'Numbers of images must be positive; got {min(images)}.')
+    if seed_spread is not None and not 0 <= seed_spread < 1:
+        raise UsageError(
+            'The standard deviation between seeds is one of AP, at least 0 and below 1 (100 in a '
+            f'command); got {seed_spread}.'
+        )

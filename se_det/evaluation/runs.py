@@ -17,7 +17,7 @@ from se_det.evaluation.matching import match
 from se_det.evaluation.metrics import class_mean, resampled_metrics, summaries
 from se_det.evaluation.resampling import draw_images
 
-FEWEST_RESAMPLES = 100
+FEWEST_RESAMPLES, MOST_RESAMPLES = 100, 100_000
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,15 @@ def evaluate_runs(
         workers: as in `compare_runs`.
 
     Raises:
-        UsageError: a file cannot be used, or there are too few resamples.
+        UsageError: a file cannot be used, or a number is out of range.
     """
-    if resamples < FEWEST_RESAMPLES:
+    if not FEWEST_RESAMPLES <= resamples <= MOST_RESAMPLES:
         raise UsageError(
-            f'A 95 % interval needs at least {FEWEST_RESAMPLES} resamples, better 1000; got '
-            f'{resamples}.'
+            f'A 95 % interval needs {FEWEST_RESAMPLES} resamples or more, better 1000, and no more '
+            f'than {MOST_RESAMPLES}; got {resamples}.'
         )
+    if seed < 0 or workers < 1:
+        raise UsageError(f'seed must be 0 or more and workers 1 or more; got {seed} and {workers}.')
     truth = GroundTruth.read(ann_file, classes)
     weights = draw_images(len(truth.images), resamples, seed)
     evaluate = partial(_evaluate, truth=truth, metric=metric, weights=weights)

@@ -11,6 +11,7 @@ from mmengine.config import Config
 
 from se_det.config_files import find_config, inherited_name, read_config
 from se_det.errors import UsageError
+from se_det.files import write_whole
 from se_det.swap.twin import swap_backbone
 
 LINE = 100
@@ -41,11 +42,7 @@ def write_twin(config: str, out: str, **options: Any) -> str:
     if twin.to_dict() == base.to_dict():
         raise UsageError(f'{config} has SE already. Use it as it is.')
     text = child_config(base, twin, base_name(config, path.parent))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    except OSError as error:
-        raise UsageError(f'{out} cannot be written: {error}. Choose another --out.') from error
+    write_whole(path, text.encode())
     return text
 
 

@@ -92,8 +92,8 @@ def test_what_is_not_a_result_file_of_these_annotations(tmp_path, write, files):
     def with_first(**changes):
         return write('bad.json', [{**first, **changes}, *results[1:]])
 
-    assert 'image id 4711' in refused(with_first(image_id=4711), truth)
-    assert 'category id 1,' in refused(with_first(category_id=1), truth)
+    assert 'image_id 4711 in detection 0' in refused(with_first(image_id=4711), truth)
+    assert 'category_id 1 in' in refused(with_first(category_id=1), truth)
     assert 'not a finite number' in refused(with_first(score=math.nan), truth)
     assert 'not a finite number' in refused(with_first(bbox=[0, 0, math.inf, 2]), truth)
     assert 'not a result file' in refused(with_first(bbox=[0, 0, 1]), truth)

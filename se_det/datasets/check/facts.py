@@ -19,6 +19,7 @@ from se_det.datasets.check.boxes import Boxes, check_boxes
 from se_det.datasets.check.form import check_annotations, check_categories, check_images
 from se_det.datasets.check.problems import Problems
 from se_det.datasets.check.segmentations import check_segmentations
+from se_det.errors import UsageError
 from se_det.files import write_whole
 
 VERSION = 1  # raise it when a check changes: what was found before is then found again
@@ -133,7 +134,7 @@ def load_facts(path: Path, ann_file: Path) -> Facts | None:
 
 def save_json(path: Path, content: dict) -> None:
     """Write a file of the cache whole or not at all; a cache that cannot be written is no error."""
-    with suppress(OSError):
+    with suppress(UsageError):
         write_whole(path, json.dumps(content).encode())
 
 

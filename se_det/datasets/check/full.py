@@ -111,10 +111,7 @@ def _check_images(
 def _write_repaired(coco: dict, sizes: dict, source: Source, console: Console) -> None:
     repaired, changes = repair(coco, sizes, source.reads_masks)
     path = _free_name(source.ann_file)
-    try:
-        write_whole(path, json.dumps(repaired).encode())
-    except OSError as error:
-        raise UsageError(f'{path} cannot be written: {error.strerror}.') from error
+    write_whole(path, json.dumps(repaired).encode())
     _print(console, f'Written: {path}')
     for change, count in changes.items():
         _print(console, f'  {count} {change}')

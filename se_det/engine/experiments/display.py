@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.table import Table
 
 from se_det.engine.experiments.experiment import Experiment
-from se_det.engine.experiments.run import Run, State
+from se_det.engine.experiments.run import AP, Run, State
 
 WIDTH_IN_FILES = 160
 
@@ -85,7 +85,7 @@ class Display:
 
 def ap_of(run: Run) -> float:
     """COCO's AP of boxes of a finished run, in percent."""
-    return 100 * run.result['metrics']['coco/bbox_mAP']
+    return 100 * run.result['metrics'][AP]
 
 
 def seconds_left(experiment: Experiment, jobs: int) -> float | None:

@@ -16,6 +16,7 @@ from se_det.engine.experiments.plan import START, Plan
 from se_det.engine.experiments.run import OUTPUT, Run, State
 from se_det.engine.launch import find_data_folders
 from se_det.errors import UsageError
+from se_det.files import check_folder
 from se_det.swap.preprocessing import check_preprocessing
 
 LOOK_AGAIN = 0.5  # seconds
@@ -45,12 +46,13 @@ class Experiment:
 
     Raises:
         UsageError: a config of the plan cannot be read, an option does not fit it, or the folder
-            has runs that were made with another config.
+            cannot be written to or has runs of another config or without a whole result.
     """
 
     def __init__(self, plan: Plan, work_dir: str | Path) -> None:
         self.plan = plan
         self.work_dir = Path(work_dir)
+        check_folder(self.work_dir)
         self.runs = {
             (arm, seed): Run(arm, seed, self.work_dir / arm / f'seed_{seed}')
             for arm, seed in plan.runs()
@@ -61,6 +63,8 @@ class Experiment:
             load_from = str(start.checkpoint) if start else plan.load_from
             self.configs[run] = plan.config(run.arm, run.seed, load_from)
             run.check_config(self.configs[run])
+            if run.state is State.FINISHED:
+                run.result  # noqa: B018  (raises before others are trained)
 
     def check(self) -> Validation:
         """Check the data of all arms before anything is trained.
@@ -100,7 +104,6 @@ class Experiment:
             UsageError: a run failed, and later runs of its arm were not started; or the checkpoint
                 that runs start from was deleted.
         """
-        launcher.check()
         try:
             while True:
                 running = [run for run in self.runs.values() if run.state is State.RUNNING]

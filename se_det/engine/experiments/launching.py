@@ -1,6 +1,7 @@
 """How the process of a run is started: on this machine, or by Slurm."""
 
 import os
+import shutil
 import sys
 from dataclasses import dataclass
 
@@ -35,11 +36,15 @@ class Launcher:
         """Check that this machine has the devices.
 
         Raises:
-            UsageError: there are fewer GPUs than runs on several GPUs need.
+            UsageError: there are fewer GPUs than runs on several GPUs need, or there is no Slurm.
         """
         needed, found = self.jobs * self.gpus_per_run, torch.cuda.device_count()
         if min(self.jobs, self.gpus_per_run) < 1:
             raise UsageError('--jobs and --gpus-per-run are 1 or more.')
+        if self.slurm is not None and not shutil.which('srun'):
+            raise UsageError(
+                'srun is not on this machine. Leave --slurm out, or start this where Slurm is.'
+            )
         if self.slurm is None and self.gpus_per_run > 1 and 0 < found < needed:
             raise UsageError(
                 f'{self.jobs} runs at once on {self.gpus_per_run} GPUs each need {needed} GPUs; '

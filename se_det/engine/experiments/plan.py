@@ -1,8 +1,10 @@
 """A plan: which detectors to train, on which seeds, to compare them."""
 
+import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, fields, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,9 @@ from se_det.engine.launch import configure
 from se_det.errors import UsageError
 
 START = 'start'
+MOST_SEEDS = 10_000
+NAME = re.compile(r'\w[\w.-]*')  # of an arm
+TYPES = dict(cfg_options=dict, se=bool, fresh_se=bool, keep_checkpoints=bool, load_from=str)
 
 
 @dataclass(frozen=True)
@@ -76,19 +81,21 @@ class Plan:
             seeds: how many of the seeds, from the first on; None for all.
 
         Raises:
-            UsageError: an arm is none of the plan's, or there are not that many seeds.
+            UsageError: an arm is none of the plan's, these arms have nothing to compare, or there
+                are not that many seeds.
         """
         if unknown := sorted({*(arms or ())} - self.arms.keys()):
             raise UsageError(f'{self.name} has the arms {", ".join(self.arms)}; got {unknown}.')
         if seeds is not None and not 0 < seeds <= len(self.seeds):
             raise UsageError(f'{self.name} has {len(self.seeds)} seeds; got --seeds {seeds}.')
         kept = {name: arm for name, arm in self.arms.items() if arms is None or name in arms}
-        return replace(
-            self,
-            arms=kept,
-            seeds=self.seeds[:seeds],
-            comparisons=tuple(pair for pair in self.comparisons if {*pair} <= kept.keys()),
-        )
+        comparisons = tuple(pair for pair in self.comparisons if {*pair} <= kept.keys())
+        if self.comparisons and not comparisons:
+            raise UsageError(
+                f'{self.name} compares nothing of {", ".join(kept)} alone. Name both arms of a '
+                f'comparison: --arms {" ".join(self.comparisons[0])}'
+            )
+        return replace(self, arms=kept, seeds=self.seeds[:seeds], comparisons=comparisons)
 
     def start_seed(self, seed: int) -> int:
         """The seed of the start that the runs with ``seed`` begin from."""
@@ -139,26 +146,33 @@ def read_plan(file: str) -> Plan:
     content = read_config(file).to_dict()
     content = {name: value for name, value in content.items() if not name.startswith('_')}
     arms = content.pop('arms', None)
-    if not isinstance(arms, dict) or len(arms) < 2 or START in arms:
+    if (
+        not isinstance(arms, dict)
+        or len(arms) < 2
+        or START in arms
+        or not all(isinstance(name, str) and NAME.fullmatch(name) for name in arms)
+    ):
         raise UsageError(
-            f'{file}: arms has to be a dict of two or more, none of them called {START}: '
-            "arms = dict(plain=dict(config='a.py'), se=dict(config='b.py')); got {arms!r}."
+            f'{file}: arms has to be a dict of two or more, none of them called {START}; their '
+            'names, which folders get, are of letters, digits, dots, dashes and underscores: '
+            f"arms = dict(plain=dict(config='a.py'), se=dict(config='b.py')); got {arms!r}."
         )
     seeds = _seeds(content.pop('seeds', None), file)
     baseline, *candidates = arms
     comparisons = content.pop('comparisons', [(baseline, candidate) for candidate in candidates])
-    for pair in comparisons:
-        if not (isinstance(pair, list | tuple) and len(pair) == 2 and {*pair} <= arms.keys()):
+    pairs = [*product(arms, arms)]
+    for pair in comparisons if isinstance(comparisons, list | tuple) else [comparisons]:
+        if not (isinstance(pair, list | tuple) and tuple(pair) in pairs):
             raise UsageError(
                 f'{file}: comparisons are pairs of the arms {", ".join(arms)}, baseline and '
-                f"candidate, such as ('{baseline}', '{candidates[0]}'); got {pair!r}."
+                f"candidate, such as [('{baseline}', '{candidates[0]}')]; got {pair!r}."
             )
     start = content.pop(START, None)
     if start is not None:
-        start = dict(start, seeds=_seeds(start.get('seeds', seeds), file))
-        if start['seeds'] != seeds and len(start['seeds']) > 1:
-            raise UsageError(f'{file}: start.seeds has to be one seed, or the seeds of the arms.')
         start = _checked(Arm, start, f'{file}: start')
+        start = replace(start, seeds=_seeds(seeds if start.seeds is None else start.seeds, file))
+        if start.seeds != seeds and len(start.seeds) > 1:
+            raise UsageError(f'{file}: start.seeds has to be one seed, or the seeds of the arms.')
     return _checked(
         Plan,
         dict(
@@ -175,12 +189,12 @@ def read_plan(file: str) -> Plan:
 
 def _seeds(seeds: Any, where: str) -> tuple[int, ...]:
     """The seeds 0, 1, ... for a number of seeds, or the seeds that are listed."""
-    if isinstance(seeds, int) and seeds > 0:
+    if type(seeds) is int and 0 < seeds <= MOST_SEEDS:
         return tuple(range(seeds))
     if (
         isinstance(seeds, list | tuple)
         and seeds
-        and all(isinstance(seed, int) and seed >= 0 for seed in seeds)
+        and all(type(seed) is int and 0 <= seed < 2**32 for seed in seeds)
         and len(set(seeds)) == len(seeds)
     ):
         return tuple(seeds)
@@ -193,8 +207,12 @@ def _checked(kind: type, given: Any, where: str) -> Any:
     """Make an arm or a plan of a dict, after a check of its keys."""
     known = [key.name for key in fields(kind)]
     if not isinstance(given, dict) or not given.keys() <= {*known}:
-        found = sorted(given.keys() - {*known}) if isinstance(given, dict) else repr(given)
-        raise UsageError(f'{where} is a dict with the keys {", ".join(known)}; got {found}.')
+        found = [key for key in given if key not in known] if isinstance(given, dict) else given
+        raise UsageError(f'{where} is a dict with the keys {", ".join(known)}; got {found!r}.')
     if kind is Arm and not isinstance(given.get('config'), str):
         raise UsageError(f"{where} has to name its config: dict(config='configs/name.py').")
+    given = {key: value for key, value in given.items() if value is not None}
+    for key, expected in TYPES.items():
+        if key in given and not isinstance(given[key], expected):
+            raise UsageError(f'{where}: {key} has to be a {expected.__name__}; got {given[key]!r}.')
     return kind(**given)

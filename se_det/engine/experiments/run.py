@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import math
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from se_det.engine.resume.checkpoint_files import latest_checkpoint
 from se_det.errors import UsageError
 from se_det.files import write_whole
 
+AP = 'coco/bbox_mAP'
 CHECKPOINT = 'checkpoint.pth'
 CONFIG = 'CONFIG'
 LOCK = 'lock'
@@ -98,8 +100,21 @@ class Run:
 
     @cached_property
     def result(self) -> dict[str, Any]:
-        """Metrics, iterations and seconds of the finished run."""
-        return json.loads((self.folder / RESULT).read_text())
+        """Metrics, iterations and seconds of the finished run.
+
+        Raises:
+            UsageError: the file is cut off, or lacks COCO's AP of boxes or the seconds.
+        """
+        path = self.folder / RESULT
+        try:
+            result = json.loads(path.read_bytes())
+            math.isnan(result['metrics'][AP]), math.isnan(result['seconds'])  # they are numbers
+        except (KeyError, OSError, OverflowError, TypeError, ValueError) as error:
+            raise UsageError(
+                f'{path} is not the whole result of a run: expected its seconds, and {AP} in its '
+                f'metrics. Delete {self.folder} to train it anew.'
+            ) from error
+        return result
 
     @property
     def detections(self) -> Path:
@@ -187,10 +202,15 @@ class Run:
             cfg: the config that the plan has for this run.
 
         Raises:
-            UsageError: it was made with another.
+            UsageError: it was made with another, or its config is not there.
         """
         has_begun = self.state is not State.WAITING or any(self.folder.glob('*.pth'))
-        if has_begun and self.config.read_text() != cfg.pretty_text:
+        if has_begun and not self.config.is_file():
+            raise UsageError(
+                f'{self.folder} has a run, but its config {self.config} is not there. Delete that '
+                'folder to train it anew, or choose another --work-dir.'
+            )
+        if has_begun and self.config.read_text(errors='replace') != cfg.pretty_text:
             raise UsageError(
                 f'{self.folder} has a run with another config than the plan has now. Delete that '
                 'folder to train it anew, or choose another --work-dir.'

@@ -36,12 +36,11 @@ class WholeFilesBackend(LocalBackend):
         """
         try:
             write_whole(filepath, bytes(obj))
-        except OSError as error:
+        except UsageError as error:
             kept = sorted(path.name for path in Path(filepath).parent.glob('*.pth'))
             raise UsageError(
-                f'{filepath} cannot be written: {error.strerror}. '
-                f'These checkpoints are whole: {", ".join(kept) or "none"}. Make room or choose '
-                'another --work-dir, then type the same command with --resume.'
+                f'{error} These checkpoints are whole: {", ".join(kept) or "none"}. Make room or '
+                'choose another --work-dir, then type the same command with --resume.'
             ) from error
 
 

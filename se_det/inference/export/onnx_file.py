@@ -76,10 +76,7 @@ def write_onnx(
     program.model.metadata_props.update(
         {name: json.dumps(value) for name, value in metadata.items()}
     )
-    try:
-        write_whole(path, program.model_proto.SerializeToString())
-    except OSError as error:
-        raise UsageError(f'{path} cannot be written: {error.strerror}.') from error
+    write_whole(path, program.model_proto.SerializeToString())
     return count
 
 

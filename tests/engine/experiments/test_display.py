@@ -44,7 +44,9 @@ def test_time_left_is_of_runs_of_the_same_arm(make_experiment):
     plain, se = experiment.runs['plain', 0], experiment.runs['se', 0]
     for run, seconds in ((plain, 60), (se, 90)):
         run.folder.mkdir(parents=True)
-        (run.folder / 'result.json').write_text(f'{{"seconds": {seconds}}}')
+        (run.folder / 'result.json').write_text(
+            f'{{"seconds": {seconds}, "metrics": {{"coco/bbox_mAP": 0.5}}}}'
+        )
         if run is plain:
             assert seconds_left(experiment, 1) == 60 * 3
     assert seconds_left(experiment, 2) == (60 + 90) / 2

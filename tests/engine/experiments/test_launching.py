@@ -48,6 +48,10 @@ def test_more_devices_than_there_are(monkeypatch):
     monkeypatch.setattr('torch.cuda.device_count', lambda: 4)
     with pytest.raises(UsageError, match=r'3 runs at once on 2 GPUs each need 6 GPUs; .* has 4'):
         Launcher(jobs=3, gpus_per_run=2).check()
+    monkeypatch.setattr('shutil.which', lambda name: None)
+    with pytest.raises(UsageError, match='srun is not on this machine'):
+        Launcher(slurm='gpu').check()
+    monkeypatch.setattr('shutil.which', lambda name: name)
     Launcher(jobs=3, gpus_per_run=2, slurm='gpu').check()  # not this machine's
     with pytest.raises(UsageError, match='1 or more'):
         Launcher(jobs=0).check()
