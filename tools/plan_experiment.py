@@ -2,7 +2,6 @@
 """Plan an experiment: tools/plan_experiment.py BASELINE ... --ann FILE --difference AP."""
 
 import argparse
-import sys
 
 from se_det.command_line import usage_errors_alone, write_json
 from se_det.files import check_output
@@ -46,7 +45,6 @@ def main() -> None:
         if out:
             inputs = [ann_file, *arguments['baseline'], *(arguments['candidate'] or [])]
             check_output(out, inputs)
-        print('Simulating experiments: this may take minutes.', file=sys.stderr)
         plan = plan_experiment(ann_file=ann_file, **arguments)
         print(plan.to_table())
         if out:

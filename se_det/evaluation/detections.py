@@ -149,7 +149,7 @@ def _read_pkl(path: Path, truth: GroundTruth, metric: str) -> tuple[Any, ...]:
             shapes = np.concatenate([np.zeros((0, 4)), *boxes])
             shapes[:, 2:] -= shapes[:, :2]
         missing = [*{*truth.images.tolist()} - {*ids}]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise UsageError(
             f'{path} does not hold detections for {metric}: {error!r}. Give the pkl of '
             'tools/test.py --out.'

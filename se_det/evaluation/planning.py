@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
+from rich.progress import track
 from scipy.stats import norm as normal
 
 from se_det.errors import UsageError
@@ -161,12 +163,14 @@ def plan_experiment(
     )
     rng = np.random.default_rng(seed)
     numbers = images or [pilot.images * factor for factor in (1, 2, 4, 8)]
-    return Plan(
-        difference,
-        power,
-        pilot,
-        {number: _powers(rng, pilot, difference, power, number) for number in numbers},
-    )
+    console = Console(stderr=True)
+    powers = {
+        number: _powers(rng, pilot, difference, power, number)
+        for number in track(
+            numbers, 'simulating experiments', console=console, disable=not console.is_terminal
+        )
+    }
+    return Plan(difference, power, pilot, powers)
 
 
 def pilot_of(

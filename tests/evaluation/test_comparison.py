@@ -98,5 +98,5 @@ def test_a_mistake_in_one_file_is_one_message(runs, write):
 
 def test_too_few_resamples(runs):
     ann_file, files, *_ = runs
-    with pytest.raises(UsageError, match='at least 100 resamples'):
+    with pytest.raises(UsageError, match='needs 100 resamples or more'):
         compare_runs(files[:1], files[1:2], ann_file, resamples=10)

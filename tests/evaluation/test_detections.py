@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from mmdet.evaluation import CocoMetric, DumpDetResults
+from pycocotools import mask as rle
 
 from se_det.errors import UsageError
 from se_det.evaluation.detections import read_detections
@@ -156,3 +157,106 @@ def test_what_is_not_an_annotation_file(tmp_path, write, files):
     without = [{k: v for k, v in a.items() if k != 'area'} for a in annotations['annotations']]
     bad = write('bad.json', json.loads(json.dumps({**annotations, 'annotations': without})))
     assert "no 'area'" in refused_annotations(bad)
+
+
+VALUES = dict(
+    null=None, text='x', list=[1], dict={}, large=10**20, digits=10**400, inf=math.inf, half=0.5
+)
+
+
+@pytest.mark.parametrize('metric', ['bbox', 'segm'])
+@pytest.mark.parametrize('key', ['image_id', 'category_id', 'score', 'shape'])
+@pytest.mark.parametrize('kind', VALUES)
+def test_a_field_of_another_type_is_named_with_its_detection(write, files, key, kind, metric):
+    """None is rounded to a number that would fit."""
+    ann_file, _, _, results = files
+    key = dict(bbox='bbox', segm='segmentation')[metric] if key == 'shape' else key
+    path = write('bad.json', [*results, {**results[0], key: VALUES[kind]}])
+    truth = GroundTruth.read(ann_file)
+    if key == 'score' and kind in ('large', 'half'):
+        assert read_detections(path, truth, metric).score[-1] == VALUES[kind]
+        return
+    message = refused(path, truth, metric)
+    assert f'detection {len(results)}' in message or 'not a finite number' in message
+
+
+TOO_LONG = rle.frPyObjects(dict(size=[SIZE, SIZE], counts=[0, 10**6]), SIZE, SIZE)
+TOO_LONG['counts'] = TOO_LONG['counts'].decode()
+
+
+@pytest.mark.parametrize(
+    'mask',
+    [
+        [[10, 10, 50, 10, 50, 60]],
+        dict(size=[SIZE, SIZE], counts=[10, 20, 30]),
+        dict(counts='abc'),
+        dict(size=[SIZE, SIZE], counts=''),
+        TOO_LONG,
+    ],
+)
+def test_a_mask_that_pycocotools_did_not_encode(write, files, mask):
+    ann_file, _, _, results = files
+    path = write('bad.json', [*results, {**results[0], 'segmentation': mask}])
+    message = refused(path, GroundTruth.read(ann_file), 'segm')
+    assert 'run-length encoded' in message or 'damaged mask' in message
+
+
+def test_json_that_python_cannot_hold(tmp_path, files):
+    truth = GroundTruth.read(files[0])
+    path = tmp_path / 'bad.json'
+    path.write_text('[' * 100_000)
+    assert 'nested too deep' in refused(path, truth)
+    path.write_text('[{"score": ' + '9' * 5000 + '}]')
+    assert 'a number that cannot be read' in refused(path, truth)
+
+
+def test_a_pkl_whose_parts_do_not_fit_each_other(tmp_path, files):
+    ann_file, _, annotations, _ = files
+    truth = GroundTruth.read(ann_file)
+    path = tmp_path / 'run.pkl'
+    instances = dict(bboxes=torch.zeros(2, 4), scores=torch.ones(2), labels=torch.zeros(2))
+
+    def message(**changes):
+        samples = [
+            dict(img_id=image['id'], pred_instances={**instances, **changes})
+            for image in annotations['images']
+        ]
+        path.write_bytes(pickle.dumps(samples))
+        return refused(path, truth)
+
+    for key in instances:
+        assert '2' in (found := message(**{key: instances[key][:1]})) and 'image' in found
+        for value in (None, 'x', torch.tensor(1), 10**400):
+            assert 'does not hold detections' in message(**{key: value})
+    for label in (-1, 3, 0.5, math.nan):
+        assert f'has label {label:g}' in message(labels=torch.tensor([0, label]))
+
+
+@pytest.mark.parametrize('kind', ['images', 'categories', 'annotations'])
+def test_a_field_of_the_annotations_of_another_type(write, files, kind):
+    _, _, annotations, _ = files
+    fields = dict(
+        images=['id'],
+        categories=['id', 'name'],
+        annotations=['id', 'image_id', 'category_id', 'bbox', 'area', 'iscrowd'],
+    )
+    for field in fields[kind]:
+        for value in (None, [1], {}):
+            changed = [*annotations[kind], {**annotations[kind][0], field: value}]
+            path = write('bad.json', {**annotations, kind: changed})
+            with pytest.raises(UsageError, match=rf'{kind}\[{len(changed) - 1}\] has the {field}'):
+                GroundTruth.read(path)
+    for value in (None, 3, 'text', [3], [None]):
+        with pytest.raises(UsageError, match='not a COCO annotation file'):
+            GroundTruth.read(write('bad.json', {**annotations, kind: value}))
+
+
+@pytest.mark.parametrize(
+    'segmentation', [None, [], 'x', [[1, 2]], [[math.nan] * 6], ['x'], {}, dict(counts='x')]
+)
+def test_an_annotation_without_a_mask_is_named(write, files, segmentation):
+    _, _, annotations, _ = files
+    annotations['annotations'][0]['segmentation'] = segmentation
+    truth = GroundTruth.read(write('bad.json', annotations))
+    with pytest.raises(UsageError, match=r'the segmentation of annotation \d+ is neither'):
+        truth.mask(truth.coco.dataset['annotations'][0])

@@ -1,5 +1,7 @@
 import json
 import runpy
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -75,3 +77,65 @@ def test_a_truncated_file_is_one_message_and_nothing_is_written(run, files):
     assert error.count('error:') == 1
     assert 'better.json is not a whole JSON file' in error
     assert sorted(files.iterdir()) == before
+
+
+SIDES = ('worse.json', '--candidate', 'better.json', '--ann', 'gt.json')
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['--seed', '-1'], 'seed must be 0 or more'),
+        (['--workers', '0'], 'workers 1 or more'),
+        (['--resamples', '100000000000'], 'no more than 100000'),
+        (['--json', 'gt.json'], 'gt.json is read, and would be overwritten'),
+        (['--json', 'better.json'], 'better.json is read'),
+        (['--json', 'gt.json/new'], 'gt.json is a file'),
+    ],
+)
+def test_what_is_out_of_range_or_would_overwrite(run, files, options, message):
+    before = {path: path.read_bytes() for path in files.iterdir()}
+    status, out, error = run('compare_runs.py', *SIDES, *options)
+    assert (status, out, error.count('error:')) == (2, '', 1)
+    assert message in error
+    assert {path: path.read_bytes() for path in files.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['--seed-spread', '-1'], 'at least 0'),
+        (['--seed-spread', 'nan'], 'at least 0'),
+        (['--difference', 'nan'], 'one of AP'),
+        (['--json', 'gt.json'], 'would be overwritten'),
+    ],
+)
+def test_numbers_that_a_plan_cannot_have(run, files, options, message):
+    status, out, error = run('plan_experiment.py', *SIDES, '--difference', '5', *options)
+    assert (status, out, error.count('error:')) == (2, '', 1)
+    assert message in error
+
+
+def test_annotations_without_an_object(run, files):
+    truth = json.loads((files / 'gt.json').read_text())
+    (files / 'gt.json').write_text(json.dumps({**truth, 'annotations': []}))
+    status, out, _ = run('compare_runs.py', *SIDES, '--json', 'out.json')
+    assert status == 0 and 'nothing to compare' in out
+    status, _, error = run('plan_experiment.py', *SIDES, '--difference', '5')
+    assert status == 2 and 'has no object to find' in error
+
+
+def test_the_table_is_printed_where_its_values_cannot_be_written(run, files):
+    (files / 'pipe').symlink_to('pipe')  # a loop, which nothing sees before
+    status, out, error = run('compare_runs.py', *SIDES, '--json', 'pipe')
+    assert status == 2 and '| AP | 50.50 | 100.00 |' in out
+    assert error.strip() == 'error: pipe cannot be written: Too many levels of symbolic links.'
+
+
+def test_a_reader_that_ends_is_no_error(files):
+    command = [sys.executable, str(TOOLS / 'compare_runs.py'), *SIDES, '--resamples', '100']
+    process = subprocess.Popen(
+        command, cwd=files, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    process.stdout.close()
+    assert process.stderr.read() == '' and process.wait() == 128 + signal.SIGPIPE

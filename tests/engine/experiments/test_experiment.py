@@ -154,6 +154,28 @@ def test_another_config_is_refused_where_runs_would_be_mixed(make_experiment, ma
         make_experiment("cfg_options = {'train_cfg.max_epochs': 4}")
 
 
+def test_files_of_runs_that_were_damaged(make_experiment, make_launcher, tmp_path):
+    experiment = make_experiment()
+    experiment.train(make_launcher(), nothing)
+    run = experiment.runs['se', 1]
+    result = run.folder / 'result.json'
+    whole = result.read_bytes()
+    for damaged in (whole[:-5], b'', b'{}', b'[]', b'{"metrics": {"coco/bbox_mAP": "x"}}'):
+        result.write_bytes(damaged)
+        with pytest.raises(UsageError, match=r'se/seed_1/result\.json is not the whole result'):
+            make_experiment()
+    result.write_bytes(whole)
+    run.config.unlink()
+    with pytest.raises(UsageError, match=r'its config .*se/seed_1\.py is not there'):
+        make_experiment()
+
+
+def test_a_work_dir_that_is_a_file(make_plan, tmp_path):
+    (tmp_path / 'file').touch()
+    with pytest.raises(UsageError, match='file is a file'):
+        Experiment(make_plan(), tmp_path / 'file')
+
+
 def test_data_is_checked_before_anything_is_trained(make_plan, tmp_path, monkeypatch):
     def check(text=''):
         return Experiment(make_plan(text), tmp_path / 'experiment').check()

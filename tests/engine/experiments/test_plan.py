@@ -76,6 +76,21 @@ def test_a_run_has_one_checkpoint_to_resume_from(make_plan):
         ('del seeds', 'got None'),
         ('sedes = 3', r"got \['sedes'\]"),
         ('comparisons = [("plain", "x")]', 'comparisons are pairs of the arms plain, se'),
+        ('comparisons = 3', r"comparisons are pairs .*\('plain', 'se'\).*got 3"),
+        ('comparisons = "plain"', 'comparisons are pairs'),
+        ('comparisons = [(["plain"], "se")]', 'comparisons are pairs'),
+        ('arms = dict(a=3)', "got {'a': 3}"),
+        ('arms["../x"] = arms["se"]', 'names, which folders get'),
+        ('start = "a.py"', "start is a dict with the keys .*got 'a.py'"),
+        ('start = 3', 'start is a dict with the keys'),
+        ('start = dict(config="a.py", seeds="x")', 'seeds has to be how many'),
+        ('seeds = True', 'seeds has to be how many'),
+        ('seeds = 10**12', 'seeds has to be how many'),
+        ('seeds = [2**40]', 'seeds has to be how many'),
+        ('cfg_options = ["a=1"]', r"cfg_options has to be a dict; got \['a=1'\]"),
+        ('arms["se"]["cfg_options"] = 3', r'arms\.se: cfg_options has to be a dict'),
+        ('arms["se"]["se"] = "yes"', r'arms\.se: se has to be a bool'),
+        ('load_from = 3', 'load_from has to be a str'),
     ],
 )
 def test_what_is_no_plan(make_plan, text, message):
@@ -94,6 +109,9 @@ seeds = 3
     assert plan.only(None, None) == plan
     with pytest.raises(UsageError, match=r"mine has the arms plain, se, odd; got \['x'\]"):
         plan.only(['x'], None)
+    for alone in (['se'], ['se', 'odd']):
+        with pytest.raises(UsageError, match=f'nothing of {", ".join(alone)} alone.*plain se'):
+            plan.only(alone, None)
     with pytest.raises(UsageError, match='mine has 3 seeds; got --seeds 4'):
         plan.only(None, 4)
 
