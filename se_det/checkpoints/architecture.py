@@ -6,7 +6,8 @@ from typing import Any
 
 from mmdet.models.backbones.resnet import Bottleneck, ResNet
 
-from se_det.checkpoints.layouts import LAYOUTS, Found, StateDict
+from se_det.checkpoints.layouts import LAYOUTS, Found
+from se_det.checkpoints.state_dicts import StateDict
 from se_det.checkpoints.zoo import PublicWeights, public_weights
 from se_det.layers import DEFAULT_REDUCTION
 

@@ -11,8 +11,9 @@ from se_det.checkpoints.fetching import fetch
 from se_det.checkpoints.fit import ADDED_BY_OPTIONS, check_state_dict
 from se_det.checkpoints.grafting import graft as graft_se
 from se_det.checkpoints.grafting import hidden_channels_of_all
-from se_det.checkpoints.layouts import StateDict, find_backbone, named
+from se_det.checkpoints.layouts import find_backbone, named
 from se_det.checkpoints.reading import read_checkpoint
+from se_det.checkpoints.state_dicts import StateDict
 from se_det.errors import UsageError
 from se_det.files import write_whole
 from se_det.layers import DEFAULT_REDUCTION
@@ -44,7 +45,7 @@ def convert_weights(
         raise UsageError(f'The destination must end in .pth; got {destination}.')
     if Path(destination).exists():
         raise UsageError(f'{destination} exists. Remove it, or choose another name.')
-    found = find_backbone(read_checkpoint(fetch(source)), layout)
+    found = find_backbone(read_checkpoint(fetch(source)), layout, source)
     is_plain = found.layout.name == 'plain'
     if graft and not is_plain:
         raise UsageError(f'{source} has SE already (layout: {found.layout.name}). Remove --graft.')
@@ -88,7 +89,7 @@ def inspect_weights(source: str, layout: str | None = None) -> str:
         UsageError: it cannot be read, or has an unknown layout.
     """
     path = fetch(source)
-    found = find_backbone(read_checkpoint(path), layout)
+    found = find_backbone(read_checkpoint(path), layout, source)
     public = published_as(found, source)
     parameters = [w for w in found.weights.values() if w.is_floating_point()]
     beside = sorted({key.partition('.')[0] for key in found.beside}) or ['nothing']

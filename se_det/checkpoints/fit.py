@@ -8,7 +8,8 @@ from mmdet.models.backbones.resnet import ResNet
 from torch import nn
 
 from se_det.checkpoints.architecture import SE_OPTIONS, as_text
-from se_det.checkpoints.layouts import StateDict, named
+from se_det.checkpoints.layouts import named
+from se_det.checkpoints.state_dicts import StateDict
 from se_det.errors import UsageError
 
 # Layers of mmdet's options dcn and plugins, which a checkpoint may lack; and with those of

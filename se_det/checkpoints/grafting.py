@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from se_det.checkpoints.architecture import blocks
-from se_det.checkpoints.layouts import StateDict
+from se_det.checkpoints.state_dicts import StateDict
 from se_det.errors import UsageError
 
 

@@ -11,12 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from se_det.checkpoints.state_dicts import StateDict, find_weights, metadata
 from se_det.errors import UsageError
 
-StateDict = dict[str, Tensor]
-
-# Keys under which training programs save weights; an averaged copy (EMA) is preferred.
-WRAPPERS = ('state_dict_ema', 'model_ema', 'state_dict', 'model', 'net')
 FIRST_BLOCK = 'layer1.0.conv1.weight'  # a key of every layout, after some prefix
 # Caffe2's ResNets have this bias. mmdet's do not: batch norm follows, and makes it redundant.
 CAFFE2_BIAS = 'conv1.bias'
@@ -104,23 +101,24 @@ class Found:
         return any(not key.startswith(heads) for key in self.beside)
 
 
-def find_backbone(checkpoint: dict, layout: str | None = None) -> Found:
+def find_backbone(
+    checkpoint: dict, layout: str | None = None, source: str = 'the checkpoint'
+) -> Found:
     """Find the backbone's weights in a checkpoint and rename their keys to ours.
 
-    They may be under ``state_dict``, ``model`` or an averaged copy, with the prefix ``module.`` of
-    DataParallel or ``backbone.`` of a detector.
-
     Args:
-        checkpoint: the contents of a file.
+        checkpoint: the contents of a file, as for `se_det.checkpoints.state_dicts.find_weights`;
+            the keys may have a prefix, such as ``backbone.`` of a detector.
         layout: name of the layout; by default it is inferred from the keys.
+        source: name of the file in error messages.
 
     Raises:
-        UsageError: ``layout`` is unknown, the keys are of no known layout, or a tensor has a shape
-            that does not suit its key.
+        UsageError: ``layout`` is unknown, there are no weights, the keys are of no known layout, or
+            a tensor has a shape that does not suit its key.
     """
     if layout is not None and layout not in LAYOUTS:
         raise UsageError(f'No layout {layout!r}. Known: {", ".join(LAYOUTS)}.')
-    weights = unwrap(checkpoint)
+    weights = find_weights(checkpoint, source)
     prefix = _prefix(weights)
     inner = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
     if FIRST_BLOCK not in inner:
@@ -132,7 +130,7 @@ def find_backbone(checkpoint: dict, layout: str | None = None) -> Found:
             'These are not the weights of a plain ResNet: they have channel attention of another '
             f'layout or an unknown kind: {named(gates)}. Known layouts: {", ".join(LAYOUTS)}.'
         )
-    # The prefix of a detector's own keys, such as DataParallel's 'module.'.
+    # The prefix of a detector's own keys, such as a tracker's 'detector.'.
     outer = prefix.removesuffix('backbone.')
     beside = {
         key.removeprefix(outer): tensor
@@ -146,13 +144,12 @@ def find_backbone(checkpoint: dict, layout: str | None = None) -> Found:
         else:
             backbone[_rename(key, layout.renamed)] = _as_convolution(key, tensor)
     _check_dimensions(backbone)
-    meta = checkpoint.get('meta')
     return Found(
         weights=with_batch_counts(_with_deep_stem(backbone)),
         layout=layout,
         prefix=prefix,
         beside=beside,
-        meta=meta if isinstance(meta, dict) else {},
+        meta=metadata(checkpoint),
     )
 
 
@@ -160,19 +157,6 @@ def named(keys: Iterable[str]) -> str:
     """Join the first few keys, for a message."""
     first = list(keys)
     return ', '.join(first[:NAMED]) + (', ...' if len(first) > NAMED else '')
-
-
-def unwrap(checkpoint: dict) -> StateDict:
-    """The state dict in the contents of a file."""
-    for wrapper in WRAPPERS:
-        inner = checkpoint.get(wrapper)
-        if isinstance(inner, dict) and (weights := unwrap(inner)):
-            return weights
-    return {
-        key: value
-        for key, value in checkpoint.items()
-        if isinstance(key, str) and isinstance(value, Tensor)
-    }
 
 
 def prefixes_of(weights: StateDict, key: str) -> list[str]:

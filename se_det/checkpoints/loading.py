@@ -17,9 +17,10 @@ from se_det.checkpoints.architecture import (
 from se_det.checkpoints.fetching import fetch
 from se_det.checkpoints.fit import check_arguments, check_se_options, check_state_dict
 from se_det.checkpoints.grafting import check_graftable, graft_into
-from se_det.checkpoints.layouts import Found, StateDict, find_backbone, named
+from se_det.checkpoints.layouts import Found, find_backbone, named
 from se_det.checkpoints.mmdet_keys import weights_for
 from se_det.checkpoints.reading import read_checkpoint
+from se_det.checkpoints.state_dicts import StateDict
 from se_det.checkpoints.zoo import ZOO, PublicWeights, public_weights
 from se_det.errors import UsageError
 
@@ -99,7 +100,7 @@ class SEPretrained:
         is_listed = self.checkpoint in ZOO
         if is_listed:  # checked before the download
             check_arguments(backbone, ZOO[self.checkpoint].backbone, self.checkpoint)
-        found = find_backbone(read_checkpoint(fetch(self.checkpoint)))
+        found = find_backbone(read_checkpoint(fetch(self.checkpoint)), source=self.checkpoint)
         source = f'{self.checkpoint} (layout: {found.layout.name})'
         self._check_plain_or_se(found, source)
         wanted = describe_backbone(found, self.checkpoint)

@@ -11,12 +11,11 @@ from se_det.checkpoints.fit import NOT_IN_CLASSIFIERS, differences
 from se_det.checkpoints.grafting import graft_into
 from se_det.checkpoints.layouts import (
     CAFFE2_BIAS,
-    StateDict,
     named,
     prefixes_of,
-    unwrap,
     with_batch_counts,
 )
+from se_det.checkpoints.state_dicts import StateDict, find_weights
 from se_det.errors import UsageError
 
 
@@ -40,7 +39,7 @@ def weights_for(
             and ``graft`` is not set.
     """
     expected = backbone.state_dict()
-    weights = _with_mmdets_keys(unwrap(checkpoint))
+    weights = _with_mmdets_keys(find_weights(checkpoint, source))
     prefix = _prefix(weights, expected)
     given = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
     outer = prefix.removesuffix('backbone.')

@@ -21,7 +21,7 @@ def read_checkpoint(path: str | Path, map_location: Any = 'cpu', *, mmap: bool =
     """Read a file of ``torch.save`` or safetensors, tensors and plain values only.
 
     Args:
-        path: the file; safetensors must end in ``.safetensors``.
+        path: the file; its format is told by its content.
         map_location: as for `torch.load`.
         mmap: read tensors when they are used, where the format of the file allows it.
 
@@ -40,10 +40,13 @@ def read_checkpoint(path: str | Path, map_location: Any = 'cpu', *, mmap: bool =
             raise UsageError(
                 f'No checkpoint at {path}. Check the path, or train one: python -m se_det train.'
             )
-        if path.suffix == '.safetensors':
+        if _is_safetensors(path):
             return load_file(path, device=str(map_location or 'cpu'))
         mmap = mmap and zipfile.is_zipfile(path)
-        checkpoint = torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
+        with path.open('rb') as file:  # by its path, torch tells safetensors by the ending
+            checkpoint = torch.load(
+                path if mmap else file, map_location=map_location, weights_only=True, mmap=mmap
+            )
     except UsageError:
         raise
     except Exception as error:  # torch raises many types for files that are not checkpoints
@@ -54,6 +57,13 @@ def read_checkpoint(path: str | Path, map_location: Any = 'cpu', *, mmap: bool =
             'model.state_dict().'
         )
     return checkpoint
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether a file begins with the length of a JSON object that follows."""
+    with path.open('rb') as file:
+        length, brace = file.read(8), file.read(1)
+    return brace == b'{' and int.from_bytes(length, 'little') <= path.stat().st_size
 
 
 def _refusal(path: Path, error: Exception) -> UsageError:

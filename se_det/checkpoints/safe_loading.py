@@ -9,6 +9,7 @@ from mmengine.runner.checkpoint import CheckpointLoader, _process_mmcls_checkpoi
 
 from se_det.checkpoints.fetching import SCHEMES, fetch
 from se_det.checkpoints.reading import read_checkpoint
+from se_det.checkpoints.state_dicts import with_state_dict
 
 
 @contextmanager
@@ -25,10 +26,10 @@ def safe_loading() -> Iterator[None]:
 
 def load_from_file(path: str, map_location: Any = None) -> dict:
     """Read a file. mmengine logs that the loader without ``load_from_`` is used."""
-    return read_checkpoint(path, map_location)
+    return with_state_dict(read_checkpoint(path, map_location), path)
 
 
 def load_from_url(url: str, map_location: Any = None) -> dict:
     """Download a file, if it is not in the cache, and read it."""
-    checkpoint = read_checkpoint(fetch(url), map_location)
+    checkpoint = with_state_dict(read_checkpoint(fetch(url), map_location), url)
     return _process_mmcls_checkpoint(checkpoint) if url.startswith('mmcls') else checkpoint

@@ -12,6 +12,7 @@ from mmdet.utils import register_all_modules
 from mmengine.config import Config
 from mmengine.registry import Registry
 
+from se_det.checkpoints.state_dicts import metadata
 from se_det.errors import UsageError
 
 BUILT = ('model', 'data_preprocessor', 'test_dataloader', 'test_pipeline')  # for inference
@@ -30,7 +31,7 @@ def training_config(checkpoint: dict, source: str) -> Config:
             imported, or it builds something that is not registered.
     """
     give_config = 'Give the config file that it was trained with, as `config`.'
-    text = checkpoint.get('meta', {}).get('cfg')
+    text = metadata(checkpoint).get('cfg')
     if not isinstance(text, str):
         raise UsageError(f'{source} has no config in it. {give_config}')
     try:

@@ -11,6 +11,7 @@ from torch import nn
 
 from se_det.checkpoints.fit import refuse_se_in_plain_backbones
 from se_det.checkpoints.layouts import named
+from se_det.checkpoints.state_dicts import find_weights
 from se_det.errors import UsageError
 
 
@@ -35,8 +36,8 @@ class CheckpointFitHook(Hook):
         while is_model_wrapper(detector) or isinstance(detector, BaseTTAModel):
             detector = detector.module
         refuse_se_in_plain_backbones(detector)
-        weights = checkpoint.get('state_dict', checkpoint)
-        shapes = {key.removeprefix('module.'): value.shape for key, value in weights.items()}
+        weights = find_weights(checkpoint, 'the checkpoint')
+        shapes = {key: value.shape for key, value in weights.items()}
 
         def check(detector: nn.Module, keys: NamedTuple) -> None:
             handle.remove()

@@ -1,5 +1,6 @@
 """Result files of a detector: the json of mmdet's CocoMetric, the pkl of its DumpDetResults."""
 
+import contextlib
 import io
 import math
 import pickle
@@ -50,7 +51,7 @@ def read_detections(path: str | Path, truth: GroundTruth, metric: str = 'bbox') 
             that is not a number.
     """
     path = Path(path)
-    read = _read_pkl if path.suffix in ('.pkl', '.pickle') else _read_json
+    read = _read_pkl if _is_pickle(path) else _read_json
     image_ids, category_ids, scores, shapes = read(path, truth, metric)
     image = _indices(image_ids, truth.images, 'image_id', path, truth)
     category = _indices(category_ids, truth.categories, 'category_id', path, truth)
@@ -169,6 +170,13 @@ def _read_pkl(path: Path, truth: GroundTruth, metric: str) -> tuple[Any, ...]:
             'evaluated.'
         )
     return image_ids, truth.labels[labels.astype(int)].tolist(), scores, shapes
+
+
+def _is_pickle(path: Path) -> bool:
+    """Whether a file begins as mmengine's pkl files do, and no JSON file does."""
+    with contextlib.suppress(OSError), path.open('rb') as file:
+        return file.read(1) == b'\x80'
+    return False
 
 
 def _unpickle(path: Path) -> list[dict]:

@@ -15,8 +15,8 @@ from torch import nn
 
 from se_det.checkpoints.fetching import fetch
 from se_det.checkpoints.fit import load_whole
-from se_det.checkpoints.layouts import StateDict
 from se_det.checkpoints.reading import read_checkpoint
+from se_det.checkpoints.state_dicts import find_weights, metadata
 from se_det.checkpoints.training_config import training_config
 from se_det.config_files import locate_teacher, read_config
 from se_det.errors import UsageError
@@ -56,7 +56,7 @@ def load_trained(
         raise UsageError(f'Expected the config of a detector; {name} has no model.')
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     model = _build(cfg)
-    load_whole(model, saved.get('state_dict', saved), str(checkpoint), name)
+    load_whole(model, find_weights(saved, str(checkpoint)), str(checkpoint), name)
     return revert_sync_batchnorm(model).eval(), cfg, _classes(saved, cfg, str(checkpoint))
 
 
@@ -115,9 +115,13 @@ def _without_starting_weights(value: Any) -> Any:
     return value
 
 
-def _classes(saved: StateDict, cfg: Config, source: str) -> tuple[str, ...]:
-    meta = saved.get('meta', {})
-    trained = {key.lower(): value for key, value in meta.get('dataset_meta', meta).items()}
+def _classes(saved: dict, cfg: Config, source: str) -> tuple[str, ...]:
+    meta = metadata(saved)
+    of_data = meta.get('dataset_meta')
+    trained = {
+        str(key).lower(): value
+        for key, value in (of_data if isinstance(of_data, dict) else meta).items()
+    }
     dataset = cfg.get('test_dataloader', {}).get('dataset', {})
     known: Sequence[str] | None = (
         trained.get('classes')

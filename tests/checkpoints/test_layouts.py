@@ -103,7 +103,7 @@ def test_neck_and_heads_of_a_detector_are_beside_the_backbone(trained, outer):
     detector = _renamed(trained.state_dict(), prefix=f'{outer}backbone.')
     detector[f'{outer}neck.lateral_convs.0.conv.weight'] = torch.zeros(1)
     found = find_backbone(dict(state_dict=detector))
-    assert found.prefix == f'{outer}backbone.'
+    assert found.prefix == f'{outer.removeprefix("module.")}backbone.'
     assert found.weights.keys() == trained.state_dict().keys()
     assert list(found.beside) == ['neck.lateral_convs.0.conv.weight']
     assert found.is_detector
@@ -179,12 +179,17 @@ def test_a_layout_can_be_forced(trained):
 
 @pytest.mark.parametrize(
     'checkpoint',
-    [{}, dict(epoch=3), dict(state_dict={}), {'features.0.weight': torch.zeros(1)}],
-    ids=['empty', 'no weights', 'empty state_dict', 'another network'],
+    [{}, dict(epoch=3, optimizer_state_dict={}), dict(state_dict={})],
+    ids=['empty', 'no weights', 'empty state_dict'],
 )
-def test_weights_of_another_network(checkpoint):
-    first = 'features' if 'features.0.weight' in checkpoint else 'none'
-    with pytest.raises(UsageError, match=rf'not the weights of a ResNet.* first keys: {first}'):
-        find_backbone(checkpoint)
-    with pytest.raises(UsageError, match='not the weights of a ResNet'):
-        find_backbone(checkpoint, 'timm')
+def test_a_file_without_weights(checkpoint):
+    keys = ', '.join(checkpoint) or 'none'
+    with pytest.raises(UsageError, match=rf'No weights in a\.pth\. Its keys: {keys}\.') as error:
+        find_backbone(checkpoint, source='a.pth')
+    assert '--layout' not in str(error.value)
+
+
+@pytest.mark.parametrize('layout', [None, 'timm'])
+def test_weights_of_another_network(layout):
+    with pytest.raises(UsageError, match=r'not the weights of a ResNet.* first keys: features'):
+        find_backbone({'features.0.weight': torch.zeros(1)}, layout)

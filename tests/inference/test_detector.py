@@ -218,3 +218,23 @@ def test_roi_align_as_two_products(length, corners, ratio, aligned, size, memory
     torch.testing.assert_close(
         SeparableRoIAlign(*arguments)(maps, rois), expected, atol=1e-5, rtol=1e-5
     )
+
+
+def test_checkpoints_of_other_programs(detectors, detector, files, tmp_path):
+    """A prefix of DataParallel, other names, and metadata that are none of mmengine's."""
+    cfg, checkpoint = detectors[FASTER]
+    weights = torch.load(checkpoint)['state_dict']
+    prefixed = {f'module.{key}': tensor for key, tensor in weights.items()}
+    expected = detector(FASTER)(files[0])
+    for content in (
+        dict(state_dict=prefixed),
+        dict(model_state_dict=weights, epoch=1, optimizer_state_dict={}),
+        dict(ema=prefixed, meta='of another program'),
+        dict(network=weights, meta=dict(dataset_meta=None)),
+    ):
+        torch.save(content, tmp_path / 'other.pth')
+        found = se_det.Detector(tmp_path / 'other.pth', cfg, device='cpu')(files[0])
+        np.testing.assert_array_equal(found.boxes, expected.boxes)
+    torch.save(dict(epoch=1, generator=weights), tmp_path / 'other.pth')
+    with pytest.raises(UsageError, match=r'No weights in .*Its keys: epoch, generator\.'):
+        se_det.Detector(tmp_path / 'other.pth', cfg, device='cpu')
