@@ -17,8 +17,14 @@ from se_det.errors import UsageError
 from se_det.inference.detections import Detections, class_indices
 from se_det.inference.images import Image, check_array
 from se_det.inference.reading_ahead import read_ahead
-from se_det.inference.trained_model import load_trained, make_faster_on_cpu, test_pipeline
+from se_det.inference.trained_model import (
+    input_channels,
+    load_trained,
+    make_faster_on_cpu,
+    test_pipeline,
+)
 
+VALUES = ('uint8', 'uint16', 'float32')  # that OpenCV resizes
 BATCHES_SORTED = 8  # images of that many batches are sorted by size
 
 
@@ -53,6 +59,7 @@ class Detector:
     ) -> None:
         self.model, cfg, self.classes = load_trained(checkpoint, config)
         self._load, self._transform = test_pipeline(cfg)
+        self._channels = input_channels(self.model)
         device = device or get_device()
         try:
             self.model.to(device)
@@ -72,8 +79,9 @@ class Detector:
         """Detect objects.
 
         Args:
-            images: one image, or several. An image is the path of a file or an array
-                (H, W, 3) uint8 in BGR, as ``cv2.imread`` returns it.
+            images: one image, or several. An image is the path of a file, which the test pipeline
+                reads, or an array (H, W, 3) in BGR, as ``cv2.imread`` returns it; for a detector
+                of one channel (H, W). Its values are uint8, uint16 or float32, as in training.
             score: the lowest score to return.
             classes: the classes to return; None: all.
             batch: how many images the model takes at once, at most. It takes only those together
@@ -110,14 +118,24 @@ class Detector:
         Raises:
             UsageError: as in `__call__`.
         """
+        return self.stream_prepared(map(self._prepare, images), score, classes, batch)
+
+    def stream_prepared(
+        self,
+        samples: Iterable[dict],
+        score: float = 0.0,
+        classes: Sequence[str] | None = None,
+        batch: int = 1,
+    ) -> Iterator[Detections]:
+        """As `stream`, of what `prepare` returned."""
         if batch < 1:
             raise UsageError(f'batch must be 1 or more; got {batch}.')
         class_indices(classes or (), self.classes)
-        samples = read_ahead(map(self._prepare, images), 2 * batch)
+        samples = read_ahead(samples, 2 * batch)
         return (found.above(score).of(classes) for found in self._detect(samples, batch))
 
     def read(self, path: str | Path) -> np.ndarray:
-        """Read an image file as the test pipeline does: (H, W, 3) uint8 in BGR.
+        """Read an image file as the test pipeline does: (H, W, 3) in BGR, or (H, W).
 
         Raises:
             UsageError: it cannot be read, or is cut off.
@@ -136,9 +154,30 @@ class Detector:
     def _prepare(self, image: Image) -> dict:
         if not isinstance(image, np.ndarray):
             image = self.read(image)
-        else:
-            check_array(image)
-        return self._transform(dict(img=image, img_id=0))
+        elif self._channels:
+            check_array(image, self._channels, VALUES)
+        return self.prepare(image)
+
+    def prepare(self, image: np.ndarray) -> dict:
+        """Put an image, as `read` returns it, through the test pipeline.
+
+        Raises:
+            UsageError: a transform fails, or the detector takes another number of channels.
+        """
+        try:
+            sample = self._transform(dict(img=image, img_id=0))
+        except Exception as error:  # a pipeline may have any transforms
+            raise UsageError(
+                f'An array {image.shape} of {image.dtype} does not pass the '
+                f'test pipeline: {type(error).__name__}: {error}'
+            ) from error
+        found = len(sample['inputs'])
+        if self._channels not in (None, found):
+            raise UsageError(
+                f'The detector takes images of {self._channels} channels; the test pipeline gives '
+                f'{found}. Check color_type of LoadImageFromFile.'
+            )
+        return sample
 
     def _detect(self, samples: Iterator[dict], batch: int) -> Iterator[Detections]:
         many = 1 if batch == 1 else BATCHES_SORTED * batch

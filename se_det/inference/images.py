@@ -21,28 +21,36 @@ ONE = 1 << 11  # OpenCV's weights have 11 bits
 Image = str | Path | np.ndarray  # what a detector takes
 
 
-def check_array(image: np.ndarray) -> None:
+def check_array(image: np.ndarray, channels: int, types: Sequence[str] = ('uint8',)) -> None:
     """Check an image that is given as an array.
 
+    Args:
+        image: (H, W, channels); a grayscale image may be (H, W).
+        channels: that the detector takes.
+        types: of its values that the detector takes.
+
     Raises:
-        UsageError: it is not (H, W, 3) uint8.
+        UsageError: it has another shape or type.
     """
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+    found = image.shape[2] if image.ndim == 3 else 1
+    if image.ndim not in (2, 3) or found != channels or image.dtype not in types or not image.size:
+        kind = '(H, W) of gray values' if channels == 1 else f'(H, W, {channels}) in BGR'
         raise UsageError(
-            'Expected an image (H, W, 3) uint8 in BGR, as cv2.imread returns it; found '
-            f'{image.shape} {image.dtype}. Convert it: cv2.cvtColor, .astype(numpy.uint8).'
+            f'The detector takes images {kind} of {" or ".join(types)}, as cv2.imread returns '
+            f'them; found an array {image.shape} of {image.dtype}. Convert it: cv2.cvtColor, '
+            '.astype.'
         )
 
 
-def read_image(path: str | Path) -> np.ndarray:
-    """Read an image file: (H, W, 3) uint8 in BGR.
+def read_image(path: str | Path, gray: bool = False) -> np.ndarray:
+    """Read an image file: (H, W, 3) uint8 in BGR, or (H, W) with ``gray``.
 
     Raises:
         UsageError: it cannot be read, or neither OpenCV nor Pillow is installed.
     """
     path = Path(path).expanduser()
     try:
-        image = _decode(path)
+        image = _decode(path, gray)
     except (OSError, ValueError, SyntaxError) as error:  # Pillow's, for damaged files
         raise UsageError(f'{path} cannot be read as an image: {error}. Check the file.') from error
     if image is None:
@@ -51,7 +59,7 @@ def read_image(path: str | Path) -> np.ndarray:
 
 
 def resize(image: np.ndarray, scale: Sequence[int], keep_ratio: bool) -> np.ndarray:
-    """Resize an image (H, W, 3) uint8 as mmcv's Resize does.
+    """Resize an image (H, W, C) uint8 as mmcv's Resize does.
 
     Args:
         image: of any size.
@@ -66,7 +74,7 @@ def resize(image: np.ndarray, scale: Sequence[int], keep_ratio: bool) -> np.ndar
     if size == (width, height):
         return image
     if cv2:
-        return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+        return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR).reshape(*size[::-1], -1)
     return resize_bilinearly(image, size)
 
 
@@ -74,7 +82,7 @@ def resize_bilinearly(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """What ``cv2.resize`` does by default, in its integers.
 
     Args:
-        image: (H, W, 3) uint8.
+        image: (H, W, C) uint8.
         size: width and height.
     """
     height, width = image.shape[:2]
@@ -97,15 +105,16 @@ def _neighbours(length: int, target: int) -> tuple[np.ndarray, ...]:
     return first, second, *(np.rint(part * ONE).astype(np.int32) for part in (1 - share, share))
 
 
-def _decode(path: Path) -> np.ndarray | None:
+def _decode(path: Path, gray: bool) -> np.ndarray | None:
     if cv2:
         # imdecode, unlike imread, reads paths with any letters on any system.
         content = np.fromfile(path, np.uint8)
-        return cv2.imdecode(content, cv2.IMREAD_COLOR) if len(content) else None
+        flag = cv2.IMREAD_GRAYSCALE if gray else cv2.IMREAD_COLOR
+        return cv2.imdecode(content, flag) if len(content) else None
     if not find_spec('PIL'):
         raise UsageError('To read image files, type: pip install opencv-python-headless')
     from PIL import Image, ImageOps
 
     with Image.open(path) as image:
-        upright = ImageOps.exif_transpose(image).convert('RGB')
-    return np.ascontiguousarray(np.asarray(upright)[..., ::-1])
+        upright = np.asarray(ImageOps.exif_transpose(image).convert('L' if gray else 'RGB'))
+    return upright if gray else np.ascontiguousarray(upright[..., ::-1])

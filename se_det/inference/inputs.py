@@ -2,6 +2,7 @@
 
 import glob
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,19 +90,30 @@ def video_facts(path: Path) -> tuple[float, int]:
 
 
 def _files_below(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.rglob('*')
-        if path.suffix.lower() in (*IMAGE_EXTENSIONS, *VIDEO_EXTENSIONS)
-        and not path.name.startswith('.')
-        and path.is_file()
-    )
+    files = [file for file in folder.rglob('*') if file.is_file() and file.name[0] != '.']
+    found = [file for file in files if _is_known(file)]
+    if others := sorted({*files} - {*found}):
+        print(
+            f'Left out, as neither images nor videos: {len(others)} of {len(files)} files in '
+            f'{folder}, first {others[0]}',
+            file=sys.stderr,
+        )
+    return sorted(found)
+
+
+def _is_known(path: Path) -> bool:
+    """Whether it is an image or a video by its ending, or an image by its content."""
+    known = (*IMAGE_EXTENSIONS, *VIDEO_EXTENSIONS)
+    return path.suffix.lower() in known or cv2.haveImageReader(str(path))
 
 
 def _nothing_at(text: str, path: Path) -> str:
     if path.is_dir():
         endings = ' '.join(IMAGE_EXTENSIONS + VIDEO_EXTENSIONS)
-        return f'There is no image or video in {text}. Names must end in one of {endings}.'
+        return (
+            f'There is no image or video in {text}: no file that OpenCV can read, and no name that '
+            f'ends in one of {endings}.'
+        )
     if glob.has_magic(text):
         return f'No file matches {text}. Check the pattern, and put it in quotes.'
     return f'{text} does not exist. Give an image, a folder, a pattern in quotes or a video.'

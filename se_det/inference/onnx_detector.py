@@ -20,7 +20,7 @@ class Input:
     """An image as the model takes it.
 
     Attributes:
-        pixels: normalised and padded, (3, H, W) float32.
+        pixels: normalised and padded, (C, H, W) float32.
         size: height and width without padding.
         scale: how much larger than the given image it is, x and y.
         shape: height and width of the given image.
@@ -86,19 +86,20 @@ class OnnxDetector:
         return [found[index].above(score).of(classes) for index in sorted(found)]
 
     def _prepare(self, image: Image) -> Input:
-        if not isinstance(image, np.ndarray):
-            image = read_image(image)
-        else:
-            check_array(image)
         settings = self._settings
+        channels = len(settings['mean'])
+        if not isinstance(image, np.ndarray):
+            image = read_image(image, settings.get('gray', False))
+        check_array(image, channels)
         shape = image.shape[:2]
+        image = image.reshape(*shape, channels)
         image = resize(image, settings['scale'], settings['keep_ratio'])
         size = image.shape[:2]
         if settings['bgr_to_rgb']:
             image = image[..., ::-1]
         mean, std = (np.float32(settings[name]) for name in ('mean', 'std'))
         divisor = settings['pad_size_divisor']
-        pixels = np.zeros((3, *(-(-side // divisor) * divisor for side in size)), np.float32)
+        pixels = np.zeros((channels, *(-(-side // divisor) * divisor for side in size)), np.float32)
         pixels[:, : size[0], : size[1]] = ((image - mean) / std).transpose(2, 0, 1)
         return Input(pixels, size, np.float32([size[1] / shape[1], size[0] / shape[0]]), shape)
 

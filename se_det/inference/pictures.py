@@ -21,13 +21,16 @@ def draw(image: np.ndarray, found: Detections) -> np.ndarray:
     """Draw boxes, names and scores, and masks if there are any; the highest score on top.
 
     Args:
-        image: (H, W, 3) uint8 in BGR.
+        image: (H, W, 3) in BGR, or (H, W); values that are not uint8 are stretched to these.
         found: its detections.
 
     Returns:
-        A new image, as ``image``.
+        A new image, (H, W, 3) uint8 in BGR.
     """
-    pixels = image[..., ::-1].copy()
+    if image.dtype != np.uint8:
+        image = cv2.normalize(image, None, 0, 255, cv2.NORM_MINMAX, cv2.CV_8U)
+    image = image.reshape(*image.shape[:2], -1)[..., :3]
+    pixels = np.broadcast_to(image, (*image.shape[:2], 3))[..., ::-1].copy()
     lowest_first = range(len(found))[::-1]
     colours = [colour(label) for label in found.labels.tolist()]
     if found.masks is not None:

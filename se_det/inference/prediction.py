@@ -93,12 +93,12 @@ def predict(
     with ExitStack() as stack:
         progress = stack.enter_context(_Progress(total))
 
-        def pixels() -> Iterator[np.ndarray]:
-            for frame in _frames(files, detector, done, progress):
+        def samples() -> Iterator[dict]:
+            for frame, sample in _frames(files, detector, done, progress):
                 waiting.append(frame)
-                yield frame.pixels
+                yield sample
 
-        stream = detector.stream(pixels(), score, classes, batch)
+        stream = detector.stream_prepared(samples(), score, classes, batch)
         results = stack.enter_context(PredictionFiles(done.out, ids))
         picture_files = (
             stack.enter_context(PictureFiles(done.out / 'pictures')) if pictures else None
@@ -123,18 +123,20 @@ def predict(
 
 def _frames(
     files: Sequence[InputFile], detector: Detector, done: Prediction, progress: '_Progress'
-) -> Iterator[_Frame]:
-    """Read the files one after the other; name those that cannot be read."""
+) -> Iterator[tuple[_Frame, dict]]:
+    """Read and prepare the files one after the other; name those that fail."""
     for file in files:
         try:
             if file.is_video:
                 for index, pixels in enumerate(video_frames(file.path)):
-                    yield _Frame(file, pixels, dict(frame=index))
+                    yield _Frame(file, pixels, dict(frame=index)), detector.prepare(pixels)
             else:
-                yield _Frame(file, detector.read(file.path))
+                pixels = detector.read(file.path)
+                yield _Frame(file, pixels), detector.prepare(pixels)
         except UsageError as error:
             done.unreadable += 1
-            progress.say(str(error))
+            message = str(error)
+            progress.say(message if str(file.path) in message else f'{file.path}: {message}')
 
 
 class _Progress:

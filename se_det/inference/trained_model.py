@@ -70,6 +70,12 @@ def make_faster_on_cpu(model: nn.Module) -> None:
         model.to(memory_format=torch.channels_last)
 
 
+def input_channels(model: nn.Module) -> int | None:
+    """The channels of the images that a model takes: those of its first convolution."""
+    weights = (weight for weight in model.parameters() if weight.ndim == 4)
+    return next((weight.shape[1] for weight in weights), None)
+
+
 def test_pipeline(cfg: Config) -> tuple[nn.Module, Compose]:
     """The transform that loads an image as uint8, and those after it, without annotations.
 

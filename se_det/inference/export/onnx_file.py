@@ -31,7 +31,8 @@ def write_onnx(
     Args:
         module: a forward function of `se_det.inference.export.detectors`.
         path: the file to write; the weights are in it.
-        metadata: values for the file's ``metadata_props``, written as JSON.
+        metadata: values for the file's ``metadata_props``, written as JSON; ``mean`` has a value
+            for each channel.
         outputs: names of what it returns; None: ``map_0``, ``map_1`` and so on.
 
     Returns:
@@ -48,7 +49,8 @@ def write_onnx(
             ('width', SMALLEST_TRACED),
         )
     )
-    examples = dict(images=torch.zeros(2, 3, 512, 768), sizes=torch.tensor([[512, 768]] * 2))
+    channels = len(metadata['mean'])
+    examples = dict(images=torch.zeros(2, channels, 512, 768), sizes=torch.tensor([[512, 768]] * 2))
     shapes = dict(images={0: batch, 2: height, 3: width}, sizes={0: batch})
     inputs = list(inspect.signature(module.forward).parameters)
     module.eval().requires_grad_(False)
