@@ -8,6 +8,7 @@ import pytest
 
 import se_det
 from se_det.errors import UsageError
+from se_det.inference.export import export_onnx
 from se_det.inference.export.preprocessing import preprocessing
 from se_det.inference.images import read_image
 from se_det.inference.prediction import predict
@@ -92,3 +93,17 @@ def test_images_by_content_and_what_is_left_out(make, images, tmp_path, capsys):
     assert 'Left out, as neither images nor videos: 1 of 5 files' in error and 'notes.txt' in error
     assert done.images + done.unreadable == 4
     assert done.images == 3 and 'does not pass the test pipeline' in error
+
+
+@pytest.mark.long
+def test_an_exported_detector_of_one_channel(make, images, tmp_path):
+    pytest.importorskip('onnxruntime')
+    cfg, checkpoint = make('grayscale', 1)
+    export_onnx(cfg, checkpoint, tmp_path / 'gray.onnx')
+    exported = se_det.OnnxDetector(tmp_path / 'gray.onnx')
+    detector = se_det.Detector(checkpoint, cfg, device='cpu')
+    array = cv2.imread(str(images / 'gray.jpg'), cv2.IMREAD_GRAYSCALE)
+    for image in (images / 'colour.png', array):
+        found, expected = exported(image), detector(image)
+        np.testing.assert_allclose(found.scores[:20], expected.scores[:20], atol=1e-4)
+        np.testing.assert_allclose(found.boxes[:20], expected.boxes[:20], atol=0.05)
