@@ -20,7 +20,7 @@ def config_file(config: str) -> str:
     """Check that a config file exists."""
     try:
         find_config(config)
-    except UsageError as error:
+    except (OSError, UsageError) as error:  # a name that is too long, or has no file
         raise argparse.ArgumentTypeError(str(error)) from error
     return config
 

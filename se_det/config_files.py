@@ -40,6 +40,22 @@ def read_config(config: str | Path) -> Config:
         ) from error
 
 
+def model_of(cfg: Config, source: str) -> dict:
+    """The config of the model in a config.
+
+    Args:
+        cfg: the config.
+        source: its name in error messages.
+
+    Raises:
+        UsageError: it has none.
+    """
+    model = cfg.get('model')
+    if not isinstance(model, dict) or 'type' not in model:
+        raise UsageError(f'Expected the config of a detector; {source} has no model.')
+    return model
+
+
 def inherited_name(config: str) -> str:
     """The name of a package's config in ``_base_``.
 

@@ -7,6 +7,8 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from torch.utils.flop_counter import FlopCounterMode
 
+from se_det.config_files import model_of
+
 
 class Complexity(NamedTuple):
     """Cost of a detector.
@@ -24,9 +26,13 @@ class Complexity(NamedTuple):
 
 
 def complexity(cfg: Config) -> Complexity:
-    """Count, on the meta device: no memory is used and nothing is computed."""
+    """Count, on the meta device: no memory is used and nothing is computed.
+
+    Raises:
+        UsageError: the config has no model.
+    """
     with torch.device('meta'):
-        detector = MODELS.build(cfg.model)
+        detector = MODELS.build(model_of(cfg, cfg.filename))
         image = torch.empty(1, 3, 224, 224)
     detector.eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():

@@ -18,7 +18,7 @@ from se_det.checkpoints.fit import load_whole
 from se_det.checkpoints.reading import read_checkpoint
 from se_det.checkpoints.state_dicts import find_weights, metadata
 from se_det.checkpoints.training_config import training_config
-from se_det.config_files import locate_teacher, read_config
+from se_det.config_files import locate_teacher, model_of, read_config
 from se_det.errors import UsageError
 from se_det.inference.roi_align import pool_separably
 from se_det.mmcv_ops import is_compiled
@@ -52,8 +52,7 @@ def load_trained(
     else:
         cfg = config if isinstance(config, Config) else read_config(config)
         name = str(cfg.filename or 'the config')
-    if 'model' not in cfg:
-        raise UsageError(f'Expected the config of a detector; {name} has no model.')
+    model_of(cfg, name)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     model = _build(cfg)
     load_whole(model, find_weights(saved, str(checkpoint)), str(checkpoint), name)

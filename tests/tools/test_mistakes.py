@@ -42,6 +42,7 @@ class Parsed(Exception):
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr('logging.raiseExceptions', False)  # of streams of the run before
     for name, content in FILES.items():
         (tmp_path / name).write_bytes(content)
     torch.save(dict(epoch=1), tmp_path / 'no_weights.pth')

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from se_det.backbones import SEBackbone
 from se_det.checkpoints.safe_loading import safe_loading
+from se_det.config_files import model_of
 from se_det.datasets.check import check_data
 from se_det.errors import UsageError
 
@@ -65,7 +66,7 @@ def load_detector(cfg: Config, checkpoint: str) -> nn.Module:
     Raises:
         UsageError: its backbone has no SE, or the checkpoint does not fit.
     """
-    model = MODELS.build(cfg.model)
+    model = MODELS.build(model_of(cfg, cfg.filename))
     if not hasattr(model, 'backbone') or not list(se_blocks(model.backbone)):
         kind = cfg.model.get('backbone', cfg.model).get('type')
         raise UsageError(
