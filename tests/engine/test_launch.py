@@ -298,7 +298,7 @@ def test_se_loads_the_twin_of_the_config_with_its_options():
 
 def test_a_work_dir_that_is_a_file(tmp_path):
     (tmp_path / 'w').touch()
-    with pytest.raises(UsageError, match=r'w is a file; --work-dir must be a folder'):
+    with pytest.raises(UsageError, match=r'w is a file; w/x must be a folder'):
         train(SHAPES, work_dir='w/x')
 
 
