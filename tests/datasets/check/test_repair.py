@@ -70,9 +70,9 @@ def test_what_was_meant_is_restored(damage, change, coco, verdict):
     damage(coco)
     assert verdict(coco) is not None
     before = json.dumps(coco)
-    repaired, changes = repair(coco)
+    repaired, done = repair(coco)
     assert json.dumps(coco) == before
-    assert [f'{count} {what}' for what, count in changes.items()] == [change]
+    assert [f'{count} {what}' for what, count in done.changes.items()] == [change]
     assert verdict(repaired) is None
     np.testing.assert_allclose(_boxes(repaired), _boxes(original), atol=1e-9)
     for key in ('category_id', 'iscrowd', 'image_id', 'area'):
@@ -93,8 +93,8 @@ def test_what_was_meant_is_restored(damage, change, coco, verdict):
 )
 def test_what_cannot_be_repaired_is_left_out(damage, left, box, coco, verdict):
     coco['annotations'][4].update(damage)
-    repaired, changes = repair(coco)
-    assert changes
+    repaired, done = repair(coco)
+    assert done.changes or done.left_out.errors
     assert len(repaired['annotations']) == left
     assert verdict(repaired) is None
     if box is not None:
@@ -105,9 +105,9 @@ def test_images_get_the_size_of_their_files(coco, verdict):
     sizes = {image['file_name']: (image['width'], image['height']) for image in coco['images']}
     coco['images'][1].update(width=64, height=88)
     coco['images'][2]['file_name'] = 'gone.png'
-    repaired, changes = repair(coco, {**sizes, 'gone.png': None})
-    assert changes["image sizes set to the files'"] == 1
-    assert changes['images left out, as their file cannot be read'] == 1
+    repaired, done = repair(coco, {**sizes, 'gone.png': None})
+    assert done.changes["image sizes set to the files'"] == 1
+    assert done.changes['images left out, as their file cannot be read'] == 1
     assert len(repaired['images']) == 5
     assert len(repaired['annotations']) == 15
     assert verdict(repaired) is None
@@ -125,6 +125,6 @@ def test_masks(coco):
 
 
 def test_a_good_file_stays_as_it_is(coco):
-    repaired, changes = repair(coco)
+    repaired, done = repair(coco)
     assert repaired == coco
-    assert not changes
+    assert not done.changes
