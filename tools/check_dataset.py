@@ -39,7 +39,7 @@ def main() -> None:
         from se_det.engine.launch import load_config
 
         cfg = load_config(**arguments)
-        sys.exit(0 if check_dataset(cfg, splits, fix, choices) else 1)
+        sys.exit(0 if check_dataset(cfg, splits, fix, choices=choices) else 1)
 
 
 if __name__ == '__main__':

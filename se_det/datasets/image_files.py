@@ -59,9 +59,7 @@ def decode(content: bytes, color_type: str = 'color', backend: str | None = 'cv2
         missing = _missing_lines(content)
         is_there = not missing and not has_end
     if not is_there:
-        share = f': {missing:.0%} of the picture is missing' if missing >= VISIBLE else ''
-        damage = 'cannot be decoded' if has_end else 'is cut off'
-        return Picture(None, damage + share)
+        return Picture(None, _damage(missing, has_end, content))
     whole = (content + END_OF_JPEG, backend) if is_jpeg else (content, 'pillow')
     with _truncated_images():
         pixels = _decode(whole[0], color_type, whole[1])
@@ -123,6 +121,17 @@ def file_ends_with_mark(path: Any) -> bool:
             return ends_with_mark(first + file.read())
     except (OSError, TypeError, ValueError):
         return True
+
+
+def _damage(missing: float, has_end: bool, content: bytes) -> str:
+    share = f': {missing:.0%} of the picture is missing' if missing >= VISIBLE else ''
+    if not has_end:
+        return 'is cut off' + share
+    try:
+        Image.open(io.BytesIO(content)).close()
+    except Exception:  # decoders raise what they like on damaged files
+        return 'is not an image'
+    return 'cannot be decoded' + (share if missing < 1 else '')
 
 
 def _decode(content: bytes, color_type: str, backend: str | None) -> np.ndarray | None:

@@ -39,8 +39,8 @@ def check_dataset(
     cfg: Config,
     splits: Sequence[str] = ('train', 'val', 'test'),
     fix: bool = False,
-    choices: Sequence[str] = (),
     console: Console | None = None,
+    choices: Sequence[str] = (),
 ) -> bool:
     """Check all data of a config, print a summary and what is wrong.
 
@@ -48,8 +48,8 @@ def check_dataset(
         cfg: the config.
         splits: which of ``'train'``, ``'val'`` and ``'test'`` to check.
         fix: write a repaired copy of each annotation file with errors, beside it.
-        choices: what to take where a repair has two readings, as `--read-as` says.
         console: where to print; default standard output.
+        choices: what to take where a repair has two readings, as `--read-as` says.
 
     Returns:
         Whether all is well.

@@ -120,7 +120,8 @@ def image_fault(
     try:
         content = Path(path).read_bytes()
     except OSError as error:
-        return f'cannot be read: {error.strerror}'
+        there = 'cannot be read' if os.path.exists(path) else 'does not exist'
+        return f'{there}: {error.strerror}'
     except ValueError as error:  # a name that no file can have
         return f'cannot be read: {error}'
     picture = decode(content, *decoder)
