@@ -24,15 +24,22 @@ def main() -> None:
         action='store_true',
         help='write a repaired copy of an annotation file with errors, beside it',
     )
+    parser.add_argument(
+        '--read-as',
+        nargs='+',
+        default=(),
+        metavar='READING',
+        help='with --fix: what to take where two readings are possible; --fix names them',
+    )
     add_config_arguments(parser)
     arguments = vars(parse_config_arguments(parser))
-    splits, fix = arguments.pop('split'), arguments.pop('fix')
+    splits, fix, choices = (arguments.pop(name) for name in ('split', 'fix', 'read_as'))
     with usage_errors_alone():
         from se_det.datasets.check.full import check_dataset
         from se_det.engine.launch import load_config
 
         cfg = load_config(**arguments)
-        sys.exit(0 if check_dataset(cfg, splits, fix) else 1)
+        sys.exit(0 if check_dataset(cfg, splits, fix, choices=choices) else 1)
 
 
 if __name__ == '__main__':

@@ -1,22 +1,25 @@
-"""Images that cannot be read in the middle of a run: replaced in training, an error elsewhere."""
+"""Images that cannot be read in the middle of a run.
+
+Training takes another image; validation counts no detections; a test ends with an error.
+"""
 
 import zlib
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from mmcv.transforms import LoadImageFromFile
 from mmdet.datasets.transforms import LoadImageFromNDArray
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from mmengine.structures import BaseDataElement
+from torch import nn
 from torch.utils.data import Dataset
 
-from se_det.datasets.check.images import (
-    decodes_strictly,
-    ends_with_mark_of_file,
-    image_fault,
-)
+from se_det.datasets.image_files import ImageFileError, load_image, set_image
 from se_det.errors import UsageError
 
 NEXT = 'To find all such images, type: python -m se_det check_dataset CONFIG'
@@ -58,15 +61,10 @@ class GuardedLoading:
         Raises:
             UnreadableImageError: more images than the limit cannot be read.
         """
-        path = results.get('img_path')
         try:
-            loaded = self.load(results)
-            if loaded is not None and _is_whole(path):
-                return loaded
-            reason = None
-        except Exception as error:  # any decoder and any storage backend
-            reason = f'raises {type(error).__name__}: {error}'
-        return self._replace(path, image_fault(path) or reason or 'cannot be decoded')
+            return load_image(self.load, results)
+        except ImageFileError as error:
+            return self._replace(results.get('img_path'), str(error))
 
     def _replace(self, path: Any, reason: str) -> None:
         if self.limit is None:
@@ -74,9 +72,7 @@ class GuardedLoading:
                 f'{path} {reason}. To leave it out would change the evaluation. '
                 f'Restore the file, or take it out of the annotations. {NEXT}'
             )
-        slot = zlib.crc32(str(path).encode()) % len(self.replaced)
-        is_new = not self.replaced[slot]
-        self.replaced[slot] = 1
+        is_new = self._is_new(path)
         count = int(self.replaced.sum())
         if count > self.limit:
             raise UnreadableImageError(
@@ -92,6 +88,13 @@ class GuardedLoading:
                 level=30,  # WARNING
             )
 
+    def _is_new(self, path: Any) -> bool:
+        """Whether it is the first time that an image is replaced."""
+        slot = zlib.crc32(str(path).encode(errors='replace')) % len(self.replaced)
+        is_new = not self.replaced[slot]
+        self.replaced[slot] = 1
+        return is_new
+
     def __getattr__(self, name: str) -> Any:
         if name == 'load':  # not there yet while it is unpickled
             raise AttributeError(name)
@@ -99,6 +102,58 @@ class GuardedLoading:
 
     def __repr__(self) -> str:
         return repr(self.load)
+
+
+class LoadingWithStandIns(GuardedLoading):
+    """A LoadImageFromFile that returns a black image for one that cannot be read.
+
+    Args:
+        load: as in `GuardedLoading`.
+        replaced: as there.
+
+    Attributes:
+        failed: whether the last image was such a stand-in.
+    """
+
+    def __init__(self, load: LoadImageFromFile, replaced: torch.Tensor) -> None:
+        super().__init__(load, None, replaced)
+        self.failed = False
+        channels = () if load.color_type.startswith('grayscale') else (3,)
+        self._like = np.zeros((0, 0, *channels), np.uint8)
+
+    def __call__(self, results: dict) -> dict:
+        """Load the image, or a black one of the size that the annotations say."""
+        try:
+            loaded = load_image(self.load, results)
+            self.failed, self._like = False, loaded['img'][:0, :0]
+            return loaded
+        except ImageFileError as error:
+            path, size = results.get('img_path'), (results.get('height'), results.get('width'))
+            if None in size:
+                return self._replace(path, str(error))
+            if self._is_new(path):
+                text = f'{path} {error}. It counts as an image without detections. {NEXT}'
+                print_log(text, logger='current', level=30)
+            self.failed = True
+            shape = (*size, *self._like.shape[2:])
+            return set_image(self.load, results, np.zeros(shape, self._like.dtype))
+
+
+class MarkStandIns:
+    """The last step of a pipeline: marks samples whose image is a stand-in.
+
+    Args:
+        loading: the first step.
+    """
+
+    def __init__(self, loading: LoadingWithStandIns) -> None:
+        self.loading = loading
+
+    def __call__(self, results: dict) -> dict:
+        """Mark the sample for `without_detections`."""
+        if self.loading.failed:
+            results['data_samples'].set_metainfo(dict(is_stand_in=True))
+        return results
 
 
 class UnreadableImagesHook(Hook):
@@ -118,7 +173,9 @@ class UnreadableImagesHook(Hook):
                 'Set max_unreadable_images=10 in the config.'
             )
         self.limit = limit
-        self.replaced = torch.zeros(1 << 16, dtype=torch.uint8).share_memory_()
+        self.replaced, self.replaced_in_val = (
+            torch.zeros(1 << 16, dtype=torch.uint8).share_memory_() for _ in range(2)
+        )
 
     def before_train(self, runner: Runner) -> None:
         """Guard the training data before its processes start."""
@@ -129,8 +186,29 @@ class UnreadableImagesHook(Hook):
         self._guard(runner.train_dataloader.dataset, self.limit)
 
     def before_val(self, runner: Runner) -> None:
-        """Let an image of the validation data that cannot be read be an error."""
-        self._guard(runner.val_dataloader.dataset, None)
+        """Let images of the validation data that cannot be read count as without detections."""
+        for steps in _pipelines(runner.val_dataloader.dataset):
+            for index in _loading_steps(steps):
+                steps[index] = LoadingWithStandIns(steps[index], self.replaced_in_val)
+                steps.append(MarkStandIns(steps[index]))
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        self.stand_ins = 0
+        self._handle = model.register_forward_hook(self._remove_detections)
+
+    def after_val(self, runner: Runner) -> None:
+        """Log how many images count as without detections."""
+        self._handle.remove()
+        if self.stand_ins:
+            runner.logger.warning(
+                f'{self.stand_ins} images could not be read and count as without detections in '
+                f'this validation; their names are above. {NEXT}'
+            )
+
+    def _remove_detections(self, model: nn.Module, inputs: tuple, outputs: Any) -> None:
+        for sample in outputs if isinstance(outputs, (list, tuple)) else ():
+            if isinstance(sample, BaseDataElement) and sample.get('is_stand_in', False):
+                sample.pred_instances = sample.pred_instances[:0]
+                self.stand_ins += 1
 
     def before_test(self, runner: Runner) -> None:
         """Let an image of the test data that cannot be read be an error."""
@@ -146,11 +224,8 @@ class UnreadableImagesHook(Hook):
 
     def _guard(self, dataset: Dataset, limit: int | None) -> None:
         for steps in _pipelines(dataset):
-            for index, step in enumerate(steps):
-                if isinstance(step, LoadImageFromFile) and not isinstance(
-                    step, LoadImageFromNDArray
-                ):
-                    steps[index] = GuardedLoading(step, limit, self.replaced)
+            for index in _loading_steps(steps):
+                steps[index] = GuardedLoading(steps[index], limit, self.replaced)
 
 
 def _pipelines(dataset: Any) -> Iterator[list]:
@@ -163,6 +238,10 @@ def _pipelines(dataset: Any) -> Iterator[list]:
         yield steps
 
 
-def _is_whole(path: Any) -> bool:
-    """Whether a local image file is not cut off; OpenCV may fill up what is missing."""
-    return ends_with_mark_of_file(path) or decodes_strictly(path)
+def _loading_steps(steps: list) -> list[int]:
+    """Where images are loaded from files."""
+    return [
+        index
+        for index, step in enumerate(steps)
+        if isinstance(step, LoadImageFromFile) and not isinstance(step, LoadImageFromNDArray)
+    ]

@@ -12,7 +12,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
 from mmengine.structures import InstanceData
 
-from se_det.datasets.check.images import decodes_strictly, ends_with_mark_of_file, image_fault
+from se_det.datasets.image_files import ImageFileError, load_image
 from se_det.errors import UsageError
 from se_det.inference.detections import Detections, class_indices
 from se_det.inference.images import Image, check_array
@@ -138,18 +138,13 @@ class Detector:
         """Read an image file as the test pipeline does: (H, W, 3) in BGR, or (H, W).
 
         Raises:
-            UsageError: it cannot be read, or is cut off.
+            UsageError: it cannot be read, or is visibly damaged.
         """
         try:
-            image = self._load(dict(img_path=str(path)))['img']
-            reason = None
-        except Exception as error:  # any decoder and any storage backend
-            reason = (Path(path).exists() and image_fault(path)) or f'cannot be read: {error}'
-        if not reason and not (ends_with_mark_of_file(path) or decodes_strictly(path)):
-            reason = 'is cut off'
-        if reason:
-            raise UsageError(f'{path} {reason}. Give an image that OpenCV can read.')
-        return image
+            return load_image(self._load, dict(img_path=str(path)))['img']
+        except ImageFileError as error:
+            reason = f'{path} {error}. Give an image that OpenCV can read.'
+            raise UsageError(reason) from error
 
     def _prepare(self, image: Image) -> dict:
         if not isinstance(image, np.ndarray):

@@ -1,4 +1,4 @@
-"""An image that cannot be read is replaced in training, and an error in validation and test."""
+"""An image that cannot be read: replaced in training, without detections in validation."""
 
 import os
 import pickle
@@ -11,10 +11,12 @@ import pytest
 import torch
 from mmcv.transforms import LoadImageFromFile
 from mmengine.config import Config
+from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
-from mmengine.registry import HOOKS, MODELS
+from mmengine.registry import HOOKS, METRICS, MODELS
 from mmengine.runner import Runner
+from mmengine.structures import InstanceData
 
 from se_det.datasets.drawing import CATEGORIES
 from se_det.datasets.shapes import draw_split
@@ -25,7 +27,7 @@ from se_det.engine.unreadable_images import (
 )
 from se_det.errors import UsageError
 
-SEEN = []
+SEEN, DETECTIONS = [], []
 NUMBERS = count()
 
 
@@ -39,7 +41,26 @@ class SeesImages(BaseModel):
 
     def forward(self, inputs, data_samples=None, mode='tensor'):
         SEEN.extend(os.path.basename(sample.img_path) for sample in data_samples)
-        return dict(loss=self.weight.sum()) if mode == 'loss' else data_samples
+        if mode == 'loss':
+            return dict(loss=self.weight.sum())
+        for sample in data_samples:
+            found = dict(bboxes=torch.ones(1, 4), scores=torch.ones(1), labels=torch.tensor([0]))
+            sample.pred_instances = InstanceData(**found)
+        return data_samples
+
+
+@METRICS.register_module()
+class CountDetections(BaseMetric):
+    """How many detections each image has."""
+
+    def process(self, data_batch, data_samples):
+        for sample in data_samples:
+            name = os.path.basename(sample['img_path'])
+            self.results.append((name, len(sample['pred_instances']['bboxes'])))
+
+    def compute_metrics(self, results):
+        DETECTIONS.append(dict(results))
+        return {}
 
 
 @HOOKS.register_module()
@@ -49,6 +70,15 @@ class AnotherPipelineHook(Hook):
     def before_train_epoch(self, runner):
         dataset = runner.train_dataloader.dataset
         dataset.pipeline.transforms[0] = LoadImageFromFile()
+
+
+@HOOKS.register_module()
+class BreakAnImageHook(Hook):
+    """Damages an image after the first epoch."""
+
+    def after_val(self, runner):
+        if runner.epoch == 1:
+            type(self).damage()
 
 
 @pytest.fixture(scope='module')
@@ -68,8 +98,8 @@ def shapes(drawn, tmp_path, monkeypatch):
     return tmp_path / 'shapes' / 'train'
 
 
-def _runner(limit=3, workers=0, hooks=(), wrapper=None, epochs=2, guarded=True):
-    pipeline = [dict(type='LoadImageFromFile'), dict(type='PackDetInputs')]
+def _runner(limit=3, workers=0, hooks=(), wrapper=None, epochs=2, guarded=True, val=False, **load):
+    pipeline = [dict(type='LoadImageFromFile', **load), dict(type='PackDetInputs')]
     dataset = dict(
         type='CocoDataset',
         data_root='shapes/',
@@ -80,6 +110,15 @@ def _runner(limit=3, workers=0, hooks=(), wrapper=None, epochs=2, guarded=True):
     )
     train = dict(type=wrapper, **_wrapped(wrapper, dataset)) if wrapper else dataset
     loader = dict(batch_size=2, num_workers=workers, collate_fn=dict(type='pseudo_collate'))
+    validation = dict(
+        val_dataloader=dict(
+            **loader,
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            dataset=dict(**dataset, test_mode=True),
+        ),
+        val_evaluator=dict(type='CountDetections'),
+        val_cfg=dict(),
+    )
     runner = Runner.from_cfg(
         Config(
             dict(
@@ -100,6 +139,7 @@ def _runner(limit=3, workers=0, hooks=(), wrapper=None, epochs=2, guarded=True):
                 optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
                 custom_hooks=list(hooks),
                 randomness=dict(seed=0),
+                **(validation if val else {}),
                 experiment_name=f'run {next(NUMBERS)}',  # a logger of its own
             )
         )
@@ -149,6 +189,36 @@ def test_more_than_the_limit(workers, shapes):
         assert part in message
 
 
+@pytest.mark.parametrize(
+    ('damage', 'workers', 'load'),
+    [
+        ('missing', 0, {}),
+        ('cut off', 2, dict(color_type='unchanged', to_float32=True)),
+        *(pytest.param(damage, 0, {}, marks=pytest.mark.long) for damage in ('empty', 'no image')),
+        pytest.param('missing', 0, dict(color_type='grayscale'), marks=pytest.mark.long),
+    ],
+)
+def test_without_detections_in_validation(damage, workers, load, shapes):
+    """An image breaks between two validations: each is whole, and the training goes on."""
+    DETECTIONS.clear()
+    runner = _runner(workers=workers, hooks=[dict(type='BreakAnImageHook')], val=True, **load)
+    BreakAnImageHook.damage = lambda: DAMAGE[damage](shapes / '000005.png')
+    runner.train()
+    names = [f'00000{index}.png' for index in range(8)]
+    assert [dict.fromkeys(names, 1), {**dict.fromkeys(names, 1), '000005.png': 0}] == DETECTIONS
+    text = next(Path('work').rglob('*.log')).read_text()
+    assert text.count('shapes/train/000005.png') == 2  # in training and in validation
+    assert '1 images could not be read and count as without detections in this validation' in text
+
+
+def test_an_image_that_lacks_its_end_is_used(shapes):
+    path = shapes / '000003.png'
+    path.write_bytes(path.read_bytes()[:-5])
+    _runner(limit=0, val=True).train()
+    assert SEEN.count('000003.png') == 4
+    assert DETECTIONS[-1]['000003.png'] == 1
+
+
 @pytest.mark.parametrize('workers', [0, pytest.param(2, marks=pytest.mark.long)])
 def test_an_error_in_test(workers, shapes):
     (shapes / '000005.png').unlink()
@@ -174,7 +244,7 @@ def test_nothing_changes_while_all_images_can_be_read(workers, shapes):
     runs = []
     for guarded in (True, False):
         SEEN.clear()
-        _runner(workers=workers, guarded=guarded).train()
+        _runner(workers=workers, guarded=guarded, val=True).train()
         runs.append((list(SEEN), np.random.random() if workers == 0 else None))
     assert runs[0] == runs[1]
 

@@ -130,7 +130,7 @@ def test_a_stream_is_read_as_it_is_used(detector, files):
     ('name', 'content', 'reason'),
     [
         ('empty.jpg', b'', 'is an empty file'),
-        ('text.jpg', b'not an image', 'cannot be decoded'),
+        ('text.jpg', b'not an image', 'is not an image'),
         ('missing.jpg', None, 'cannot be read'),
     ],
 )
@@ -149,6 +149,16 @@ def test_a_truncated_file(detector, tmp_path, pixels, ending):
     path.write_bytes(whole[: len(whole) * 2 // 3])
     with pytest.raises(UsageError, match='is cut off'):
         detector(FASTER)(path)
+
+
+@pytest.mark.parametrize('ending', ['.jpg', '.png'])
+def test_a_file_that_lacks_only_its_end(detector, tmp_path, pixels, ending):
+    """Its pixels are all there."""
+    path = tmp_path / f'end{ending}'
+    whole = cv2.imencode(ending, pixels(64, 64))[1]
+    path.write_bytes(whole.tobytes()[:-2])
+    expected = cv2.imdecode(whole, cv2.IMREAD_COLOR)
+    np.testing.assert_array_equal(detector(FASTER).read(path), expected)
 
 
 @pytest.mark.parametrize('array', [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3)), np.zeros(3)])

@@ -76,7 +76,7 @@ def test_what_is_wrong_is_named_and_repaired(own, run, tmp_path):
         f'000002.png is {width}x{height}, the annotations say 100x{height}',
         'Written: own/annotations/instances_train.fixed.json',
         "1 image sizes set to the files'",
-        '1 images left out, as their file cannot be read',
+        'left out: images whose file cannot be read: 000004.png',
     ):
         assert part in finished.stdout
     assert own.read_bytes() == before

@@ -61,11 +61,15 @@ class Boxes:
         """Which boxes MMDetection leaves out, as they are narrower or lower than a pixel."""
         return (self.xywh[:, 2:] < 1).any(1)
 
+    def look_normalised(self) -> np.ndarray:
+        """Which boxes have shares of the image's size, not pixels."""
+        shares = (self.xywh >= 0) & (self.xywh <= 1.001)
+        return shares.all(1) & (self.xywh[:, 2:] > 0).all(1) & (self.size > 2).all(1)
+
     def _rules(self) -> Iterator[tuple[str, np.ndarray]]:
         (x, y, w, h), (width, height) = self.xywh.T, self.size.T
         yield 'width and height of a bbox must not be negative', (w < 0) | (h < 0)
-        in_first_pixel = (self.xywh >= 0).all(1) & (x + w <= 1.001) & (y + h <= 1.001)
-        yield NORMALISED, in_first_pixel & (w > 0) & (h > 0) & (self.size > 2).all(1)
+        yield NORMALISED, self.look_normalised()
         allowed = np.maximum(OVERHANG, 0.01 * self.size)
         overhang = np.maximum(self.xywh[:, :2] + self.xywh[:, 2:] - self.size, -self.xywh[:, :2])
         hangs_over = (overhang > allowed).any(1)

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -15,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from se_det.datasets.check.facts import cache_file, save_json, stamp
-from se_det.datasets.check.images import decoded_size
+from se_det.datasets.image_files import decode
 
 CHUNK = 32
 
@@ -26,7 +27,10 @@ _messages = None  # in a process of the pool: what its decoders write to standar
 
 
 def decode_images(
-    folder: Path, file_names: Sequence[str], processes: int | None = None
+    folder: Path,
+    file_names: Sequence[str],
+    processes: int | None = None,
+    decoder: tuple = ('color', 'cv2'),
 ) -> dict[str, Decoded]:
     """Decode images; those that have not changed since the last time are not read again.
 
@@ -34,11 +38,12 @@ def decode_images(
         folder: what the names are relative to.
         file_names: the images.
         processes: how many; default one for each core.
+        decoder: ``color_type`` and ``imdecode_backend`` of the config.
 
     Returns:
         By name, what was found.
     """
-    kept_in = cache_file('images', folder.resolve())
+    kept_in = cache_file('images', folder.resolve(), *decoder)
     kept = {}
     with suppress(OSError, ValueError):
         kept = json.loads(kept_in.read_text())
@@ -46,7 +51,7 @@ def decode_images(
     new = [
         name for name in file_names if not stamps[name] or kept.get(name, [0])[0] != stamps[name]
     ]
-    for name, decoded in zip(new, _decode_all(folder, new, processes), strict=True):
+    for name, decoded in zip(new, _decode_all(folder, new, processes, decoder), strict=True):
         kept[name] = [stamps[name], *decoded]
     save_json(kept_in, kept)
     return {name: tuple(kept[name][1:]) for name in file_names}
@@ -55,11 +60,13 @@ def decode_images(
 def _stamp(path: Path) -> list[int] | None:
     try:
         return stamp(path)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a name that no file can have
         return None
 
 
-def _decode_all(folder: Path, names: list[str], processes: int | None) -> Iterator[Decoded]:
+def _decode_all(
+    folder: Path, names: list[str], processes: int | None, decoder: tuple
+) -> Iterator[Decoded]:
     if not names:
         return
     paths = [str(folder / name) for name in names]
@@ -77,7 +84,7 @@ def _decode_all(folder: Path, names: list[str], processes: int | None) -> Iterat
         ) as progress,
     ):
         task = progress.add_task('images', total=len(names))
-        for decoded in pool.map(_decode, paths, chunksize=CHUNK):
+        for decoded in pool.map(partial(_decode, decoder=decoder), paths, chunksize=CHUNK):
             progress.advance(task)
             yield decoded
 
@@ -90,14 +97,18 @@ def _catch_messages() -> None:
     os.dup2(_messages.fileno(), 2)
 
 
-def _decode(path: str) -> Decoded:
+def _decode(path: str, decoder: tuple) -> Decoded:
     _messages.seek(0)
     _messages.truncate()
     try:
         content = Path(path).read_bytes()
     except OSError as error:
         return f'cannot be read: {error.strerror}', ''
-    size = decoded_size(content)
+    except ValueError as error:
+        return f'cannot be read: {error}', ''
+    picture = decode(content, *decoder)
     _messages.seek(0)
     complaint = _messages.read(200).decode(errors='replace').strip().partition('\n')[0]
-    return (size, '') if isinstance(size, str) else (list(size), complaint)
+    if picture.fault:
+        return picture.fault, ''
+    return list(picture.pixels.shape[1::-1]), picture.note or complaint

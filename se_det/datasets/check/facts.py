@@ -22,9 +22,10 @@ from se_det.datasets.check.segmentations import check_segmentations
 from se_det.errors import UsageError
 from se_det.files import write_whole
 
-VERSION = 1  # raise it when a check changes: what was found before is then found again
+VERSION = 2  # raise it when a check changes: what was found before is then found again
+BRUSHES = 0.02  # of all annotations; COCO's crowds are 0.012
 RECENT = 2 * 10**9  # nanoseconds; file systems round times
-SAMPLE = 200  # images that are looked at in every run
+SAMPLE = 200  # images of the training data that are looked at in every run
 
 
 @dataclass
@@ -54,13 +55,16 @@ class Facts:
     notes: list[str]
 
 
-def check_content(coco: dict, masks: bool, problems: Problems) -> Facts:
+def check_content(
+    coco: dict, masks: bool, problems: Problems, sample: int | None = SAMPLE
+) -> Facts:
     """Check the content of an annotation file.
 
     Args:
         coco: the content.
         masks: whether the config reads segmentations.
         problems: what is wrong is added here.
+        sample: how many images to sample; None for all.
 
     Returns:
         The facts; without errors among the problems, they are complete.
@@ -82,10 +86,11 @@ def check_content(coco: dict, masks: bool, problems: Problems) -> Facts:
         objects[category] += bool(is_used and not ignored and not crowd)
         seen.add(annotation['image_id'])
     _note_copies(annotations, problems)
+    _note_brush_masks(annotations, problems)
     if any(annotation['id'] == 0 for annotation in annotations):
         problems.note('annotation has the id 0, which pycocotools counts as not found')
     records = list(images.values())
-    step = max(1, len(records) // SAMPLE)
+    step = max(1, len(records) // (sample or len(records) or 1))
     return Facts(
         categories=list(names.items()),
         images=len(images),
@@ -94,7 +99,7 @@ def check_content(coco: dict, masks: bool, problems: Problems) -> Facts:
         largest=list(largest.values()),
         largest_image=max((min(r['width'], r['height']) for r in records), default=0),
         without_objects=len(images) - len(seen),
-        sample=[(r['file_name'], r['width'], r['height']) for r in records[::step][:SAMPLE]],
+        sample=[(r['file_name'], r['width'], r['height']) for r in records[::step][:sample]],
         notes=problems.note_lines(),
     )
 
@@ -108,6 +113,22 @@ def _note_copies(annotations: list[dict], problems: Problems) -> None:
         if len(ids) > 1:
             remark = 'boxes are there twice: same image, category and coordinates'
             problems.note(remark, f'annotation {ids[1]}', len(ids) - 1)
+
+
+def _note_brush_masks(annotations: list[dict], problems: Problems) -> None:
+    polygons = sum(isinstance(a.get('segmentation'), list) for a in annotations)
+    crowds = [
+        f'annotation {annotation["id"]}'
+        for annotation in annotations
+        if isinstance(annotation.get('segmentation'), dict) and annotation.get('iscrowd')
+    ]
+    if polygons and len(crowds) > BRUSHES * len(annotations):
+        problems.note(
+            'annotations among polygons are run lengths with iscrowd=1, as brushes of annotation '
+            'tools write them: MMDetection trains on none. Set iscrowd=0 for single objects',
+            crowds[0],
+            len(crowds),
+        )
 
 
 def cache_file(kind: str, *key: str | os.PathLike | bool) -> Path:

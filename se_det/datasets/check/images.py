@@ -1,21 +1,19 @@
 """Image files: there, whole, decodable, and of the size that the annotations say."""
 
-import io
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import unquote
 
-import cv2
-import numpy as np
 from PIL import Image
 
-TAIL = 4096  # bytes at the end of a file that must hold the mark of its end
+from se_det.datasets.image_files import decode, file_ends_with_mark
 
 ORIENTATION = 0x0112  # the EXIF tag; 5 to 8 are turned by 90 degrees
-
-END_MARKS = {b'\xff\xd8': b'\xff\xd9', b'\x89P': b'IEND'}  # of JPEG and PNG, by their first bytes
+AS_STORED = ('unchanged', 'color_ignore_orientation', 'grayscale_ignore_orientation')
 
 
 def missing_images(folder: Path, file_names: Iterable[str]) -> list[str]:
@@ -35,42 +33,86 @@ def missing_images(folder: Path, file_names: Iterable[str]) -> list[str]:
     return missing
 
 
-def header_fault(path: str | os.PathLike, width: int, height: int) -> str | None:
-    """What is wrong with an image file as far as its first bytes show it.
+def found_elsewhere(folder: Path, file_names: Iterable[str], all_names: Iterable[str]) -> dict:
+    r"""Files that are not at their name, by the last part of it if only one file has that.
+
+    Args:
+        folder: the folder of images.
+        file_names: those that are not there, such as ``'C:\images\a.png'``.
+        all_names: the names of all images.
+
+    Returns:
+        Paths below the folder, by name.
+    """
+    files, wanted = defaultdict(list), defaultdict(set)
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            files[name].append(os.path.relpath(os.path.join(parent, name), folder))
+    for name in all_names:
+        wanted[last_part(name)].add(name)
+    return {
+        name: Path(files[part][0]).as_posix()
+        for name in file_names
+        for part in [last_part(name)]
+        if len(files.get(part, ())) == 1 and len(wanted[part]) == 1
+    }
+
+
+def misplaced(file_name: str, path: str, folder: Path) -> str:
+    """What is wrong with the name of a file that is elsewhere."""
+    return (
+        f'file_name must be a path below {folder} with forward slashes: '
+        f'found {file_name!r}, expected {path!r}'
+    )
+
+
+def last_part(file_name: str) -> str:
+    """The last part of a path, a path of Windows, or a URL."""
+    return unquote(re.split(r'[/\\]', file_name)[-1])
+
+
+def header_fault(
+    path: str | os.PathLike, width: int, height: int, decoder: tuple = ('color', 'cv2')
+) -> str | None:
+    """What is wrong with an image file as far as its first and last bytes show it.
 
     Args:
         path: the file.
         width: the width in the annotations.
         height: the height there.
+        decoder: ``color_type`` and ``imdecode_backend`` of the config.
 
     Returns:
         A sentence without the file's name, or None.
     """
     try:
-        if os.path.getsize(path) == 0:
-            return 'is an empty file'
         with Image.open(path) as image:
-            size = image.size
-            if image.format in ('JPEG', 'MPO') and image.getexif().get(ORIENTATION, 1) > 4:
-                size = size[::-1]  # OpenCV turns the image
-    except OSError as error:
-        return f'does not exist: {error.strerror}' if error.errno else 'is not an image'
-    except Exception as error:  # decoders raise what they like on damaged files
-        return f'is not an image ({type(error).__name__})'
-    if size == (width, height):
-        return None
-    return image_fault(path, width, height)
+            is_turned = _is_turned(image) and decoder[0] not in AS_STORED
+            size = image.size[::-1] if is_turned else image.size
+        if size == (width, height) and file_ends_with_mark(path):
+            return None
+    except Exception:  # decoders raise what they like on damaged files
+        pass
+    return image_fault(path, width, height, decoder)
+
+
+def turned_by_exif(path: str | os.PathLike) -> bool:
+    """Whether decoders turn an image by 90 degrees, as its EXIF data say."""
+    with suppress(Exception), Image.open(path) as image:
+        return _is_turned(image)
+    return False
 
 
 def image_fault(
-    path: str | os.PathLike, width: int | None = None, height: int | None = None
+    path: str | os.PathLike, width: int, height: int, decoder: tuple = ('color', 'cv2')
 ) -> str | None:
     """What is wrong with an image file, all of it decoded.
 
     Args:
         path: the file.
-        width: the width in the annotations, if it must be that.
+        width: the width in the annotations.
         height: the height there.
+        decoder: as in `header_fault`.
 
     Returns:
         A sentence without the file's name, or None.
@@ -78,53 +120,19 @@ def image_fault(
     try:
         content = Path(path).read_bytes()
     except OSError as error:
-        return f'cannot be read: {error.strerror}'
-    size = decoded_size(content)
-    if isinstance(size, str):
-        return size
-    if width is not None and size != (width, height):
-        swapped = ' (OpenCV turns images as their EXIF data say)' if size == (height, width) else ''
-        return f'is {size[0]}x{size[1]}; the annotations say {width}x{height}{swapped}'
-    return None
+        there = 'cannot be read' if os.path.exists(path) else 'does not exist'
+        return f'{there}: {error.strerror}'
+    except ValueError as error:  # a name that no file can have
+        return f'cannot be read: {error}'
+    picture = decode(content, *decoder)
+    if picture.fault:
+        return picture.fault
+    found = picture.pixels.shape[1::-1]
+    if found == (width, height):
+        return None
+    swapped = ' (OpenCV turns images as their EXIF data say)' if found == (height, width) else ''
+    return f'is {found[0]}x{found[1]}; the annotations say {width}x{height}{swapped}'
 
 
-def decoded_size(content: bytes) -> tuple[int, int] | str:
-    """Width and height after decoding as in training, or what is wrong with the image."""
-    if not content:
-        return 'is an empty file'
-    try:
-        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:
-        pixels = None
-    if pixels is None:
-        return 'cannot be decoded' if ends_with_mark(content) else 'is cut off'
-    if not ends_with_mark(content) and not decodes_strictly(io.BytesIO(content)):
-        return 'is cut off'
-    return pixels.shape[1], pixels.shape[0]
-
-
-def ends_with_mark(content: bytes) -> bool:
-    """Whether a JPEG or PNG file has the mark of its end; other formats pass."""
-    mark = END_MARKS.get(content[:2])
-    return mark is None or mark in content[-TAIL:]
-
-
-def ends_with_mark_of_file(path: str | os.PathLike) -> bool:
-    """As `ends_with_mark`, reading the ends of the file alone; files elsewhere pass."""
-    try:
-        with open(path, 'rb') as file:
-            first = file.read(2)
-            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
-            return ends_with_mark(first + file.read())
-    except (OSError, TypeError, ValueError):
-        return True
-
-
-def decodes_strictly(image_file: str | os.PathLike | io.BytesIO) -> bool:
-    """Whether Pillow decodes all of an image; OpenCV may fill up what is missing."""
-    try:
-        with Image.open(image_file) as image:
-            image.load()
-    except Exception:  # decoders raise what they like on damaged files
-        return False
-    return True
+def _is_turned(image: Image.Image) -> bool:
+    return image.format in ('JPEG', 'MPO') and image.getexif().get(ORIENTATION, 1) > 4

@@ -9,6 +9,11 @@ _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 60
 
 
+def printable(text: str) -> str:
+    """Text without lone surrogates, which JSON can hold and no stream prints."""
+    return text.encode(errors='backslashreplace').decode()
+
+
 @dataclass
 class Group:
     """The records that break one rule."""
@@ -20,7 +25,7 @@ class Group:
         """Count records and keep the first examples."""
         self.count += count
         if example and len(self.examples) < EXAMPLES:
-            self.examples.append(example)
+            self.examples.append(printable(example))
 
     def __str__(self) -> str:
         more = self.count - len(self.examples)

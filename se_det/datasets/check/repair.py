@@ -1,164 +1,221 @@
-"""Repair annotations: each change is counted; what cannot be repaired is left out."""
+"""Repair annotations: what is certain is kept; what has two readings is shown, not guessed."""
 
 import copy
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
 
-from se_det.datasets.check.boxes import NORMALISED, XYXY, Boxes
-from se_det.datasets.check.form import check_annotations, check_categories, check_images
+from se_det.datasets.check.form import LARGEST, check_annotations
 from se_det.datasets.check.problems import Problems
-from se_det.datasets.check.segmentations import check_segmentations
+from se_det.datasets.check.references import References, as_number, is_id, is_integer, unused
+from se_det.datasets.check.repair_boxes import repair_boxes
+from se_det.datasets.check.repair_records import as_coordinate, repair_categories, repair_images
+from se_det.datasets.check.repairs import ImageFiles, Repairs
+from se_det.datasets.check.segmentations import check_segmentations, mend_polygons
+
+FLAGS = {'0': 0, '0.0': 0, 'false': 0, 'none': 0, '1': 1, '1.0': 1, 'true': 1}
 
 
 def repair(
-    coco: dict, sizes: Mapping[str, tuple[int, int] | None] | None = None, masks: bool = False
-) -> tuple[dict, Counter]:
+    coco: dict,
+    files: ImageFiles | None = None,
+    masks: bool = False,
+    choices: Collection[str] = (),
+) -> tuple[dict, Repairs]:
     """Repair the content of an annotation file.
 
     Args:
         coco: the content; it is not changed.
-        sizes: width and height of image files by name, None for those that cannot be read.
+        files: what is known of the image files.
         masks: whether the config reads segmentations.
+        choices: what the user has chosen of two readings; ``'drop'`` leaves records out that
+            have two.
 
     Returns:
-        The repaired content, and how many records each change was made to.
+        The repaired content, and what was done. The content is certain if nothing is unclear.
     """
-    coco, changes = copy.deepcopy(coco), Counter()
-    names = check_categories(coco['categories'], Problems())
-    left = dict(names)
-    _keep(coco, 'categories', [c for c in coco['categories'] if _take(c, left)], changes)
-    _repair_images(coco, sizes or {}, changes)
-    images = check_images(coco['images'], Problems())
-    annotations = [a for a in coco.get('annotations', []) if isinstance(a, dict)]
-    _count_categories_from_one(annotations, names, changes)
-    for annotation in annotations:
-        _repair_form(annotation, changes)
-    _number_anew(annotations, changes)
-    annotations = check_annotations(annotations, images, names, Problems())
-    annotations = _repair_segmentations(annotations, images, masks, changes)
-    annotations = _repair_boxes(annotations, images, changes)
-    _keep(coco, 'annotations', annotations, changes)
-    return coco, changes
-
-
-def _keep(coco: dict, name: str, records: list, changes: Counter) -> None:
-    left_out = len(coco.get(name, [])) - len(records)
-    if left_out:
-        changes[f'{name} left out, as they cannot be repaired'] += left_out
-    coco[name] = records
-
-
-def _take(category: Any, names: dict[int, str]) -> bool:
-    """Take the name of a category out of ``names``; returns whether it was there."""
-    valid = isinstance(category, dict) and type(category.get('id')) is int
-    if valid and names.get(category['id']) == category.get('name'):
-        del names[category['id']]
-        return True
-    return False
-
-
-def _repair_images(coco: dict, sizes: Mapping[str, Any], changes: Counter) -> None:
-    readable = []
-    for image in coco['images']:
-        size = sizes.get(image.get('file_name'), ()) if isinstance(image, dict) else ()
-        if size is None:
-            changes['images left out, as their file cannot be read'] += 1
-            continue
-        if size and (image.get('width'), image.get('height')) != tuple(size):
-            image['width'], image['height'] = size
-            changes["image sizes set to the files'"] += 1
-        readable.append(image)
-    coco['images'] = readable
-    _keep(coco, 'images', list(check_images(readable, Problems()).values()), changes)
-
-
-def _count_categories_from_one(annotations: list, names: dict, changes: Counter) -> None:
-    """Add 1 to category ids that count from 0 while the categories count from 1."""
-    found = {a.get('category_id') for a in annotations if type(a.get('category_id')) is int}
-    if 0 in found - names.keys() and {category + 1 for category in found} <= names.keys():
-        for annotation in annotations:
-            if type(annotation.get('category_id')) is int:
-                annotation['category_id'] += 1
-                changes['category ids raised by 1, as they counted from 0'] += 1
-
-
-def _repair_form(annotation: dict, changes: Counter) -> None:
-    for key in ('iscrowd', 'ignore'):
-        if key in annotation and annotation[key] not in (0, 1):
-            annotation[key] = int(annotation[key] in ('1', 'true', 'True'))
-            changes[f'{key} set to 0 or 1'] += 1
-    for key in ('id', 'image_id', 'category_id'):
-        value = annotation.get(key)
-        if isinstance(value, float) and value.is_integer():
-            annotation[key] = int(value)
-            changes[f'{key} written as an integer'] += 1
-    box, area = annotation.get('bbox'), annotation.get('area')
-    if type(area) not in (int, float) or not area > 0 or area == float('inf'):
-        try:
-            annotation['area'] = float(box[2] * box[3])
-        except (TypeError, IndexError, KeyError, OverflowError):
-            return  # the bbox is wrong, so that the annotation is left out
-        changes['areas set to width times height of the bbox'] += 1
-
-
-def _number_anew(annotations: list[dict], changes: Counter) -> None:
-    ids = [annotation.get('id') for annotation in annotations]
-    if all(type(key) is int and key > 0 for key in ids) and len(set(ids)) == len(ids):
-        return
-    for number, annotation in enumerate(annotations, 1):
-        annotation['id'] = number
-    changes['annotation ids numbered anew from 1'] += len(ids)
-
-
-def _repair_segmentations(
-    annotations: list[dict], images: dict, masks: bool, changes: Counter
-) -> list[dict]:
-    kept = []
-    for annotation in annotations:
-        problems = Problems()
-        check_segmentations([annotation], images, True, problems)
-        if problems.errors and annotation.get('segmentation'):
-            annotation['segmentation'] = []
-            changes['segmentations removed, as they are not valid'] += 1
-        if problems.errors and masks:
-            changes['annotations left out, as they have no valid segmentation'] += 1
+    coco, done = copy.deepcopy(coco), Repairs(choices)
+    annotations = []
+    for index, annotation in enumerate(coco.get('annotations', [])):
+        if isinstance(annotation, dict):
+            annotations.append(annotation)
         else:
-            kept.append(annotation)
+            done.leave_out('annotations that are no dict', f'annotations[{index}]', annotation)
+    categories, names = repair_categories(coco, done)
+    image_ids, images = repair_images(coco, annotations, files or ImageFiles(), done)
+    annotations = list(_referring(annotations, image_ids, images, categories, names, done))
+    annotations = _numbered(annotations, done)
+    annotations = [a for a in annotations if _repair_values(a, done)]
+    annotations = list(_segmented(annotations, images, masks, done))
+    without_area = {id(a) for a in annotations if not _is_positive(a.get('area'))}
+    for annotation in annotations:
+        if id(annotation) in without_area:
+            annotation['area'] = 0.0  # until it is certain what the bbox is
+    found = Problems()
+    annotations = check_annotations(annotations, images, names, found)
+    for rule, group in found.errors.items():
+        if 'misspelled' not in rule:
+            done.left_out.errors[f'annotations: {rule}'] = group
+    coco['annotations'] = repair_boxes(annotations, images, done)
+    for annotation in coco['annotations']:
+        if id(annotation) in without_area:
+            annotation['area'] = float(np.prod(annotation['bbox'][2:]))
+            done.count('areas set to width times height of the bbox')
+    return coco, done
+
+
+def _referring(
+    annotations: list[dict],
+    image_ids: References,
+    images: dict[int | str, dict],
+    categories: References,
+    names: dict[int, str],
+    done: Repairs,
+) -> Iterator[dict]:
+    """Annotations whose image and category are certain, with their ids."""
+    shift = _shift(annotations, categories, names, done)
+    for index, annotation in enumerate(annotations):
+        record = f'annotation {annotation.get("id", f"number {index + 1}")!r}'
+        targets = []
+        for key, references, added in (
+            ('image_id', image_ids, 0),
+            ('category_id', categories, shift),
+        ):
+            value = annotation.get(key)
+            if added and is_id(value) and not isinstance(as_number(value), str):
+                value = as_number(value) + added
+            found = references.find(value)
+            kind = key.removesuffix('_id')
+            if len(found) > 1:
+                both = ' or '.join(f'that of {r.get("file_name", r.get("name"))}' for r in found)
+                done.refuse(f'{key} has two readings', f'{record}: {value!r} is {both}')
+            elif not found:
+                done.leave_out(f'annotations whose {key} is that of no {kind}', record, value)
+            else:
+                targets.append((key, found[0]['id']))
+        if len(targets) < 2:
+            continue
+        if targets[0][1] not in images:
+            done.leave_out('annotations whose image is left out', record)
+            continue
+        for key, target in targets:
+            if type(annotation[key]) is not type(target) or annotation[key] != target:
+                annotation[key] = target
+                done.count(f'{key} written as that of its {key.removesuffix("_id")}')
+        yield annotation
+
+
+def _shift(
+    annotations: list[dict], categories: References, names: dict[int, str], done: Repairs
+) -> int:
+    """What the user has chosen to add to each category_id. Two readings are unclear."""
+    for choice in done.choices:
+        if choice.startswith('category_id'):
+            return int(choice.removeprefix('category_id'))
+    values = [a.get('category_id') for a in annotations if is_id(a.get('category_id'))]
+    found = {as_number(value) for value in values}
+    unknown = {as_number(value) for value in values if not categories.find(value)}
+    if not unknown or not all(map(is_integer, found)):
+        return 0
+    shifts = [1, -1] if unknown < found else [key - min(found) for key in sorted(names)]
+    shift = next((s for s in shifts if all(key + s in names for key in found)), None)
+    if shift is not None:
+        some = [*sorted(unknown)[:2], *sorted(found - unknown)[:2]]
+        readings = (
+            ', '.join(f'{key} is {names.get(key + added, "of no category")!r}' for key in some)
+            for added in (shift, 0)
+        )
+        done.refuse(
+            'category_id counts from another start than the categories, or some are wrong: '
+            f'choose with --read-as category_id{shift:+d} or category_id+0',
+            '; or '.join(readings),
+        )
+    return 0
+
+
+def _numbered(annotations: list[dict], done: Repairs) -> list[dict]:
+    """Annotations with ids of their own; those that are there twice are merged."""
+    owners: dict[int, dict] = {}
+    anew, kept = [], []
+    for annotation in annotations:
+        key = annotation.get('id')
+        number = as_number(key) if is_id(key) else None
+        if not is_integer(number) or number <= 0:
+            anew.append(annotation)
+        elif number not in owners:
+            if type(key) is not int:
+                done.count('annotation ids written as integers')
+            owners[number] = annotation
+            annotation['id'] = number
+        elif {**annotation, 'id': number} == owners[number]:
+            done.count('annotations that were there twice merged')
+            continue
+        else:
+            anew.append(annotation)
+        kept.append(annotation)
+    for annotation, number in zip(anew, unused(owners), strict=False):
+        annotation['id'] = number
+        done.count('annotations given an id of their own')
     return kept
 
 
-def _repair_boxes(annotations: list[dict], images: dict, changes: Counter) -> list[dict]:
-    bounds = check_segmentations(annotations, images, False, Problems())
-    boxes = Boxes.of(annotations, images, bounds)
-    with np.errstate(invalid='ignore', divide='ignore'):
-        faults = {rule: np.flatnonzero(broken) for rule, broken in boxes.faults()}
-    for rule, indices in faults.items():
-        for index in indices:
-            annotation = annotations[index]
-            width, height = boxes.size[index].tolist()
-            x, y, w, h = annotation['bbox']
-            if rule == XYXY:
-                x, y, w, h = x, y, w - x, h - y
-                changes['bboxes written as [x, y, width, height] instead of corners'] += 1
-            elif rule == NORMALISED:
-                x, y, w, h = x * width, y * height, w * width, h * height
-                changes['bboxes multiplied by the size of the image'] += 1
-            elif np.isfinite(bounds[index]).all():
-                x, y, w, h = *bounds[index, :2], *(bounds[index, 2:] - bounds[index, :2])
-                changes['bboxes set to the bounds of the segmentation'] += 1
-            elif not rule.startswith('area'):
-                changes['bboxes cut off at the border of the image, or left out'] += 1
-            x1, y1 = max(float(x), 0.0), max(float(y), 0.0)
-            x2, y2 = min(float(x + w), width), min(float(y + h), height)
-            annotation['bbox'] = [x1, y1, x2 - x1, y2 - y1]
-            if not annotation.get('segmentation') or annotation['area'] > (x2 - x1) * (y2 - y1):
-                annotation['area'] = (x2 - x1) * (y2 - y1)
-    touched = {index for indices in faults.values() for index in indices}
-    return [
-        annotation
-        for index, annotation in enumerate(annotations)
-        if index not in touched or min(annotation['bbox'][2:]) >= 1
-    ]
+def _repair_values(annotation: dict, done: Repairs) -> bool:
+    """Write numbers that are text as numbers; returns whether all has one reading."""
+    record = f'annotation {annotation["id"]}'
+    box = annotation.get('bbox')
+    if isinstance(box, list) and any(isinstance(value, str) for value in box):
+        numbers = [as_coordinate(value) for value in box]
+        if None not in numbers:
+            annotation['bbox'] = numbers
+            done.count('bboxes written as numbers')
+    area = annotation.get('area')
+    if isinstance(area, str) and as_coordinate(area) is not None:
+        annotation['area'] = as_coordinate(area)
+        done.count('areas written as numbers')
+    for key in ('iscrowd', 'ignore'):
+        value = annotation.get(key, 0)
+        if value in (0, 1):
+            continue
+        if str(value).strip().lower() not in FLAGS:
+            done.refuse(f'{key} can be 0 or 1', f'{record} has {str(value)[:60]!r}')
+            return False
+        annotation[key] = FLAGS[str(value).strip().lower()]
+        done.count(f'{key} set to 0 or 1')
+    return True
+
+
+def _segmented(annotations: list[dict], images: dict, masks: bool, done: Repairs) -> Iterator[dict]:
+    """Annotations with a valid segmentation, or with none; a missing bbox is its bounds."""
+    for annotation in annotations:
+        mended = mend_polygons(annotation.get('segmentation'))
+        if mended is not None:
+            annotation['segmentation'] = mended
+            done.count('segmentations written as a list of polygons')
+        problems = Problems()
+        ((*low, x2, y2),) = check_segmentations([annotation], images, True, problems).tolist()
+        if problems.errors and masks:
+            (rule,) = problems.errors
+            done.leave_out(f'annotations: {rule}', f'annotation {annotation["id"]}')
+            continue
+        if problems.errors and annotation.get('segmentation'):
+            annotation['segmentation'] = []
+            done.count('segmentations removed, as they are not valid')
+        box = annotation.get('bbox')
+        is_box = (
+            isinstance(box, list)
+            and len(box) == 4
+            and all(as_coordinate(v) is not None and not isinstance(v, str) for v in box)
+        )
+        if not is_box and np.isfinite(x2):
+            annotation['bbox'] = [*low, x2 - low[0], y2 - low[1]]
+            done.count('bboxes set to the bounds of the segmentation')
+        yield annotation
+
+
+def _is_positive(value: Any) -> bool:
+    return _is_coordinate(value, LARGEST**2) and value > 0
+
+
+def _is_coordinate(value: Any, largest: float = LARGEST) -> bool:
+    return type(value) in (int, float) and -largest < value < largest

@@ -62,6 +62,34 @@ def check_segmentations(
     return bounds
 
 
+def mend_polygons(segmentation: Any) -> list | None:
+    """One polygon as a list of polygons, points as flat lists, parts without area left out.
+
+    Returns:
+        The polygons; None if it is no such segmentation, or nothing changes.
+    """
+    if not isinstance(segmentation, list) or not segmentation:
+        return None
+    parts = segmentation
+    if all(type(value) in (int, float) for value in parts) or all(map(_is_point, parts)):
+        parts = [parts]
+    parts = [
+        [value for point in part for value in point]
+        if isinstance(part, list) and len(part) > 2 and all(map(_is_point, part))
+        else part
+        for part in parts
+    ]
+    if not all(isinstance(part, list) for part in parts):
+        return None
+    with_area = [part for part in parts if len(part) >= 6]
+    return with_area if with_area and with_area != segmentation else None
+
+
+def _is_point(value: Any) -> bool:
+    is_pair = isinstance(value, list) and len(value) == 2
+    return is_pair and all(type(number) in (int, float) for number in value)
+
+
 def _add_polygons(polygons: list, coordinates: array) -> str | None:
     """Append the coordinates of polygons; returns the rule that one of them breaks."""
     for polygon in polygons:

@@ -55,6 +55,14 @@ class Source:
         """Whether a step of the pipeline reads segmentations."""
         return any(step.get('with_mask') for step in _steps(self.dataset.get('pipeline')))
 
+    @property
+    def decoder(self) -> tuple[str, str | None]:
+        """``color_type`` and ``imdecode_backend`` of the step that loads images."""
+        for step in _steps(self.dataset.get('pipeline')):
+            if 'LoadImageFromFile' in str(step.get('type')):
+                return step.get('color_type', 'color'), step.get('imdecode_backend', 'cv2')
+        return 'color', 'cv2'
+
 
 def find_sources(cfg: Config, split: str) -> list[Source]:
     """Find the data sets of a split, wrappers opened.

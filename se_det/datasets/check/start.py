@@ -12,6 +12,7 @@ from se_det.datasets.check.config import (
     missing_data,
 )
 from se_det.datasets.check.facts import (
+    SAMPLE,
     Facts,
     cache_file,
     check_content,
@@ -19,7 +20,7 @@ from se_det.datasets.check.facts import (
     save_facts,
     stamp,
 )
-from se_det.datasets.check.images import header_fault, missing_images
+from se_det.datasets.check.images import found_elsewhere, header_fault, misplaced, missing_images
 from se_det.datasets.check.problems import Problems
 from se_det.datasets.check.reading import read_annotations, without_garbage_collection
 from se_det.datasets.check.sources import Source, find_sources
@@ -30,7 +31,8 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
     """Check the local data sets in COCO's form of a config.
 
     The annotations are checked whole, when their file is new or has changed. Of the images, all
-    must be there then; the size of up to 200 is compared in each run.
+    must be there then; the size of up to 200 is compared in each run, and of those of a
+    validation or test, the size and the end of all.
 
     Args:
         cfg: the config of a run.
@@ -76,21 +78,30 @@ def _facts(source: Source, config: str) -> Facts:
     if missing is not None:
         raise missing_data(source, missing)
     checked = stamp(ann_file)
-    kept_in = cache_file('annotations', ann_file.resolve(), folder.resolve(), source.reads_masks)
+    is_training = source.split == 'train'
+    key = (ann_file.resolve(), folder.resolve(), source.reads_masks, is_training)
+    kept_in = cache_file('annotations', *key)
     facts = load_facts(kept_in, ann_file)
     is_new = facts is None
     if is_new:
         problems = Problems()
         with without_garbage_collection():
             coco = read_annotations(ann_file)
-            facts = check_content(coco, source.reads_masks, problems)
+            sample = SAMPLE if is_training else None
+            facts = check_content(coco, source.reads_masks, problems, sample)
         if problems.errors:
             raise wrong_data(source, problems.error_lines(), config)
-        gone = missing_images(folder, [image['file_name'] for image in coco['images']])
+        names = [image['file_name'] for image in coco['images']]
+        gone = missing_images(folder, names)
+        elsewhere = found_elsewhere(folder, gone, names) if gone else {}
+        if elsewhere:
+            raise wrong_data(
+                source, [misplaced(*pair, folder) for pair in elsewhere.items()], config
+            )
         if gone:
             raise missing_data(source, _first_of(folder, gone))
     faults = (
-        (folder / name, header_fault(folder / name, width, height))
+        (folder / name, header_fault(folder / name, width, height, source.decoder))
         for name, width, height in facts.sample
     )
     lines = [f'{path} {fault}' for path, fault in faults if fault]

@@ -4,7 +4,10 @@ from collections import Counter, defaultdict
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from se_det.datasets.check.problems import printable
+from se_det.datasets.check.references import is_id
 from se_det.datasets.check.sources import Source
 
 SMALL, MEDIUM = 32**2, 96**2  # COCO's limits of area
@@ -67,12 +70,13 @@ def _table(coco: dict, annotations: list[dict], source: Source) -> Table:
         size = 'crowds' if annotation.get('iscrowd') else _size(annotation['area'])
         counts[annotation['category_id']][size] += 1
         images[annotation['category_id']].add(annotation['image_id'])
-    for category in coco['categories']:
-        if isinstance(category, dict) and category.get('name') in source.classes:
-            own = counts[category.get('id')]
-            sizes = [own[size] for size in ('small', 'medium', 'large')]
-            row = (sum(sizes), *sizes, own['crowds'], len(images[category.get('id')]))
-            table.add_row(category['name'], *map(str, row))
+    ids = [(c.get('name'), c.get('id')) for c in coco['categories'] if isinstance(c, dict)]
+    classes = {(name, key): None for name, key in ids if name in source.classes and is_id(key)}
+    for name, key in classes:
+        own = counts[key]
+        sizes = [own[size] for size in ('small', 'medium', 'large')]
+        row = (sum(sizes), *sizes, own['crowds'], len(images[key]))
+        table.add_row(Text(printable(name)), *map(str, row))
     return table
 
 

@@ -7,15 +7,16 @@ import pytest
 from rich.console import Console
 
 from se_det.datasets.check.full import check_dataset
+from se_det.errors import UsageError
 
 
 @pytest.fixture
 def printed(config):
     """Run the whole check on the training data; returns the verdict and what was printed."""
 
-    def check(fix=False, **dataset):
+    def check(fix=False, choices=(), **dataset):
         console = Console(file=io.StringIO(), width=200)
-        well = check_dataset(config(**dataset), ('train',), fix, console)
+        well = check_dataset(config(**dataset), ('train',), fix, console, choices)
         return well, console.file.getvalue()
 
     return check
@@ -76,3 +77,99 @@ def test_broken_records_do_not_break_the_summary(coco, cells, printed):
     assert not well
     assert 'red cell' in text
     assert printed(ann_file='train.fixed.json')[0]
+
+
+def _written(cells):
+    return sorted(path.name for path in cells.glob('*.fixed*.json'))
+
+
+def test_nothing_is_written_while_something_is_unclear(coco, cells, printed):
+    for annotation in coco['annotations']:
+        annotation['category_id'] -= 1
+    (cells / 'train.json').write_text(json.dumps(coco))
+    well, text = printed(fix=True)
+    assert not well
+    assert 'two readings: category_id counts from another start' in text
+    assert 'Nothing is written' in text and 'To use it' not in text
+    assert not _written(cells)
+    well, text = printed(fix=True, choices=['category_id+1'])
+    assert '18 category_id written as that of its category' in text
+    assert printed(ann_file='train.fixed.json')[0]
+
+
+def test_a_choice_that_is_none(printed):
+    with pytest.raises(UsageError, match='--read-as xyz is no reading'):
+        printed(fix=True, choices=['xyz'])
+
+
+@pytest.mark.parametrize(
+    ('key', 'value'), [('image_id', 'gone'), ('bbox', [500, 500, 9, 9]), ('bbox', None)]
+)
+def test_a_file_with_nothing_left_is_not_offered(key, value, coco, cells, printed):
+    for annotation in coco['annotations']:
+        annotation[key] = value
+        annotation.pop('segmentation', None)
+        annotation['iscrowd'] = 0
+    (cells / 'train.json').write_text(json.dumps(coco))
+    well, text = printed(fix=True)
+    assert not well
+    assert 'No annotation is left' in text and 'To use it' not in text
+    assert not _written(cells)
+
+
+def test_categories_that_are_there_twice(coco, cells, printed):
+    coco['categories'] *= 3
+    (cells / 'train.json').write_text(json.dumps(coco))
+    _, text = printed(fix=True)
+    assert text.count(' red cell ') == 1
+    assert '6 categories that were there twice merged' in text
+    assert printed(ann_file='train.fixed.json')[0]
+
+
+@pytest.mark.parametrize(
+    'name',
+    ['C:\\scans\\{}', '..\\{}', '/storage/user/{}', 's3://bucket/a/{}', '?d=cells/{}', 'train/{}'],
+)
+def test_file_names_with_the_path_of_another_machine(name, coco, cells, printed, verdict):
+    for image in coco['images']:
+        image['file_name'] = name.format(image['file_name'])
+    message = verdict(coco)
+    for part in ('must be a path below cells with forward slashes', "expected '0.png'"):
+        assert part in message
+    _, text = printed(fix=True)
+    assert 'must be a path below cells with forward slashes' in text
+    assert '6 file names set to the path below the folder of images' in text
+    assert printed(ann_file='train.fixed.json')[0]
+
+
+def test_a_last_part_that_is_not_unique(coco, cells, printed):
+    for name, folder in (('0.png', 'a'), ('0.png', 'b')):
+        (cells / folder).mkdir()
+        (cells / folder / name).write_bytes((cells / name).read_bytes())
+    (cells / '0.png').unlink()
+    _, text = printed(fix=True)
+    assert 'left out: images whose file cannot be read: 0.png' in text
+    assert 'file names set' not in text
+
+
+def test_brush_masks_among_polygons(coco, cells, printed):
+    rle = coco['annotations'][7]['segmentation']
+    image = coco['annotations'][7]['image_id']
+    assert '1 annotations among polygons are run lengths with iscrowd=1' in printed()[1]
+    coco['annotations'][7]['iscrowd'] = 0
+    assert coco['annotations'][7]['image_id'] == image and rle['counts']
+    (cells / 'train.json').write_text(json.dumps(coco))
+    assert 'run lengths' not in printed()[1]
+
+
+@pytest.mark.parametrize('name', ['[/red]', '[red]cell', 'cell \udcff', '\ud800'])
+def test_names_that_a_terminal_cannot_show(name, coco, cells, config):
+    coco['categories'][0]['name'] = name
+    coco['annotations'][0]['area'] = 0
+    (cells / 'train.json').write_text(json.dumps(coco))
+    with (cells / 'printed.txt').open('w', encoding='utf-8') as file:
+        cfg = config(classes=(name, 'white cell', 'platelet'))
+        check_dataset(cfg, ('train',), True, Console(file=file, width=200))
+    text = (cells / 'printed.txt').read_text()
+    assert name.encode(errors='backslashreplace').decode() in text
+    assert 'To use it' in text

@@ -1,16 +1,18 @@
 """Damaged image files: found, or they decode to the pixels that they had."""
 
 import random
+import re
 from collections import Counter
 
 import cv2
 import numpy as np
 import pytest
 from mmcv.transforms import LoadImageFromFile
+from PIL import Image
 
 from se_det.datasets.check.decoding import decode_images
-from se_det.datasets.check.images import image_fault
-from se_det.engine.unreadable_images import GuardedLoading
+from se_det.datasets.check.images import ORIENTATION, header_fault, image_fault
+from se_det.engine.unreadable_images import GuardedLoading, UnreadableImageError
 
 
 def _image(kind):
@@ -95,6 +97,65 @@ def test_whole_images_pass(kind, tmp_path):
     assert 'is 160x120; the annotations say 120x160' in image_fault(path, 120, 160)
 
 
+def _loaded(path):
+    guard = GuardedLoading(LoadImageFromFile(), 0, np.zeros(8))
+    return guard(dict(img_path=str(path)))['img']
+
+
+@pytest.mark.parametrize('missing', [1, 2, 12])
+@pytest.mark.parametrize('kind', ['jpg', 'png'])
+def test_a_file_without_its_end_is_a_note(kind, missing, tmp_path):
+    """All of the picture is there, but for some of the last pixels of a JPEG."""
+    path, whole = tmp_path / f'a.{kind}', _image(kind)
+    path.write_bytes(whole[:-missing])
+    assert header_fault(path, 160, 120) is None
+    size, note = decode_images(tmp_path, [path.name])[path.name]
+    assert size == [160, 120] and 'lacks its end' in note
+    pixels = cv2.imdecode(np.frombuffer(whole, np.uint8), cv2.IMREAD_COLOR)
+    same = (_loaded(path) == pixels).all(-1).mean()
+    assert same == 1 if kind == 'png' or missing < 3 else same > 0.99
+
+
+@pytest.mark.parametrize('share', [0.2, 0.5, 0.8])
+@pytest.mark.parametrize('kind', ['jpg', 'png', 'bmp', 'ppm'])
+def test_how_much_of_a_picture_is_missing(kind, share, tmp_path):
+    """In these pictures of noise, lines take the same number of bytes each."""
+    pixels = np.random.default_rng(0).integers(0, 256, (480, 320, 3), np.uint8)
+    content = cv2.imencode(f'.{kind}', pixels)[1].tobytes()
+    path = tmp_path / f'a.{kind}'
+    path.write_bytes(content[: int((1 - share) * len(content))])
+    fault = image_fault(path, 320, 480)
+    found = int(re.search(r': (\d+)% of the picture is missing', fault)[1]) / 100
+    assert abs(found - share) < 0.05, fault
+    with pytest.raises(UnreadableImageError, match=f'{found:.0%} of the picture'):
+        _loaded(path)
+
+
+@pytest.mark.parametrize(
+    ('color_type', 'backend', 'size'),
+    [
+        ('color', 'cv2', (160, 120)),
+        ('color', 'pillow', (160, 120)),
+        ('grayscale', 'cv2', (160, 120)),
+        ('unchanged', 'cv2', (120, 160)),
+        ('color_ignore_orientation', 'cv2', (120, 160)),
+    ],
+)
+def test_images_are_decoded_as_the_config_says(color_type, backend, size, tmp_path):
+    """A picture that its EXIF data turn by 90 degrees."""
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    path = tmp_path / 'a.jpg'
+    Image.new('RGB', (120, 160)).save(path, exif=exif)
+    decoder = (color_type, backend)
+    loaded = LoadImageFromFile(color_type=color_type, imdecode_backend=backend)
+    assert loaded(dict(img_path=str(path)))['img'].shape[1::-1] == size
+    assert header_fault(path, *size, decoder) is None
+    assert image_fault(path, *size, decoder) is None
+    assert image_fault(path, *size[::-1], decoder).endswith('as their EXIF data say)')
+    assert decode_images(tmp_path, ['a.jpg'], decoder=decoder)['a.jpg'] == (list(size), '')
+
+
 def test_bytes_after_the_end_of_a_jpeg_are_fine(tmp_path):
     path = tmp_path / 'a.jpg'
     path.write_bytes(_image('jpg') + bytes(10_000))
@@ -110,6 +171,9 @@ def test_what_was_decoded_is_kept_until_a_file_changes(tmp_path, monkeypatch):
         patch.setattr('se_det.datasets.check.decoding._decode', lambda path: pytest.fail('again'))
         assert decode_images(tmp_path, names) == first
     (tmp_path / 'b.jpg').write_bytes(_image('jpg')[:500])
-    assert decode_images(tmp_path, names) == {**first, 'b.jpg': ('is cut off', '')}
+    assert decode_images(tmp_path, names) == {
+        **first,
+        'b.jpg': ('is cut off: 100% of the picture is missing', ''),
+    }
     (tmp_path / 'b.jpg').unlink()
     assert decode_images(tmp_path, names)['b.jpg'][0].startswith('cannot be read: No such file')

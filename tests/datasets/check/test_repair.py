@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from se_det.datasets.check.repair import repair
+from se_det.datasets.check.repairs import ImageFiles
 
 
 def _boxes(coco):
@@ -27,11 +28,6 @@ def _normalised(coco):
         annotation['bbox'] = (np.array(annotation['bbox']) / size).tolist()
 
 
-def _from_zero(coco):
-    for annotation in coco['annotations']:
-        annotation['category_id'] -= 1
-
-
 def _ids_twice(coco):
     for annotation in coco['annotations']:
         annotation['id'] = annotation['image_id']
@@ -48,31 +44,103 @@ def _crowd_as_text(coco):
         annotation['iscrowd'] = str(annotation['iscrowd'])
 
 
-def _ids_as_floats(coco):
+def _ids_as(kind, *keys):
+    def damage(coco):
+        for key in keys:
+            records = coco[key] if key in coco else coco['annotations']
+            for record in records:
+                key_of_id = 'id' if key in coco else key
+                record[key_of_id] = kind(record[key_of_id])
+
+    return damage
+
+
+def _categories_twice(coco):
+    coco['categories'] += deepcopy(coco['categories']) + deepcopy(coco['categories'])
+
+
+def _images_twice(coco):
+    coco['images'] += deepcopy(coco['images'][:2])
+
+
+def _annotations_twice(coco):
+    coco['annotations'] += deepcopy(coco['annotations'][3:5])
+
+
+def _numbers_as_text(coco):
     for annotation in coco['annotations']:
-        annotation['image_id'] = float(annotation['image_id'])
+        annotation['bbox'] = [str(value) for value in annotation['bbox']]
 
 
-@pytest.mark.parametrize(
-    ('damage', 'change'),
-    [
-        (_corners, '18 bboxes written as [x, y, width, height] instead of corners'),
-        (_normalised, '18 bboxes multiplied by the size of the image'),
-        (_from_zero, '18 category ids raised by 1, as they counted from 0'),
-        (_ids_twice, '18 annotation ids numbered anew from 1'),
-        (_no_area, '7 areas set to width times height of the bbox'),
-        (_crowd_as_text, '18 iscrowd set to 0 or 1'),
-        (_ids_as_floats, '18 image_id written as an integer'),
-    ],
-)
-def test_what_was_meant_is_restored(damage, change, coco, verdict):
+def _one_name_two_ids(coco):
+    coco['categories'].append(dict(id=9, name='red cell'))
+    for annotation in coco['annotations'][::2]:
+        if annotation['category_id'] == 1:
+            annotation['category_id'] = 9
+
+
+def _class_names_as_ids(coco):
+    names = {category['id']: category['name'] for category in coco['categories']}
+    for annotation in coco['annotations']:
+        annotation['category_id'] = names[annotation['category_id']]
+
+
+def _file_names_as_ids(coco):
+    names = {image['id']: image['file_name'] for image in coco['images']}
+    for annotation in coco['annotations']:
+        annotation['image_id'] = names[annotation['image_id']]
+
+
+def _no_boxes(coco):
+    for annotation in coco['annotations'][::3]:
+        del annotation['bbox']
+
+
+RESTORED = {
+    'corners': (_corners, '18 bboxes written as [x, y, width, height] in pixels instead of xyxy'),
+    'shares': (
+        _normalised,
+        '18 bboxes written as [x, y, width, height] in pixels instead of xywh-normalised',
+    ),
+    'ids twice': (_ids_twice, '12 annotations given an id of their own'),
+    'no area': (_no_area, '7 areas set to width times height of the bbox'),
+    'crowd as text': (_crowd_as_text, '18 iscrowd set to 0 or 1'),
+    'image_id as float': (_ids_as(float, 'image_id'), '18 image_id written as that of its image'),
+    'image_id as text': (_ids_as(str, 'image_id'), '18 image_id written as that of its image'),
+    'image_id with zeros': (
+        _ids_as('{:06}'.format, 'image_id'),
+        '18 image_id written as that of its image',
+    ),
+    'ids of images as floats': (_ids_as(float, 'images'), '6 image ids written as integers'),
+    'category_id as text': (
+        _ids_as(str, 'category_id'),
+        '18 category_id written as that of its category',
+    ),
+    'ids of annotations as text': (
+        _ids_as(str, 'annotations'),
+        '18 annotation ids written as integers',
+    ),
+    'categories twice': (_categories_twice, '6 categories that were there twice merged'),
+    'images twice': (_images_twice, '2 images that were there twice merged'),
+    'annotations twice': (_annotations_twice, '2 annotations that were there twice merged'),
+    'numbers as text': (_numbers_as_text, '18 bboxes written as numbers'),
+    'class names': (_class_names_as_ids, '18 category_id written as that of its category'),
+    'file names': (_file_names_as_ids, '18 image_id written as that of its image'),
+    'no boxes': (_no_boxes, '6 bboxes set to the bounds of the segmentation'),
+}
+
+
+@pytest.mark.parametrize('case', RESTORED)
+def test_what_was_meant_is_restored(case, coco, verdict):
+    damage, change = RESTORED[case]
     original = deepcopy(coco)
     damage(coco)
     assert verdict(coco) is not None
     before = json.dumps(coco)
-    repaired, changes = repair(coco)
+    repaired, done = repair(coco)
     assert json.dumps(coco) == before
-    assert [f'{count} {what}' for what, count in changes.items()] == [change]
+    assert [f'{count} {what}' for what, count in done.changes.items()] == [change]
+    assert not done.left_out.errors and not done.unclear.errors
     assert verdict(repaired) is None
     np.testing.assert_allclose(_boxes(repaired), _boxes(original), atol=1e-9)
     for key in ('category_id', 'iscrowd', 'image_id', 'area'):
@@ -80,11 +148,145 @@ def test_what_was_meant_is_restored(damage, change, coco, verdict):
         np.testing.assert_allclose(found, [a[key] for a in original['annotations']])
 
 
+def _uuid(number):
+    return f'c0ffee-{number}'
+
+
+@pytest.mark.parametrize('kind', [_uuid, '{}.jpg'.format, lambda n: n + 0.5, lambda n: n * 10**19])
+def test_any_ids_that_agree_are_kept_as_references(kind, coco, verdict):
+    """Ids that no integer is meant by: images and classes stay those of the annotations."""
+    meant = _meant(coco)
+    _ids_as(kind, 'images', 'image_id', 'categories', 'category_id')(coco)
+    repaired, done = repair(coco)
+    assert _meant(repaired) == meant
+    assert not done.left_out.errors and not done.unclear.errors
+    assert verdict(repaired) is None
+
+
+def test_one_name_with_two_ids_is_one_class(coco, verdict):
+    meant = _meant(coco)
+    _one_name_two_ids(coco)
+    repaired, _ = repair(coco)
+    assert _meant(repaired) == meant
+    assert verdict(repaired) is None
+
+
+def _meant(coco):
+    """File, class name and box of each annotation."""
+    files = {image['id']: image['file_name'] for image in coco['images']}
+    names = {category['id']: category['name'] for category in coco['categories']}
+    return [(files[a['image_id']], names[a['category_id']], a['bbox']) for a in coco['annotations']]
+
+
+def _count_from(start):
+    def damage(coco):
+        for annotation in coco['annotations']:
+            annotation['category_id'] += start - 1
+
+    return damage
+
+
+def _set(records, index, /, **values):
+    return lambda coco: coco[records][index].update(values)
+
+
+def _corners_without_evidence(coco):
+    del coco['annotations'][4]['area']
+    coco['annotations'][4]['bbox'] = [30, 20, 90, 60]
+
+
+def _centres(coco):
+    """As YOLO writes boxes; without segmentations, nothing says that it is no corner."""
+    _normalised(coco)
+    for annotation in coco['annotations']:
+        annotation.pop('segmentation', None)
+        annotation['iscrowd'] = 0
+        annotation['bbox'][:2] = [0.4, 0.4]
+
+
+UNCLEAR = {
+    'counts from 0': (
+        _count_from(0),
+        "choose with --read-as category_id+1 or category_id+0: 0 is 'red cell', 1 is 'white cell', "
+        "2 is 'platelet'; or 0 is 'of no category', 1 is 'red cell', 2 is 'white cell'",
+    ),
+    'counts from 2': (_count_from(2), 'choose with --read-as category_id-1 or category_id+0'),
+    'an id of two classes': (
+        lambda c: c['categories'].append(dict(id=1, name='blue cell')),
+        "the id of a category has two readings: 1 is 'red cell' or 'blue cell'",
+    ),
+    'a name of two classes': (
+        lambda c: (
+            c['categories'][0].update(supercategory='blood'),
+            c['categories'].append(dict(id=9, name='red cell', supercategory='bone')),
+        ),
+        "the name of a category has two readings: 'red cell' of blood or of bone",
+    ),
+    'an id of two images': (
+        _set('images', 1, id=11),
+        'the id of an image has two readings: 11 is 0.png or 1.png',
+    ),
+    'text that is an id and a name': (
+        lambda c: (
+            c['categories'][0].update(name='2'),
+            c['annotations'][4].update(category_id='2'),
+        ),
+        "category_id has two readings: annotation 5: '2' is that of 2 or that of white cell",
+    ),
+    'crowd as another number': (
+        _set('annotations', 4, iscrowd=2),
+        "iscrowd can be 0 or 1: annotation 5 has '2'",
+    ),
+    'negative width': (
+        _set('annotations', 4, bbox=[30, 5, -20, 20]),
+        'annotation 5 is [10, 5, 20, 20] or [30, 5, 20, 20]',
+    ),
+    'corners or sizes': (
+        _corners_without_evidence,
+        'annotation 5, as x, y, width and height in pixels: '
+        'xywh: [30, 20, 90, 60]; xyxy: [30, 20, 60, 40]',
+    ),
+    'centres or corners': (_centres, 'bbox can be xywh-normalised, xyxy-normalised'),
+    'a box beside its segmentation': (
+        _set('annotations', 3, bbox=[50, 40, 10, 10], area=100),
+        'choose with --read-as bbox or segmentation: annotation 4 is [50, 40, 10, 10] or [',
+    ),
+}
+
+
+@pytest.mark.parametrize('case', UNCLEAR)
+def test_two_readings_are_shown(case, coco):
+    damage, readings = UNCLEAR[case]
+    damage(coco)
+    _, done = repair(coco)
+    assert readings in '\n'.join(done.unclear.error_lines())
+
+
+@pytest.mark.parametrize(
+    ('damage', 'choice', 'change'),
+    [
+        (_count_from(0), 'category_id+1', lambda found, meant: found == meant),
+        (_count_from(0), 'category_id+0', lambda found, meant: len(found) == 12),
+        (_corners_without_evidence, 'xyxy', lambda found, _: found[4][2] == [30, 20, 60, 40]),
+        (_corners_without_evidence, 'xywh', lambda found, _: found[4][2] == [30, 20, 82, 44]),
+        (_corners_without_evidence, 'drop', lambda found, meant: len(found) == 17),
+        (_set('annotations', 4, iscrowd=2), 'drop', lambda found, meant: len(found) == 17),
+        (_centres, 'cxcywh-normalised', lambda found, _: 0 < found[0][2][0] < 32),
+    ],
+)
+def test_what_the_user_chooses(damage, choice, change, coco, verdict):
+    meant = _meant(coco)
+    damage(coco)
+    repaired, done = repair(coco, choices=[choice])
+    assert not done.unclear.errors
+    assert change(_meant(repaired), meant), _meant(repaired)
+    assert verdict(repaired) is None
+
+
 @pytest.mark.parametrize(
     ('damage', 'left', 'box'),
     [
         (dict(bbox=[math.nan, 1, 20, 20]), 17, None),
-        (dict(bbox=[30, 5, -20, 20]), 17, None),
         (dict(bbox=[300, 5, 20, 20]), 17, None),
         (dict(bbox=[90, 5, 40, 20], area=800), 18, [90, 5, 22, 20]),
         (dict(category_id=9), 17, None),
@@ -93,8 +295,8 @@ def test_what_was_meant_is_restored(damage, change, coco, verdict):
 )
 def test_what_cannot_be_repaired_is_left_out(damage, left, box, coco, verdict):
     coco['annotations'][4].update(damage)
-    repaired, changes = repair(coco)
-    assert changes
+    repaired, done = repair(coco)
+    assert done.changes or done.left_out.errors
     assert len(repaired['annotations']) == left
     assert verdict(repaired) is None
     if box is not None:
@@ -105,12 +307,48 @@ def test_images_get_the_size_of_their_files(coco, verdict):
     sizes = {image['file_name']: (image['width'], image['height']) for image in coco['images']}
     coco['images'][1].update(width=64, height=88)
     coco['images'][2]['file_name'] = 'gone.png'
-    repaired, changes = repair(coco, {**sizes, 'gone.png': None})
-    assert changes["image sizes set to the files'"] == 1
-    assert changes['images left out, as their file cannot be read'] == 1
+    repaired, done = repair(coco, ImageFiles(sizes={**sizes, 'gone.png': None}))
+    assert done.changes["image sizes set to the files'"] == 1
+    assert done.left_out.error_lines() == [
+        'images whose file cannot be read: gone.png',
+        'annotations whose image is left out: annotation 3; annotation 9; annotation 15',
+    ]
     assert len(repaired['images']) == 5
     assert len(repaired['annotations']) == 15
     assert verdict(repaired) is None
+
+
+@pytest.mark.parametrize(
+    ('said', 'turned', 'message'),
+    [
+        (dict(width=176, height=128), (), '1.png is 88x64, the annotations say 176x128'),
+        (dict(width=64, height=88), ('1.png',), 'as OpenCV turns it'),
+    ],
+)
+def test_a_size_that_boxes_could_be_drawn_on(said, turned, message, coco):
+    sizes = {image['file_name']: (image['width'], image['height']) for image in coco['images']}
+    coco['images'][1].update(said)
+    files = ImageFiles(sizes=sizes, turned=set(turned))
+    assert message in repair(coco, files)[1].unclear.error_lines()[0]
+    repaired, done = repair(coco, files, choices=['file-size'])
+    assert not done.unclear.errors
+    assert (repaired['images'][1]['width'], repaired['images'][1]['height']) == (88, 64)
+
+
+@pytest.mark.parametrize(
+    'mended',
+    [
+        lambda polygon: polygon,
+        lambda polygon: [polygon[i : i + 2] for i in range(0, 8, 2)],
+        lambda polygon: [[polygon[i : i + 2] for i in range(0, 8, 2)]],
+        lambda polygon: [polygon, [1, 2], [3, 4, 5, 6]],
+    ],
+)
+def test_polygons_in_another_form(mended, coco):
+    expected = deepcopy(coco['annotations'])
+    for annotation in coco['annotations'][::3]:
+        annotation['segmentation'] = mended(*annotation['segmentation'])
+    assert repair(coco)[0]['annotations'] == expected
 
 
 def test_masks(coco):
@@ -125,6 +363,6 @@ def test_masks(coco):
 
 
 def test_a_good_file_stays_as_it_is(coco):
-    repaired, changes = repair(coco)
+    repaired, done = repair(coco)
     assert repaired == coco
-    assert not changes
+    assert not done.changes
