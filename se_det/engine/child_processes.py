@@ -58,16 +58,16 @@ def _start(get_iterator: Callable[[], Any], context: Any) -> Any:
 
 def _guard_this(init: Callable[[int], None] | None, worker: int) -> None:
     end_with_parent()
-    parent = multiprocessing.parent_process()
-    if not parent.is_alive():  # it ended before the line above
-        os._exit(1)
-    threading.Thread(target=_obey, args=(parent.pid,), daemon=True).start()
+    threading.Thread(target=_obey, daemon=True).start()
     if init is not None:
         init(worker)
 
 
-def _obey(parent: int) -> None:
-    """End if the parent terminates this worker, as multiprocessing does at exit."""
-    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != parent:
-        pass
+def _obey() -> None:
+    """End if the parent terminates this worker, as multiprocessing does at exit, or is gone."""
+    parent = multiprocessing.parent_process()
+    while parent.is_alive():  # with a fork server, it is another than this process is a child of
+        received = signal.sigtimedwait([signal.SIGTERM], 1)
+        if received and received.si_pid == parent.pid:
+            break
     os._exit(0)

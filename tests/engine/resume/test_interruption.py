@@ -3,18 +3,23 @@
 import itertools
 import multiprocessing
 import os
+import random
+import shutil
 import signal
 import subprocess
 import threading
+import time
 
 import pytest
 from mmengine.hooks import Hook
 
+from se_det.checkpoints.reading import read_checkpoint
 from se_det.command_line import usage_errors_alone
 from se_det.engine.child_processes import SIGNALS
 from se_det.engine.resume import interruption
 from se_det.engine.resume.checkpoint_files import latest_checkpoint
 from se_det.errors import Interrupted
+from tools.prove_resume import kill, still_alive
 
 EVERY_EPOCH = dict(checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=1))
 
@@ -123,6 +128,73 @@ def _check_equal(resumed, whole):
     assert resumed.train() is not None
     expected = whole.model.state_dict()
     assert all(weight.equal(expected[name]) for name, weight in resumed.model.state_dict().items())
+
+
+@pytest.mark.long
+@pytest.mark.parametrize('loading', LOADING)
+def test_thirty_signals_at_random_moments(toy_runner, tmp_path, loading):
+    """Each lets a checkpoint be written and leaves no process; all that follows is exact."""
+    context = multiprocessing.get_context('fork')
+    moments = random.Random(0)
+    rarely = dict(default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=3)))
+    whole = toy_runner('whole', **rarely)
+    whole.train()
+    signals = finished = 0
+    longest = 0.1
+    while signals < 30 or not finished:
+        saved = latest_checkpoint(tmp_path / 'killed')
+        begun = context.Event()
+        runner = toy_runner(
+            'killed',
+            hooks=[Begun(begun)],
+            resume=saved is not None,
+            load_from=saved and str(saved),
+            **rarely,
+            **LOADING[loading],
+        )
+        process = context.Process(target=_exit_as_tools_do, args=(runner,))
+        process.start()
+        assert begun.wait(60)
+        started = time.monotonic()
+        threading.Event().wait(moments.uniform(0, longest))
+        number = SIGNALS[signals % len(SIGNALS)]
+        job = kill(process.pid, number)
+        process.join(60)
+        assert not still_alive(job)
+        if process.exitcode == 0:
+            finished += 1
+            longest = time.monotonic() - started
+            last = latest_checkpoint(tmp_path / 'killed')
+            weights, expected = read_checkpoint(last)['state_dict'], whole.model.state_dict()
+            assert all(
+                value.equal(weights[name]) for name, value in whole.model.state_dict().items()
+            )
+            shutil.rmtree(tmp_path / 'killed')
+        elif process.exitcode == -number:  # it was at its end already
+            assert latest_checkpoint(tmp_path / 'killed').name == 'epoch_3.pth'
+        else:
+            signals += 1
+            assert process.exitcode == 128 + number
+            latest = read_checkpoint(tmp_path / 'killed/interrupted.pth')['meta']['iter']
+            assert saved is None or latest > read_checkpoint(saved)['meta']['iter']
+    print(f'{signals} signals, {finished} trainings finished')
+
+
+class Begun(Hook):
+    """Tell another process that training has begun."""
+
+    priority = 'LOWEST'
+
+    def __init__(self, event):
+        self.event = event
+
+    def before_train_epoch(self, runner):
+        self.event.set()
+
+
+def _exit_as_tools_do(runner):
+    with usage_errors_alone():
+        runner.train()
 
 
 def _status_of_fork(run):
