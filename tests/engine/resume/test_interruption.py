@@ -137,33 +137,27 @@ def test_thirty_signals_at_random_moments(toy_runner, tmp_path, loading):
     context = multiprocessing.get_context('fork')
     moments = random.Random(0)
     rarely = dict(default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=3)))
-    whole = toy_runner('whole', **rarely)
+    whole = toy_runner('whole', **rarely, **LOADING[loading])
+    started = time.monotonic()
     whole.train()
-    signals = finished = 0
-    longest, iteration = 0.1, 0
+    seconds = time.monotonic() - started
+    signals = finished = iteration = 0
     while signals < 30 or not finished:
         saved = latest_checkpoint(tmp_path / 'killed')
         begun = context.Event()
-        runner = toy_runner(
-            'killed',
-            hooks=[Begun(begun)],
-            resume=saved is not None,
-            load_from=saved and str(saved),
-            **rarely,
-            **LOADING[loading],
-        )
-        process = context.Process(target=_exit_as_tools_do, args=(runner,))
+        options = dict(rarely, **LOADING[loading], hooks=[Begun(begun)])
+        if saved:
+            options |= dict(resume=True, load_from=str(saved))
+        process = context.Process(target=_exit_as_tools_do, args=(toy_runner, options))
         process.start()
         assert begun.wait(60)
-        started = time.monotonic()
-        threading.Event().wait(moments.uniform(0, longest))
+        threading.Event().wait(moments.uniform(0, seconds))
         number = SIGNALS[signals % len(SIGNALS)]
-        job = kill(process.pid, number)
+        job = kill(process.pid, number) if signals < 30 else []
         process.join(60)
         assert not still_alive(job)
         if process.exitcode in (0, -number):  # the latter at its end: signals are as before
             finished += 1
-            longest = time.monotonic() - started
             weights = read_checkpoint(tmp_path / 'killed/epoch_3.pth')['state_dict']
             assert all(
                 value.equal(weights[name]) for name, value in whole.model.state_dict().items()
@@ -193,9 +187,9 @@ class Begun(Hook):
     before_val = before_train_epoch  # one that was missed
 
 
-def _exit_as_tools_do(runner):
+def _exit_as_tools_do(toy_runner, options):
     with usage_errors_alone():
-        runner.train()
+        toy_runner('killed', **options).train()  # the seeds are set here: a fork changes them
 
 
 def _status_of_fork(run):
