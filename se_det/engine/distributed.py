@@ -1,8 +1,9 @@
-"""Distributed training on CPUs."""
+"""Distributed training: torchrun, and CPUs."""
 
 import atexit
 import gc
 import os
+import signal
 
 import torch.distributed
 
@@ -11,6 +12,7 @@ import torch.distributed.nn
 from mmengine.config import Config
 from mmengine.device import get_device
 
+from se_det.engine.child_processes import end_with_parent
 from se_det.errors import UsageError
 
 
@@ -36,6 +38,8 @@ def join_process_group(cfg: Config, launcher: str) -> None:
             '--launcher pytorch needs torchrun. Type instead: torchrun --nproc-per-node NUMBER '
             '-m se_det train CONFIG --launcher pytorch'
         )
+    if launcher == 'pytorch':
+        end_with_parent(signal.SIGTERM)  # torchrun ends without its processes if it is killed
     if get_device() != 'cpu':
         return
     if launcher != 'pytorch':

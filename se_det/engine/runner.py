@@ -36,9 +36,9 @@ class DetectorRunner(Runner):
         super().register_hooks(default_hooks, custom_hooks)
         self.training_state = TrainingStateHook()
         self.register_hook(self.training_state)
-        self.register_hook(MissedValidationHook(self.training_state))
         self.interruption = InterruptionHook()
         self.register_hook(self.interruption)
+        self.register_hook(MissedValidationHook(self.training_state))
         self.register_hook(ProgressHook())
         if not any(isinstance(hook, FiniteLossHook) for hook in self.hooks):
             self.register_hook(FiniteLossHook())

@@ -1,5 +1,6 @@
 """Processes that are killed or asked to end: on one machine, and on two."""
 
+import itertools
 import os
 import re
 import shutil
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.prove_resume import descendants, kill
+from tools.prove_resume import descendants, kill, still_alive
 
 CHECKOUT = Path(__file__).parents[2]
 SHAPES = 'configs/faster_rcnn_se_r50_shapes.py'
@@ -77,31 +78,71 @@ def test_a_killed_rank_ends_the_job_and_is_named(quick, tmp_path, free_port):
     assert re.search(r'rank\s+: 1 .*\n\s+exitcode\s+: -9', job.log.read_text())
 
 
-@pytest.mark.parametrize('processes', [0, 2])
-def test_sigterm_saves_and_resumes(quick, tmp_path, free_port, processes):
-    job = Job(tmp_path, processes, quick, free_port())
-    job.wait_for(r'Epoch\(train\)\s+\[2\]\[1/')
-    os.kill(job.process.pid if processes == 0 else job.rank(1), signal.SIGTERM)
-    assert job.process.wait(timeout=60) == (143 if processes == 0 else 1)
+def _workers(count, persistent):
+    return [
+        f'{split}_dataloader.{option}'
+        for split in ('train', 'val')
+        for option in (f'num_workers={count}', f'persistent_workers={persistent}')
+    ]
+
+
+LOADING = {
+    'no workers': [],
+    '2 workers': _workers(2, False),
+    '2 persistent workers': _workers(2, True),
+}
+PLACES = {
+    'before the first iteration': 'Device:',
+    'training': r'Epoch\(train\)\s+\[2\]\[1/',
+    'validation or saving': r'Epoch\(train\)\s+\[1\]\[4/|Epoch\(train\)\s+\[1\]\[2/2',
+}
+CASES = [
+    *itertools.product([0, 2], LOADING, ['TERM'], PLACES),
+    *itertools.product([0, 2], ['2 workers'], ['USR1', 'INT'], ['training']),
+]
+
+
+@pytest.mark.parametrize(('processes', 'loading', 'name', 'place'), CASES)
+def test_a_signal_to_the_job_saves_and_resumes(
+    quick, tmp_path, free_port, processes, loading, name, place
+):
+    """All processes receive the signal, as with Slurm and systemd; none is left behind."""
+    options = [*quick, *LOADING[loading]]
+    job = Job(tmp_path, processes, options, free_port())
+    job.wait_for(PLACES[place])
+    number = getattr(signal, f'SIG{name}')
+    everyone = kill(job.process.pid, number)
+    assert job.process.wait(timeout=120) == (1 if processes else 128 + number)
+    assert still_alive(everyone) == []
     text = job.log.read_text()
-    assert 'SIGTERM: stopped after iteration' in text
+    assert f'SIG{name}: stopped after iteration' in text
     assert 'interrupted.pth. Type the same command with --resume' in text
-    assert (tmp_path / 'run' / 'interrupted.pth').exists()
     if processes == 0:
         assert 'Traceback' not in text
-    job = Job(tmp_path, processes, [*quick, 'train_cfg.max_epochs=2'], free_port(), '--resume')
+    assert (tmp_path / 'run' / 'interrupted.pth').exists()
+    job = Job(tmp_path, processes, [*options, 'train_cfg.max_epochs=2'], free_port(), '--resume')
     assert job.process.wait() == 0, job.log.read_text()
-    assert re.search(r'resumed epoch: 1, iter: \d', _log_files(tmp_path))
+    assert re.search(r'resumed epoch: \d, iter: \d', _log_files(tmp_path))
     assert not (tmp_path / 'run' / 'interrupted.pth').exists()
 
 
-def test_sigterm_of_dist_train_reaches_every_rank(quick, tmp_path, free_port):
+@pytest.mark.parametrize('name', ['TERM', 'USR1', 'KILL'])
+def test_a_signal_to_torchrun_alone_saves(quick, tmp_path, free_port, name):
+    """Also if it is killed: its processes then end by themselves."""
+    job = Job(tmp_path, 2, [*quick, *LOADING['2 workers']], free_port())
+    job.wait_for(PLACES['training'])
+    everyone = descendants(job.process.pid)
+    job.process.send_signal(getattr(signal, f'SIG{name}'))
+    assert job.process.wait(timeout=120) != 0
+    assert still_alive(everyone, seconds=60) == []
+    assert (tmp_path / 'run' / 'interrupted.pth').exists()
+
+
+def test_one_rank_that_receives_a_signal_stops_all(quick, tmp_path, free_port):
     job = Job(tmp_path, 2, quick, free_port())
-    job.wait_for(r'Epoch\(train\)\s+\[2\]\[1/')
-    ranks = [job.rank(number) for number in (0, 1)]
-    job.process.terminate()
-    assert job.process.wait(timeout=60) != 0
-    assert not any(Path(f'/proc/{rank}').exists() for rank in ranks)
+    job.wait_for(PLACES['training'])
+    os.kill(job.rank(1), signal.SIGTERM)
+    assert job.process.wait(timeout=60) == 1
     assert (tmp_path / 'run' / 'interrupted.pth').exists()
 
 

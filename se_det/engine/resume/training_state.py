@@ -47,6 +47,8 @@ class TrainingStateHook(Hook):
                 for name, parameter in _parameters(runner)
                 if parameter.grad is not None
             }
+            if self.resumed is not None:  # no iteration since then
+                gradients = self.resumed['gradients']
             checkpoint[KEY] = dict(
                 random=self.states,
                 gradients=gradients if _accumulates(runner) else {},

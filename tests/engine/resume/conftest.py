@@ -83,6 +83,7 @@ def toy_runner(tmp_path, monkeypatch):
         work_dir='run',
         stop=None,
         workers=0,
+        persistent=True,
         sampler='DefaultSampler',
         train_cfg=None,
         batch_sampler=None,
@@ -90,18 +91,19 @@ def toy_runner(tmp_path, monkeypatch):
     ):
         Numbers.read = 0
         made.append(work_dir)
+        processes = dict(num_workers=workers, persistent_workers=persistent and workers > 0)
         loader = dict(
             dataset=dict(type=Numbers),
             sampler=dict(type=sampler, shuffle=True),
             batch_size=2,
-            num_workers=workers,
             batch_sampler=batch_sampler,
-            persistent_workers=workers > 0,
+            **processes,
         )
         val_loader = dict(
             dataset=dict(type=Numbers),
             sampler=dict(type='DefaultSampler', shuffle=False),
             batch_size=8,
+            **processes,
         )
         torch.manual_seed(0)
         options = dict(
