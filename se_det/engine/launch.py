@@ -21,6 +21,7 @@ from se_det.checkpoints.safe_loading import safe_loading
 from se_det.config_files import CHECKOUT, read_config
 from se_det.config_options import check_top_level, set_options
 from se_det.datasets.check import check_data
+from se_det.engine.check_evaluator import check_evaluator
 from se_det.engine.checkpoint_fit import CheckpointFitHook
 from se_det.engine.console import ConsoleHook, silent_annotations
 from se_det.engine.distributed import join_process_group
@@ -30,7 +31,6 @@ from se_det.engine.runner import DetectorRunner
 from se_det.engine.start_errors import FirstIterationHook, named_start_errors
 from se_det.engine.unreadable_images import UnreadableImagesHook
 from se_det.errors import UsageError
-from se_det.evaluation.coco_evaluation import coco_evaluation
 from se_det.swap import swap_backbone
 from se_det.swap.preprocessing import check_preprocessing
 
@@ -84,12 +84,12 @@ def train(
         _resume_or_start(cfg, resume)
         check_frozen_stages(cfg)
         check_preprocessing(cfg)
+        check_evaluator(cfg, 'val')
         if data_check:
             check_data(cfg, ('train', 'val'))
         runner = _build_runner(cfg, launcher, whole_checkpoint=cfg.resume)
         runner.register_hook(first_iteration)
-        with coco_evaluation(cfg.get('coco_evaluation', 'hotcoco')):
-            runner.train()
+        runner.train()
 
 
 def test(
@@ -137,14 +137,14 @@ def test(
             cfg.default_hooks.visualization.test_out_dir = show_dir
         if tta:
             _augment_at_test_time(cfg)
+        check_evaluator(cfg, 'test')
         if data_check:
             check_data(cfg, ('test',))
         runner = _build_runner(cfg, launcher, whole_checkpoint=True)
         runner.register_hook(first_iteration)
         if out:
             runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=out))
-        with coco_evaluation(cfg.get('coco_evaluation', 'hotcoco')):
-            runner.test()
+        runner.test()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from mmengine.evaluator import Evaluator
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
@@ -9,14 +10,17 @@ from mmengine.registry import HOOKS, LOOPS, Registry
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch import nn
 
+from se_det.engine.check_evaluator import is_coco_metric
 from se_det.engine.console import quieten
 from se_det.engine.finite import FiniteLossHook, check_finite
 from se_det.engine.progress import ProgressHook
 from se_det.engine.resume.checkpoint_files import WholeCheckpointHook
 from se_det.engine.resume.interruption import InterruptionHook
+from se_det.engine.resume.saved_first import SavedFirstHook
 from se_det.engine.resume.train_loops import RESUMABLE
 from se_det.engine.resume.training_state import MissedValidationHook, TrainingStateHook
-from se_det.errors import Interrupted
+from se_det.errors import Interrupted, UsageError
+from se_det.evaluation.coco_evaluation import EitherCocoMetric, checked_library
 
 
 class DetectorRunner(Runner):
@@ -37,6 +41,8 @@ class DetectorRunner(Runner):
         self.training_state = TrainingStateHook()
         self.register_hook(self.training_state)
         self.register_hook(MissedValidationHook(self.training_state))
+        self.saved = SavedFirstHook()
+        self.register_hook(self.saved)
         self.interruption = InterruptionHook()
         self.register_hook(self.interruption)
         self.register_hook(ProgressHook())
@@ -57,20 +63,55 @@ class DetectorRunner(Runner):
 
         Raises:
             Interrupted: a signal ended the training, in general after a checkpoint was saved.
-            UsageError: losses or weights are not finite, or a checkpoint cannot be written.
+            UsageError: losses or weights are not finite, a checkpoint cannot be written, or
+                validation or a hook failed.
         """
         try:
             return super().train()
+        except (Interrupted, UsageError):
+            raise
         except RuntimeError as error:
             if (received := self.interruption.received) is None:
-                raise
+                raise self._named(error) from error
             raise Interrupted(  # the signal also went to processes that this one needs
                 f'{received.name}: stopped, and nothing was saved since the last checkpoint, as '
                 f'{str(error).splitlines()[0]} Type the same command with --resume to continue.',
                 received,
             ) from error
+        except Exception as error:
+            raise self._named(error) from error
         finally:
             self.interruption.restore_handlers()
+
+    def _named(self, error: Exception) -> Exception:
+        """What a validation raised, with a message that says what is saved."""
+        if not self.saved.is_validating:
+            return error
+        return self.saved.failure(self, f'Validation after iteration {self.iter}', error)
+
+    def call_hook(self, fn_name: str, **kwargs: Any) -> None:
+        """Call the hooks; if one fails after training, save the state first.
+
+        Raises:
+            UsageError: a hook failed after an iteration or an epoch of training.
+        """
+        try:
+            super().call_hook(fn_name, **kwargs)
+        except (Interrupted, UsageError):
+            raise
+        except Exception as error:
+            if fn_name not in ('after_train_iter', 'after_train_epoch'):
+                raise
+            self.saved.save(self, self.iter + (fn_name == 'after_train_iter'))
+            raise self.saved.failure(self, f'A hook, in {fn_name},', error) from error
+
+    def build_evaluator(self, evaluator: dict | list | Evaluator) -> Evaluator:
+        """Build the evaluator, with `EitherCocoMetric` for CocoMetric."""
+        if isinstance(evaluator, Evaluator) or 'metrics' in evaluator:
+            return super().build_evaluator(evaluator)
+        library = checked_library(self.cfg.get('coco_evaluation', 'hotcoco'))
+        metrics = evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]
+        return super().build_evaluator([_either(metric, library) for metric in metrics])
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """Build the training loop."""
@@ -95,6 +136,13 @@ class DetectorRunner(Runner):
         check_finite(self.model.module if is_model_wrapper(self.model) else self.model)
         self.training_state.gather()
         super().save_checkpoint(*args, **kwargs)
+
+
+def _either(metric: Any, library: str) -> Any:
+    if not is_coco_metric(metric):
+        return metric
+    options = {name: value for name, value in metric.items() if name not in ('type', '_scope_')}
+    return EitherCocoMetric(library=library, **options)
 
 
 def _class(registry: Registry, kind: str | type) -> type | None:

@@ -50,8 +50,10 @@ def read_detections(path: str | Path, truth: GroundTruth, metric: str = 'bbox') 
     path = Path(path)
     read = _read_pkl if path.suffix in ('.pkl', '.pickle') else _read_json
     image_ids, category_ids, scores, shapes = read(path, truth, metric)
-    image = _indices(image_ids, truth.images, 'image', path, truth)
-    category = _indices(category_ids, truth.categories, 'category', path, truth)
+    image = _places(image_ids, truth.coco.image_numbers, truth.images, 'image', path, truth)
+    category = _places(
+        category_ids, truth.coco.category_numbers, truth.categories, 'category', path, truth
+    )
     if metric == 'segm':
         _check_sizes(shapes, image, path, truth)
         area = np.array([rle.area(mask) for mask in shapes], dtype=float)  # a list: 255 at most
@@ -78,8 +80,8 @@ def _read_json(path: Path, truth: GroundTruth, metric: str) -> tuple[Any, ...]:
     key = 'segmentation' if metric == 'segm' else 'bbox'
     try:
         shapes = [detection[key] for detection in content]
-        images = np.array([detection['image_id'] for detection in content], dtype=int)
-        categories = np.array([detection['category_id'] for detection in content], dtype=int)
+        images = [detection['image_id'] for detection in content]
+        categories = [detection['category_id'] for detection in content]
         scores = np.array([detection['score'] for detection in content], dtype=float)
         if metric == 'bbox':
             shapes = np.array(shapes, dtype=float).reshape(len(content), 4)
@@ -97,8 +99,9 @@ def _read_pkl(path: Path, truth: GroundTruth, metric: str) -> tuple[Any, ...]:
     samples = _unpickle(path)
     try:
         instances = [sample['pred_instances'] for sample in samples]
-        ids = np.array([sample['img_id'] for sample in samples], dtype=int)
-        images = ids.repeat([len(found['scores']) for found in instances])
+        ids = [sample['img_id'] for sample in samples]
+        counts = [len(found['scores']) for found in instances]
+        images = [key for key, count in zip(ids, counts, strict=True) for _ in range(count)]
         labels = _concatenated(instances, 'labels', (0,)).astype(int)
         if metric == 'segm':
             shapes = [mask for found in instances for mask in found['masks']]
@@ -113,8 +116,9 @@ def _read_pkl(path: Path, truth: GroundTruth, metric: str) -> tuple[Any, ...]:
             f'{path} does not hold detections for {metric}: {error!r}. Give the pkl of '
             'tools/test.py --out.'
         ) from error
-    missing = np.setdiff1d(truth.images, ids)
-    if len(missing):
+    seen = set(ids)
+    missing = [key for key in truth.coco.image_ids if key not in seen]
+    if missing:
         raise UsageError(
             f'{path} lacks {len(missing)} of the {len(truth.images)} images of {truth.path}, '
             f'first {missing[0]}. Give the annotations that tools/test.py evaluated.'
@@ -124,7 +128,8 @@ def _read_pkl(path: Path, truth: GroundTruth, metric: str) -> tuple[Any, ...]:
             f'{path} has label {labels.max()}, but {truth.path} has {len(truth.labels)} classes. '
             'Give the annotations, and the classes, that tools/test.py evaluated.'
         )
-    return images, truth.labels[labels], scores, shapes
+    categories = np.array(truth.coco.category_ids, dtype=object)[truth.labels[labels] - 1]
+    return images, categories.tolist(), scores, shapes
 
 
 def _unpickle(path: Path) -> list[dict]:
@@ -177,15 +182,21 @@ class _ResultsUnpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def _indices(
-    ids: np.ndarray, known: np.ndarray, kind: str, path: Path, truth: GroundTruth
+def _places(
+    ids: list, numbers: dict, known: np.ndarray, kind: str, path: Path, truth: GroundTruth
 ) -> np.ndarray:
-    places = np.searchsorted(known, ids).clip(max=len(known) - 1)
-    unknown = ids[known[places] != ids]
+    """Where the images or categories with these ids are in the ground truth."""
+    try:
+        found = np.array([numbers.get(key, 0) for key in ids], dtype=int)
+    except TypeError as error:  # a list or dict
+        raise UsageError(f'{path} has {kind} ids that are no ids: {error}.') from error
+    places = np.searchsorted(known, found).clip(max=len(known) - 1)
+    unknown = np.flatnonzero(known[places] != found)
     if len(unknown):
         raise UsageError(
-            f'{path} has {kind} id {unknown[0]}, and {len(unknown) - 1} more detections like it, '
-            f'which {truth.path} does not have. Give the annotations that it was evaluated with.'
+            f'{path} has {kind} id {ids[unknown[0]]!r}, and {len(unknown) - 1} more detections '
+            f'like it, which {truth.path} does not have. Give the annotations that it was '
+            'evaluated with.'
         )
     return places
 
@@ -196,6 +207,6 @@ def _check_sizes(masks: list[dict], image: np.ndarray, path: Path, truth: Ground
         if tuple(mask['size']) != sizes[i]:
             raise UsageError(
                 f'{path} has a mask of height and width {tuple(mask["size"])} for image '
-                f'{truth.images[i]}, which is {sizes[i]} in {truth.path}. Give the annotations '
+                f'{truth.coco.image_ids[i]!r}, which is {sizes[i]} in {truth.path}. Give the annotations '
                 'that it was evaluated with.'
             )

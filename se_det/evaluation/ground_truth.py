@@ -1,7 +1,5 @@
 """The annotations that detections are compared with."""
 
-import contextlib
-import io
 import json
 from collections import defaultdict
 from collections.abc import Sequence
@@ -10,10 +8,14 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from pycocotools.coco import COCO
 from pycocotools.cocoeval import Params
 
+from se_det.datasets.check.form import check_annotations, check_categories, check_images
+from se_det.datasets.check.problems import Problems
+from se_det.datasets.check.reading import read_annotations
+from se_det.datasets.check.segmentations import check_segmentations
 from se_det.errors import UsageError
+from se_det.evaluation.numbered_coco import NumberedCOCO
 
 PARAMS = Params('bbox')  # pycocotools' IoU thresholds, recall thresholds, areas and numbers
 IOU_THRESHOLDS = PARAMS.iouThrs  # (T,) = (10,)
@@ -28,61 +30,58 @@ class GroundTruth:
 
     Attributes:
         path: the file.
-        coco: pycocotools' index of it.
-        categories: the ids of the categories to evaluate, ascending.
-        labels: the id of the category that each label of a detector means.
+        coco: the index of what is evaluated, in which images and categories have numbers.
+        categories: the numbers of the categories to evaluate, ascending.
+        labels: the number of the category that each label of a detector means.
     """
 
     path: Path
-    coco: COCO
+    coco: NumberedCOCO
     categories: np.ndarray
     labels: np.ndarray
 
     @classmethod
-    def read(cls, path: str | Path, classes: Sequence[str] | None = None) -> 'GroundTruth':
+    def read(
+        cls, path: str | Path, classes: Sequence[str] | None = None, masks: bool = False
+    ) -> 'GroundTruth':
         """Read an annotation file.
 
         Args:
             path: the file, in COCO's format.
             classes: the names of the categories to evaluate, as ``metainfo.classes`` of an mmdet
                 config; default all.
+            masks: whether segmentations are evaluated.
 
         Raises:
             UsageError: the file is missing, cut off or not in COCO's format, or a class is not
                 among its categories.
         """
         path = Path(path)
-        content = read_json(path)
-        keys = ('images', 'categories')
-        if not isinstance(content, dict) or any(not content.get(key) for key in keys):
+        content = read_annotations(path)
+        problems = Problems()
+        names = check_categories(content['categories'], problems)
+        images = check_images(content['images'], problems)
+        annotations = check_annotations(content.get('annotations', []), images, names, problems)
+        if masks:
+            check_segmentations(annotations, images, True, problems)
+        if problems.errors:
+            shown = '\n'.join(f'  {line}' for line in problems.error_lines()[:10])
             raise UsageError(
-                f'{path} is not a COCO annotation file: expected a JSON object with images and '
-                'categories. Give the file that the detectors were evaluated with.'
+                f'{path} has errors:\n{shown}\n'
+                'Give the annotations that the detectors were evaluated with.'
             )
-        content.setdefault('annotations', [])
-        coco = COCO()
-        coco.dataset = content
-        try:
-            with contextlib.redirect_stdout(io.StringIO()):
-                coco.createIndex()
-            ids = [annotation['id'] for annotation in content['annotations']]
-            _ = [(a['bbox'], a['area'], a['category_id'], a['iscrowd']) for a in coco.anns.values()]
-            names = [category['name'] for category in content['categories']]
-        except (KeyError, TypeError) as error:
-            raise UsageError(
-                f'{path} is not a COCO annotation file: an entry has no {error}.'
-            ) from error
-        if len(set(ids)) != len(ids):
-            raise UsageError(f'{path} uses an annotation id twice; pycocotools needs unique ids.')
-        unknown = [name for name in classes or () if name not in names]
+        unknown = [name for name in classes or () if name not in names.values()]
         if unknown:
-            raise UsageError(f'{path} has no category {unknown[0]!r}; it has {names}.')
+            raise UsageError(
+                f'{path} has no category {unknown[0]!r}; it has {list(names.values())}.'
+            )
+        coco = NumberedCOCO(content)
         labels = np.array(coco.getCatIds(catNms=list(classes or ())))
         return cls(path, coco, np.unique(labels), labels)
 
     @cached_property
     def images(self) -> np.ndarray:
-        """The ids of the images, ascending, (I,)."""
+        """The numbers of the images, ascending, (I,)."""
         return np.array(sorted(self.coco.getImgIds()))
 
     @cached_property

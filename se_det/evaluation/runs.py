@@ -70,7 +70,7 @@ def evaluate_runs(
             f'A 95 % interval needs at least {FEWEST_RESAMPLES} resamples, better 1000; got '
             f'{resamples}.'
         )
-    truth = GroundTruth.read(ann_file, classes)
+    truth = GroundTruth.read(ann_file, classes, masks=metric == 'segm')
     weights = draw_images(len(truth.images), resamples, seed)
     evaluate = partial(_evaluate, truth=truth, metric=metric, weights=weights)
     workers = min(workers, len(files))

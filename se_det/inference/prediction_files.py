@@ -35,10 +35,12 @@ class Ids:
             self.categories = [dict(id=label, name=name) for label, name in enumerate(classes, 1)]
         else:
             truth = GroundTruth.read(ann, classes)
-            by_name = {category['name']: category for category in truth.coco.dataset['categories']}
-            self.categories = [by_name[name] for name in classes]
+            coco = truth.coco
+            ids = {c['name']: coco.category_ids[c['id'] - 1] for c in coco.dataset['categories']}
+            self.categories = [dict(id=ids[name], name=name) for name in classes]
             self._images = {
-                image['file_name']: image['id'] for image in truth.coco.dataset['images']
+                image['file_name']: coco.image_ids[image['id'] - 1]
+                for image in coco.dataset['images']
             }
 
     def check(self, names: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from mmdet.evaluation import CocoMetric
 from mmdet.evaluation.metrics import coco_metric
 
 from se_det.errors import UsageError
-from se_det.evaluation.coco_evaluation import HotCOCOeval, coco_evaluation
+from se_det.evaluation.coco_evaluation import EitherCocoMetric, HotCOCOeval, checked_library
 
 from .conftest import draw, judge
 from .test_detections import samples_of
@@ -62,17 +62,22 @@ def test_cocometric_reports_the_same_and_the_log_says_by_which(write, log):
     ann_file = str(write('gt.json', annotations))
     reports = []
     for library in ('hotcoco', 'pycocotools'):
-        metric = CocoMetric(ann_file=ann_file, metric=['bbox', 'segm'], classwise=True)
+        metric = EitherCocoMetric(
+            ann_file, library=checked_library(library), metric=['bbox', 'segm'], classwise=True
+        )
         metric.dataset_meta = dict(classes=[c['name'] for c in annotations['categories']])
         metric.process({}, list(samples_of(annotations)))
-        with coco_evaluation(library):
-            reports.append(metric.evaluate(len(annotations['images'])))
+        reports.append(metric.evaluate(len(annotations['images'])))
         assert any(text.startswith(f'COCO metrics by {library} ') for text in log)
     np.testing.assert_equal(*reports)
     assert len(reports[0]) > 12
+    plain = CocoMetric(ann_file=ann_file, metric=['bbox', 'segm'], classwise=True)
+    plain.dataset_meta = metric.dataset_meta
+    plain.process({}, list(samples_of(annotations)))
+    np.testing.assert_equal(reports[0], plain.evaluate(len(annotations['images'])))
     assert coco_metric.COCOeval is not HotCOCOeval
 
 
 def test_an_unknown_library():
-    with pytest.raises(UsageError, match='coco_evaluation must be one of'), coco_evaluation('x'):
-        pass
+    with pytest.raises(UsageError, match='coco_evaluation must be one of'):
+        checked_library('x')
