@@ -21,12 +21,7 @@ from se_det.datasets.check.sources import find_sources
 from se_det.errors import UsageError
 from se_det.evaluation.coco_evaluation import EitherCocoMetric
 
-ELSEWHERE = (
-    'ann_file',
-    'outfile_prefix',
-    'backend_args',
-    'collect_device',
-)  # not needed in a trial
+NOT_TRIED = ('ann_file', 'outfile_prefix', 'backend_args', 'collect_device')
 SIDE = 256  # of the images that are tried
 
 
@@ -85,9 +80,7 @@ def _tried(cfg: Config, split: str, metric: dict) -> list[str]:
     try:
         values = _try(options, classes)
     except Exception as error:  # of mmdet, numpy, pycocotools: each option has its own
-        guilty = [
-            name for name in options if name not in ELSEWHERE and _works_without(name, options)
-        ]
+        guilty = [name for name in options if _works_without(name, options)]
         found = ', '.join(f'{name}={options[name]!r}' for name in guilty or options)
         raise UsageError(
             f'{where} cannot evaluate with {found}: {type(error).__name__}: {error}. '
@@ -98,6 +91,7 @@ def _tried(cfg: Config, split: str, metric: dict) -> list[str]:
 
 
 def _works_without(name: str, options: dict) -> bool:
+    """Whether an option alone is what does not work."""
     with contextlib.suppress(Exception):
         _try({key: value for key, value in options.items() if key != name}, ('object',))
         return True
@@ -127,7 +121,7 @@ def _check_numbers(where: str, options: dict, values: dict[str, float]) -> None:
 def _try(options: dict, classes: tuple[str, ...]) -> dict[str, float]:
     """Evaluate two images with perfect detections; returns metrics by their full names."""
     is_given = options.get('outfile_prefix') is not None
-    options = {name: value for name, value in options.items() if name not in ELSEWHERE}
+    options = {name: value for name, value in options.items() if name not in NOT_TRIED}
     logger = MMLogger.get_current_instance()
     level = logger.level
     with TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):

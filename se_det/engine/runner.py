@@ -109,9 +109,15 @@ class DetectorRunner(Runner):
         """Build the evaluator, with `EitherCocoMetric` for CocoMetric."""
         if isinstance(evaluator, Evaluator) or 'metrics' in evaluator:
             return super().build_evaluator(evaluator)
-        library = checked_library(self.cfg.get('coco_evaluation', 'hotcoco'))
         metrics = evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]
-        return super().build_evaluator([_either(metric, library) for metric in metrics])
+        return super().build_evaluator([self._either(metric) for metric in metrics])
+
+    def _either(self, metric: Any) -> Any:
+        if not is_coco_metric(metric):
+            return metric
+        options = {name: value for name, value in metric.items() if name not in ('type', '_scope_')}
+        library = checked_library(self.cfg.get('coco_evaluation', 'hotcoco'))
+        return EitherCocoMetric(library=library, **options)
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """Build the training loop."""
@@ -136,13 +142,6 @@ class DetectorRunner(Runner):
         check_finite(self.model.module if is_model_wrapper(self.model) else self.model)
         self.training_state.gather()
         super().save_checkpoint(*args, **kwargs)
-
-
-def _either(metric: Any, library: str) -> Any:
-    if not is_coco_metric(metric):
-        return metric
-    options = {name: value for name, value in metric.items() if name not in ('type', '_scope_')}
-    return EitherCocoMetric(library=library, **options)
 
 
 def _class(registry: Registry, kind: str | type) -> type | None:

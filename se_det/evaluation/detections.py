@@ -207,6 +207,6 @@ def _check_sizes(masks: list[dict], image: np.ndarray, path: Path, truth: Ground
         if tuple(mask['size']) != sizes[i]:
             raise UsageError(
                 f'{path} has a mask of height and width {tuple(mask["size"])} for image '
-                f'{truth.coco.image_ids[i]!r}, which is {sizes[i]} in {truth.path}. Give the annotations '
-                'that it was evaluated with.'
+                f'{truth.coco.image_ids[i]!r}, which is {sizes[i]} in {truth.path}. Give the '
+                'annotations that it was evaluated with.'
             )

@@ -55,9 +55,8 @@ class Source:
     @property
     def reads_masks(self) -> bool:
         """Whether a step of the pipeline, or the evaluator, reads segmentations."""
-        return self.evaluates_masks or any(
-            step.get('with_mask') for step in _steps(self.dataset.get('pipeline'))
-        )
+        steps = _steps(self.dataset.get('pipeline'))
+        return self.evaluates_masks or any(step.get('with_mask') for step in steps)
 
 
 def find_sources(cfg: Config, split: str) -> list[Source]:

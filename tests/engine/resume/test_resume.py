@@ -62,7 +62,7 @@ def test_with_workers(toy_runner, tmp_path, sampler):
 def _check_resume(toy_runner, tmp_path, options, stop, **more):
     runner = toy_runner('whole', **options)
     runner.train()
-    with pytest.raises(RuntimeError, match='killed'):
+    with pytest.raises(KeyboardInterrupt, match='killed'):
         toy_runner('killed', stop=stop, **options, **more).train()
     checkpoint = str(latest_checkpoint(tmp_path / 'killed'))
     resumed = toy_runner('killed', resume=True, load_from=checkpoint, **options, **more)
@@ -82,7 +82,7 @@ def test_resuming_reads_no_data_of_earlier_iterations(toy_runner, tmp_path):
         val_cfg=None,
         val_evaluator=None,
     )
-    with pytest.raises(RuntimeError, match='killed'):
+    with pytest.raises(KeyboardInterrupt, match='killed'):
         toy_runner(stop=(22,), **options).train()
     assert toy_runner.data.read == 22 * 2
     checkpoint = str(latest_checkpoint(tmp_path / 'run'))
@@ -91,7 +91,7 @@ def test_resuming_reads_no_data_of_earlier_iterations(toy_runner, tmp_path):
 
 
 def test_a_checkpoint_without_random_states_resumes(toy_runner, tmp_path, capsys):
-    with pytest.raises(RuntimeError, match='killed'):
+    with pytest.raises(KeyboardInterrupt, match='killed'):
         toy_runner(stop=(20,), default_hooks=EVERY_EPOCH).train()
     path = tmp_path / 'run' / 'epoch_2.pth'
     checkpoint = torch.load(path, weights_only=False)
