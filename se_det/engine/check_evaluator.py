@@ -7,6 +7,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -21,7 +22,7 @@ from se_det.datasets.check.sources import find_sources
 from se_det.errors import UsageError
 from se_det.evaluation.coco_evaluation import EitherCocoMetric
 
-NOT_TRIED = ('ann_file', 'outfile_prefix', 'backend_args', 'collect_device')
+NOT_TRIED = ('ann_file', 'outfile_prefix', 'backend_args')
 SIDE = 256  # of the images that are tried
 
 
@@ -74,6 +75,14 @@ def _tried(cfg: Config, split: str, metric: dict) -> list[str]:
         raise UsageError(
             f"{where}.metric has 'segm', but the roi_head of the model has no mask_head. "
             f'Add --cfg-options {where}.metric=bbox'
+        )
+    above = Path(options.get('outfile_prefix') or '.').absolute().parent
+    while not above.exists():
+        above = above.parent
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise UsageError(
+            f'{where}.outfile_prefix must be in a folder that files can be written to; {above} is '
+            f'none. Set {where}.outfile_prefix=results/val'
         )
     sources = find_sources(cfg, split)
     classes = sources[0].classes if sources else ('object',)
