@@ -90,20 +90,25 @@ class DetectorRunner(Runner):
         return self.saved.failure(self, f'Validation after iteration {self.iter}', error)
 
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
-        """Call the hooks; if one fails after training, save the state first.
+        """Call the hooks; if one fails after training, call the others and save the state first.
 
         Raises:
             UsageError: a hook failed after an iteration or an epoch of training.
         """
-        try:
+        if fn_name not in ('after_train_iter', 'after_train_epoch'):
             super().call_hook(fn_name, **kwargs)
-        except (Interrupted, UsageError):
-            raise
-        except Exception as error:
-            if fn_name not in ('after_train_iter', 'after_train_epoch'):
+            return
+        failed = {}
+        for hook in self.hooks:
+            try:
+                getattr(hook, fn_name)(self, **kwargs)
+            except (Interrupted, UsageError):
                 raise
+            except Exception as error:
+                failed[f'{type(hook).__name__}.{fn_name}'] = error
+        for name, error in failed.items():
             self.saved.save(self, self.iter + (fn_name == 'after_train_iter'))
-            raise self.saved.failure(self, f'A hook, in {fn_name},', error) from error
+            raise self.saved.failure(self, name, error) from error
 
     def build_evaluator(self, evaluator: dict | list | Evaluator) -> Evaluator:
         """Build the evaluator, with `EitherCocoMetric` for CocoMetric."""
