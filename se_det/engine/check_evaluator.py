@@ -71,7 +71,7 @@ def _tried(cfg: Config, split: str, metric: dict) -> list[str]:
     options = {name: value for name, value in metric.items() if name != 'type'}
     where = f'{split}_evaluator'
     roi_head = cfg.model.get('roi_head')
-    if 'segm' in options.get('metric', 'bbox') and roi_head and not roi_head.get('mask_head'):
+    if 'segm' in str(options.get('metric')) and roi_head and not roi_head.get('mask_head'):
         raise UsageError(
             f"{where}.metric has 'segm', but the roi_head of the model has no mask_head. "
             f'Add --cfg-options {where}.metric=bbox'
@@ -140,10 +140,9 @@ def _try(options: dict, classes: tuple[str, ...]) -> dict[str, float]:
             metric = EitherCocoMetric(outfile_prefix=prefix, **options)
             metric.dataset_meta = dict(classes=classes)
             metric.process({}, list(_samples()))
-            found = metric.compute_metrics(metric.results)
+            return metric.evaluate(size=2)
         finally:
             logger.setLevel(level)
-    return {f'{metric.prefix}/{name}' if metric.prefix else name: found[name] for name in found}
 
 
 def _samples() -> Iterator[dict]:

@@ -76,7 +76,11 @@ def check(loaded, tmp_path, monkeypatch):
         cfg = deepcopy(loaded)
         cfg.val_dataloader.dataset.metainfo = dict(classes=CLASSES)
         cfg.val_evaluator = dict(type='CocoMetric', ann_file='gt.json', **options)
-        cfg.merge_from_dict(changes or {})
+        for name, value in (changes or {}).items():
+            if '.' in name:
+                cfg.merge_from_dict({name: value})
+            else:
+                cfg[name] = value
         check_evaluator(cfg, 'val')
 
     return run

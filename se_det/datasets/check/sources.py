@@ -72,7 +72,7 @@ def find_sources(cfg: Config, split: str) -> list[Source]:
     loader = cfg.get(f'{split}_dataloader')
     evaluator = cfg.get(f'{split}_evaluator') or []
     metrics = evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]
-    masks = any('segm' in (metric.get('metric') or '') for metric in metrics)
+    masks = any('segm' in str(metric.get('metric')) for metric in metrics)
     sources = []
     for dataset in _coco_datasets(loader.get('dataset') if loader else None):
         draws_itself = issubclass(_class_of(dataset), ShapesDataset)
