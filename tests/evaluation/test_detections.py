@@ -78,6 +78,30 @@ def test_labels_follow_the_classes_of_the_config(files):
     assert truth.names == ['class 0', 'class 2']
 
 
+@pytest.mark.parametrize('metric', ['bbox', 'segm'])
+def test_ids_that_are_text(tmp_path, write, files, metric):
+    """Of images, in results and in the pkl; text sorts as text, after numbers."""
+    _, _, annotations, results = files
+    ids = {image['id']: f'img {99 - n}' for n, image in enumerate(annotations['images'])}
+    first = annotations['images'][0]['id']
+    ids[first] = first
+    for record in [*annotations['annotations'], *results]:
+        record['image_id'] = ids[record['image_id']]
+    for image in annotations['images']:
+        image['id'] = ids[image['id']]
+    truth = GroundTruth.read(write('text.json', annotations), masks=True)
+    assert truth.coco.image_ids == [first, *sorted(key for key in ids.values() if key != first)]
+    found = read_detections(write('results.json', results), truth, metric)
+    assert [truth.coco.image_ids[i] for i in found.image] == [r['image_id'] for r in results]
+    samples = list(samples_of(annotations))
+    (tmp_path / 'run.pkl').write_bytes(pickle.dumps(samples))
+    if metric == 'bbox':
+        found = read_detections(tmp_path / 'run.pkl', truth, metric)
+        counts = {s['img_id']: len(s['pred_instances']['scores']) for s in samples}
+        places = np.bincount(found.image, minlength=len(ids))
+        assert dict(zip(truth.coco.image_ids, places.tolist(), strict=True)) == counts
+
+
 def refused(path, truth, metric='bbox'):
     with pytest.raises(UsageError) as error:
         read_detections(path, truth, metric)
