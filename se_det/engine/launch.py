@@ -21,10 +21,10 @@ from se_det.checkpoints.safe_loading import safe_loading
 from se_det.config_files import CHECKOUT, read_config
 from se_det.config_options import check_top_level, set_options
 from se_det.datasets.check import check_data
-from se_det.engine.check_evaluator import check_evaluator
 from se_det.engine.checkpoint_fit import CheckpointFitHook
 from se_det.engine.console import ConsoleHook, silent_annotations
 from se_det.engine.distributed import join_process_group
+from se_det.engine.evaluator_trial import try_evaluator
 from se_det.engine.frozen_stages import check_frozen_stages
 from se_det.engine.resume.checkpoint_files import is_resumable, latest_checkpoint
 from se_det.engine.runner import DetectorRunner
@@ -84,7 +84,7 @@ def train(
         _resume_or_start(cfg, resume)
         check_frozen_stages(cfg)
         check_preprocessing(cfg)
-        check_evaluator(cfg, 'val')
+        try_evaluator(cfg, 'val')
         if data_check:
             check_data(cfg, ('train', 'val'))
         runner = _build_runner(cfg, launcher, whole_checkpoint=cfg.resume)
@@ -137,7 +137,7 @@ def test(
             cfg.default_hooks.visualization.test_out_dir = show_dir
         if tta:
             _augment_at_test_time(cfg)
-        check_evaluator(cfg, 'test')
+        try_evaluator(cfg, 'test')
         if data_check:
             check_data(cfg, ('test',))
         runner = _build_runner(cfg, launcher, whole_checkpoint=True)

@@ -10,8 +10,8 @@ from mmengine.registry import HOOKS, LOOPS, Registry
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch import nn
 
-from se_det.engine.check_evaluator import is_coco_metric
 from se_det.engine.console import quieten
+from se_det.engine.evaluator_trial import is_coco_metric
 from se_det.engine.finite import FiniteLossHook, check_finite
 from se_det.engine.progress import ProgressHook
 from se_det.engine.resume.checkpoint_files import WholeCheckpointHook

@@ -60,7 +60,7 @@ class GroundTruth:
         content = read_annotations(path)
         problems = Problems()
         names = check_categories(content['categories'], problems)
-        images = check_images(content['images'], problems)
+        images = check_images(content['images'], problems, has_files=False)
         annotations = check_annotations(content.get('annotations', []), images, names, problems)
         if masks:
             check_segmentations(annotations, images, True, problems)

@@ -44,7 +44,7 @@ class NumberedCOCO(COCO):
         images = [
             dict(
                 id=self.image_numbers[image['id']],
-                file_name=image.get('file_name', ''),
+                file_name=str(image.get('file_name', '')),
                 width=int(image['width']),
                 height=int(image['height']),
             )

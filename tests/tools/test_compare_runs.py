@@ -33,7 +33,7 @@ def files(tmp_path):
         dict(id=n, image_id=n, category_id=1, bbox=box, area=box[2] * box[3], iscrowd=0)
         for n, box in enumerate(boxes, 1)
     ]
-    images = [dict(id=n, file_name=f'{n}.png', height=200, width=200) for n in (1, 2)]
+    images = [dict(id=n, height=200, width=200) for n in (1, 2)]
     truth = dict(images=images, annotations=annotations, categories=[dict(id=1, name='cat')])
     worse = [dict(image_id=1, category_id=1, bbox=boxes[0], score=0.9)]
     better = [*worse, dict(image_id=2, category_id=1, bbox=boxes[1], score=0.8)]

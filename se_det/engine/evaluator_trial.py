@@ -26,7 +26,7 @@ NOT_TRIED = ('ann_file', 'outfile_prefix', 'backend_args')
 SIDE = 256  # of the images that are tried
 
 
-def check_evaluator(cfg: Config, split: str) -> None:
+def try_evaluator(cfg: Config, split: str) -> None:
     """Evaluate made-up detections with the options of each CocoMetric of a split.
 
     Args:
