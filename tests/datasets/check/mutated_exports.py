@@ -71,7 +71,7 @@ def mutated_export(seed: int, most: int = 3) -> MutatedExport:
     for mutation in rng.choices(MUTATIONS, k=rng.randint(0, most)):
         try:
             mutation(export.content, rng)
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
             continue  # an earlier mutation has taken what this one changes
         export.mutations.append(mutation.__name__.strip('_'))
     return export
