@@ -95,6 +95,8 @@ def usage_errors_alone() -> Iterator[None]:
     that has ended, as in ``| head``: the exit status is 128 and the signal's number.
     """
     warnings.filterwarnings('ignore', 'pkg_resources is deprecated')  # of mmengine
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors='backslashreplace')  # names of files and classes may not be text
     try:
         from se_det import registration  # noqa: F401  (takes seconds: after parsing)
 

@@ -170,7 +170,7 @@ def _overlaps(
     if metric == 'bbox':
         outlines = np.array([ann['bbox'] for ann in annotations], float)
     else:
-        outlines = [truth.mask(ann) for ann in annotations]
+        outlines = [truth.coco.annToRLE(ann) for ann in annotations]
     return coco_mask.iou(shapes, outlines, [crowd] * len(annotations))
 
 

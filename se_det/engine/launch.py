@@ -24,13 +24,13 @@ from se_det.datasets.check import check_data
 from se_det.engine.checkpoint_fit import CheckpointFitHook
 from se_det.engine.console import ConsoleHook, silent_annotations
 from se_det.engine.distributed import join_process_group
+from se_det.engine.evaluator_trial import try_evaluator
 from se_det.engine.frozen_stages import check_frozen_stages
 from se_det.engine.resume.checkpoint_files import is_resumable, latest_checkpoint
 from se_det.engine.runner import DetectorRunner
 from se_det.engine.start_errors import FirstIterationHook, named_start_errors
 from se_det.engine.unreadable_images import UnreadableImagesHook
 from se_det.errors import UsageError
-from se_det.evaluation.coco_evaluation import coco_evaluation
 from se_det.files import check_folder, check_output
 from se_det.swap import swap_backbone
 from se_det.swap.preprocessing import check_preprocessing
@@ -85,12 +85,12 @@ def train(
         _resume_or_start(cfg, resume)
         check_frozen_stages(cfg)
         check_preprocessing(cfg)
+        try_evaluator(cfg, 'val')
         if data_check:
             check_data(cfg, ('train', 'val'))
         runner = _build_runner(cfg, launcher, whole_checkpoint=cfg.resume)
         runner.register_hook(first_iteration)
-        with coco_evaluation(cfg.get('coco_evaluation', 'hotcoco')):
-            runner.train()
+        runner.train()
 
 
 def test(
@@ -140,14 +140,14 @@ def test(
             cfg.default_hooks.visualization.test_out_dir = show_dir
         if tta:
             _augment_at_test_time(cfg)
+        try_evaluator(cfg, 'test')
         if data_check:
             check_data(cfg, ('test',))
         runner = _build_runner(cfg, launcher, whole_checkpoint=True)
         runner.register_hook(first_iteration)
         if out:
             runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=out))
-        with coco_evaluation(cfg.get('coco_evaluation', 'hotcoco')):
-            runner.test()
+        runner.test()
 
 
 @contextmanager

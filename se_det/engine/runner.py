@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from mmengine.evaluator import Evaluator
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
@@ -10,13 +11,16 @@ from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, R
 from torch import nn
 
 from se_det.engine.console import quieten
+from se_det.engine.evaluator_trial import is_coco_metric
 from se_det.engine.finite import FiniteLossHook, check_finite
 from se_det.engine.progress import ProgressHook
 from se_det.engine.resume.checkpoint_files import WholeCheckpointHook
 from se_det.engine.resume.interruption import InterruptionHook
+from se_det.engine.resume.saved_first import SavedFirstHook
 from se_det.engine.resume.train_loops import RESUMABLE
 from se_det.engine.resume.training_state import MissedValidationHook, TrainingStateHook
-from se_det.errors import Interrupted
+from se_det.errors import Interrupted, UsageError
+from se_det.evaluation.coco_evaluation import EitherCocoMetric, checked_library
 
 
 class DetectorRunner(Runner):
@@ -36,8 +40,11 @@ class DetectorRunner(Runner):
         super().register_hooks(default_hooks, custom_hooks)
         self.training_state = TrainingStateHook()
         self.register_hook(self.training_state)
+        self.saved = SavedFirstHook()
+        self.register_hook(self.saved)
         self.interruption = InterruptionHook()
         self.register_hook(self.interruption)
+        # It validates with signals handled, and after the others that validation needs.
         self.register_hook(MissedValidationHook(self.training_state))
         self.register_hook(ProgressHook())
         if not any(isinstance(hook, FiniteLossHook) for hook in self.hooks):
@@ -57,20 +64,66 @@ class DetectorRunner(Runner):
 
         Raises:
             Interrupted: a signal ended the training, in general after a checkpoint was saved.
-            UsageError: losses or weights are not finite, or a checkpoint cannot be written.
+            UsageError: losses or weights are not finite, a checkpoint cannot be written, or
+                validation or a hook failed.
         """
         try:
             return super().train()
+        except (Interrupted, UsageError):
+            raise
         except RuntimeError as error:
             if (received := self.interruption.received) is None:
-                raise
+                raise self._named(error) from error
             raise Interrupted(  # the signal also went to processes that this one needs
                 f'{received.name}: stopped, and nothing was saved since the last checkpoint, as '
                 f'{str(error).splitlines()[0]} Type the same command with --resume to continue.',
                 received,
             ) from error
+        except Exception as error:
+            raise self._named(error) from error
         finally:
             self.interruption.restore_handlers()
+
+    def _named(self, error: Exception) -> Exception:
+        """What a validation raised, with a message that says what is saved."""
+        if not self.saved.is_validating:
+            return error
+        return self.saved.failure(self, f'Validation after iteration {self.iter}', error)
+
+    def call_hook(self, fn_name: str, **kwargs: Any) -> None:
+        """Call the hooks; if one fails after training, call the others and save the state first.
+
+        Raises:
+            UsageError: a hook failed after an iteration or an epoch of training.
+        """
+        if fn_name not in ('after_train_iter', 'after_train_epoch'):
+            super().call_hook(fn_name, **kwargs)
+            return
+        failed = {}
+        for hook in self.hooks:
+            try:
+                getattr(hook, fn_name)(self, **kwargs)
+            except (Interrupted, UsageError):
+                raise
+            except Exception as error:
+                failed[f'{type(hook).__name__}.{fn_name}'] = error
+        for name, error in failed.items():
+            self.saved.save(self, self.iter + (fn_name == 'after_train_iter'))
+            raise self.saved.failure(self, name, error) from error
+
+    def build_evaluator(self, evaluator: dict | list | Evaluator) -> Evaluator:
+        """Build the evaluator, with `EitherCocoMetric` for CocoMetric."""
+        if isinstance(evaluator, Evaluator) or 'metrics' in evaluator:
+            return super().build_evaluator(evaluator)
+        metrics = evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]
+        return super().build_evaluator([self._either(metric) for metric in metrics])
+
+    def _either(self, metric: Any) -> Any:
+        if not is_coco_metric(metric):
+            return metric
+        options = {name: value for name, value in metric.items() if name not in ('type', '_scope_')}
+        library = checked_library(self.cfg.get('coco_evaluation', 'hotcoco'))
+        return EitherCocoMetric(library=library, **options)
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """Build the training loop."""

@@ -1,24 +1,28 @@
-"""The library that MMDetection's CocoMetric evaluates with.
+"""MMDetection's CocoMetric, computed by hotcoco or pycocotools.
 
 hotcoco computes what pycocotools computes, to the last digit of precision, recall and all twelve
 metrics (tests/evaluation/test_coco_evaluation.py), at val2017's size in a second instead of a
 minute. Of the others that were tried, faster-coco-eval 1.8 differs in the last digit.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 from unittest.mock import patch
 
 import hotcoco
 import numpy as np
+from mmdet.evaluation import CocoMetric
 from mmdet.evaluation.metrics import coco_metric
+from mmengine.fileio import get_local_path, load
 from mmengine.logging import print_log
 from pycocotools.cocoeval import COCOeval, Params
 
+from se_det.datasets.check.reading import read_annotations
 from se_det.errors import UsageError
-
-LIBRARIES = ('hotcoco', 'pycocotools')
+from se_det.evaluation.numbered_coco import NumberedCOCO
 
 
 class HotCOCOeval(COCOeval):
@@ -45,7 +49,7 @@ class HotCOCOeval(COCOeval):
         params.catIds = list(np.unique(params.catIds))
         params.maxDets = sorted(params.maxDets)
         self._hotcoco = hotcoco.COCOeval(
-            hotcoco.COCO(self.cocoGt.dataset), hotcoco.COCO(self.cocoDt.dataset), params.iouType
+            self._index(self.cocoGt), self._index(self.cocoDt), params.iouType
         )
         for name in ('imgIds', 'catIds', 'iouThrs', 'recThrs', 'maxDets', 'areaRng', 'areaRngLbl'):
             value = getattr(params, name)
@@ -61,20 +65,108 @@ class HotCOCOeval(COCOeval):
         arrays = {key: self._hotcoco.eval[key] for key in ('precision', 'recall', 'scores')}
         self.eval = {'params': self.params, 'counts': [*arrays['precision'].shape], **arrays}
 
+    def _index(self, coco: coco_metric.COCO) -> hotcoco.COCO:
+        """Hotcoco parses all that it is given: names and, for boxes, segmentations are left out."""
+        annotations = coco.dataset['annotations']
+        if self.params.iouType == 'bbox' and coco is self.cocoGt:
+            unread = {'segmentation'}
+            annotations = [{k: a[k] for k in a.keys() - unread} for a in annotations]
+        images = [{k: i[k] for k in ('id', 'width', 'height')} for i in coco.dataset['images']]
+        categories = [dict(id=c['id'], name=str(c['id'])) for c in coco.dataset['categories']]
+        return hotcoco.COCO(dict(images=images, categories=categories, annotations=annotations))
 
-@contextmanager
-def coco_evaluation(library: str) -> Iterator[None]:
-    """Let mmdet's CocoMetric evaluate with a library, and log which.
+
+LIBRARIES = dict(hotcoco=HotCOCOeval, pycocotools=COCOeval)
+
+
+class EitherCocoMetric(CocoMetric):
+    """A CocoMetric that evaluates with one of two libraries, and with the other if that fails.
+
+    Also unlike CocoMetric, it takes ids that are text, annotations without ``iscrowd`` and
+    thresholds in a list or alone; where nothing was detected, metrics are 0; and with ``classwise``
+    the names are right for categories in any order. Result files have the ids of the annotations.
 
     Args:
+        ann_file: as for CocoMetric.
         library: ``'hotcoco'`` or ``'pycocotools'``.
+        iou_thrs: as for CocoMetric.
+        sort_categories: as for CocoMetric.
+        **options: as for CocoMetric.
 
     Raises:
-        UsageError: it is neither.
+        UsageError: the annotation file cannot be read.
+    """
+
+    def __init__(
+        self,
+        ann_file: str | None = None,
+        *,
+        library: str = 'hotcoco',
+        iou_thrs: float | Sequence[float] | None = None,
+        sort_categories: bool = False,
+        **options: Any,
+    ) -> None:
+        thresholds = None if iou_thrs is None else np.atleast_1d(np.array(iou_thrs, float))
+        super().__init__(iou_thrs=thresholds, **options)
+        self.library = library
+        if ann_file is not None:
+            with get_local_path(ann_file, backend_args=self.backend_args) as path:
+                self._coco_api = NumberedCOCO(read_annotations(path), sort_categories)
+
+    def results2json(self, results: Sequence[dict], outfile_prefix: str) -> dict[str, str]:
+        """Write result files, with the ids of the annotation file."""
+        numbers = self.cat_ids
+        self.cat_ids = [self._coco_api.category_ids[number - 1] for number in numbers]
+        try:
+            return super().results2json(results, outfile_prefix)
+        finally:
+            self.cat_ids = numbers
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        """Compute the metrics of all results.
+
+        Raises:
+            UsageError: masks are to be evaluated, and the detector gives none.
+        """
+        if 'segm' in self.metrics and results and 'masks' not in results[0][1]:
+            raise UsageError(
+                "The evaluator's metric has 'segm', but the detector gives no masks. "
+                'Add --cfg-options val_evaluator.metric=bbox test_evaluator.metric=bbox'
+            )
+        if self._coco_api is None:
+            with TemporaryDirectory() as folder:
+                prefix = self.outfile_prefix or str(Path(folder, 'annotations'))
+                path = self.gt_to_coco_json([truth for truth, _ in results], prefix)
+                self._coco_api = NumberedCOCO(load(path))
+        other = next(name for name in LIBRARIES if name != self.library)
+        try:
+            return self._compute_by(self.library, results)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # hotcoco's own errors are no Exception
+            print_log(
+                f'COCO metrics: {self.library} {version(self.library)} raised '
+                f'{type(error).__name__}: {error}. {other} takes over.',
+                logger='current',
+                level=30,  # WARNING
+            )
+        return self._compute_by(other, results)
+
+    def _compute_by(self, library: str, results: list) -> dict[str, float]:
+        evaluation = LIBRARIES[library]
+        with patch.multiple(coco_metric, COCOeval=evaluation, COCOevalMP=evaluation):
+            return super().compute_metrics(results)
+
+
+def checked_library(library: str) -> str:
+    """Check the value of ``coco_evaluation`` in a config, and log what it means.
+
+    Raises:
+        UsageError: it is none of the libraries.
     """
     if library not in LIBRARIES:
         raise UsageError(
-            f'coco_evaluation must be one of {LIBRARIES}; got {library!r}. '
+            f'coco_evaluation must be one of {(*LIBRARIES,)}; got {library!r}. '
             'Add --cfg-options coco_evaluation=hotcoco'
         )
     other = next(name for name in LIBRARIES if name != library)
@@ -83,6 +175,4 @@ def coco_evaluation(library: str) -> Iterator[None]:
         f'by {other}, with the same digits: --cfg-options coco_evaluation={other}',
         logger='current',
     )
-    evaluation = HotCOCOeval if library == 'hotcoco' else COCOeval
-    with patch.object(coco_metric, 'COCOeval', evaluation):
-        yield
+    return library

@@ -2,8 +2,10 @@
 
 import contextlib
 import io
+import json
 import math
 import pickle
+import reprlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,9 @@ import torch
 from pycocotools import mask as rle
 
 from se_det.errors import UsageError
-from se_det.evaluation.ground_truth import GroundTruth, read_json, shortened
+from se_det.evaluation.ground_truth import GroundTruth
+
+_short = reprlib.Repr()
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,11 @@ def read_detections(path: str | Path, truth: GroundTruth, metric: str = 'bbox') 
     path = Path(path)
     read = _read_pkl if _is_pickle(path) else _read_json
     image_ids, category_ids, scores, shapes = read(path, truth, metric)
-    image = _indices(image_ids, truth.images, 'image_id', path, truth)
-    category = _indices(category_ids, truth.categories, 'category_id', path, truth)
+    numbers, category_numbers = truth.coco.image_numbers, truth.coco.category_numbers
+    image = _indices(image_ids, numbers, truth.images, 'image_id', path, truth)
+    category = _indices(
+        category_ids, category_numbers, truth.categories, 'category_id', path, truth
+    )
     if metric == 'segm':
         area = _areas(shapes, image, path, truth)
         finite = np.isfinite(scores)
@@ -71,7 +78,7 @@ def read_detections(path: str | Path, truth: GroundTruth, metric: str = 'bbox') 
 
 
 def _read_json(path: Path, truth: GroundTruth, metric: str) -> tuple[Any, ...]:
-    content = read_json(path)
+    content = _json(path)
     if not isinstance(content, list):
         raise UsageError(
             f'{path} is not a result file: expected a JSON list of detections, found a '
@@ -96,31 +103,47 @@ def _read_json(path: Path, truth: GroundTruth, metric: str) -> tuple[Any, ...]:
     )
 
 
+def _json(path: Path) -> object:
+    try:
+        return json.loads(path.read_bytes())
+    except RecursionError as error:
+        raise UsageError(f"{path} is nested too deep. It is no file of COCO's formats.") from error
+    except OSError as error:
+        raise UsageError(f'{path} cannot be read: {error.strerror}. Check the path.') from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f'{path} is not a whole JSON file, as if it was cut off while it was written: {error}. '
+            'Write it again.'
+        ) from error
+    except ValueError as error:  # of a number of thousands of digits
+        raise UsageError(f'{path} has a number that cannot be read: {error}.') from error
+
+
 def _fault(detection: Any, key: str) -> str | None:
     """What is wrong with a detection in a JSON file, None if nothing is."""
     if type(detection) is not dict:
-        return f'is {shortened(detection)}, not a JSON object'
+        return f'is {_short.repr(detection)}, not a JSON object'
     for name in ('image_id', 'category_id', 'score', key):
         if name not in detection:
             return f'has no {name!r}'
     for name in ('image_id', 'category_id'):
         if type(detection[name]) not in (int, float, str):
-            return f'has the {name} {shortened(detection[name])}'
+            return f'has the {name} {_short.repr(detection[name])}'
     numbers = [detection['score']]
     if key == 'bbox':
         box = detection['bbox']
         if type(box) is not list or len(box) != 4:
-            return f'has the bbox {shortened(box)}; expected [x, y, width, height]'
+            return f'has the bbox {_short.repr(box)}; expected [x, y, width, height]'
         numbers += box
     elif not is_run_length_encoded(detection[key]):
         return (
-            f'has the segmentation {shortened(detection[key])}; expected a run-length encoded '
+            f'has the segmentation {_short.repr(detection[key])}; expected a run-length encoded '
             "mask, {'size': [height, width], 'counts': text}"
         )
     for number in numbers:
         is_too_large = type(number) is int and abs(number) > sys.float_info.max
         if type(number) not in (int, float) or is_too_large:
-            return f'has {shortened(number)} as a score or in its box; expected a number'
+            return f'has {_short.repr(number)} as a score or in its box; expected a number'
     return None
 
 
@@ -144,21 +167,22 @@ def _read_pkl(path: Path, truth: GroundTruth, metric: str) -> tuple[Any, ...]:
             shapes = [mask for masks in shapes for mask in masks]
             wrong = [mask for mask in shapes if not is_run_length_encoded(mask)]
             if wrong:
-                raise ValueError(f'a mask is {shortened(wrong[0])}, not run-length encoded')
+                raise ValueError(f'a mask is {_short.repr(wrong[0])}, not run-length encoded')
         else:
             boxes = [np.asarray(boxes, dtype=float).reshape(-1, 4) for boxes in shapes]
             shapes = np.concatenate([np.zeros((0, 4)), *boxes])
             shapes[:, 2:] -= shapes[:, :2]
-        missing = [*{*truth.images.tolist()} - {*ids}]
+        seen = {*ids}
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise UsageError(
             f'{path} does not hold detections for {metric}: {error!r}. Give the pkl of '
             'tools/test.py --out.'
         ) from error
+    missing = [key for key in truth.coco.image_ids if key not in seen]
     if missing:
         raise UsageError(
             f'{path} lacks {len(missing)} of the {len(truth.images)} images of {truth.path}, '
-            f'such as {missing[0]}. Give the annotations that tools/test.py evaluated.'
+            f'such as {missing[0]!r}. Give the annotations that tools/test.py evaluated.'
         )
     image_ids = [image for image, of_image in zip(ids, labels[1:], strict=True) for _ in of_image]
     labels, scores = np.concatenate(labels), np.concatenate(scores)
@@ -169,7 +193,9 @@ def _read_pkl(path: Path, truth: GroundTruth, metric: str) -> tuple[Any, ...]:
             'classes, from 0 on. Give the annotations, and the classes, that tools/test.py '
             'evaluated.'
         )
-    return image_ids, truth.labels[labels.astype(int)].tolist(), scores, shapes
+    category_ids = truth.coco.category_ids
+    found = [category_ids[number - 1] for number in truth.labels[labels.astype(int)].tolist()]
+    return image_ids, found, scores, shapes
 
 
 def _is_pickle(path: Path) -> bool:
@@ -223,13 +249,15 @@ class _ResultsUnpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def _indices(ids: list, known: np.ndarray, name: str, path: Path, truth: GroundTruth) -> np.ndarray:
+def _indices(
+    ids: list, numbers: dict, known: np.ndarray, name: str, path: Path, truth: GroundTruth
+) -> np.ndarray:
     """The places of ids among those of the annotations; an id is never rounded to one."""
-    place_of = {id_: place for place, id_ in enumerate(known.tolist())}
-    places = np.array([place_of.get(id_, -1) for id_ in ids], dtype=int)
+    place_of = {number: place for place, number in enumerate(known.tolist())}
+    places = np.array([place_of.get(numbers.get(id_), -1) for id_ in ids], dtype=int)
     if (unknown := np.flatnonzero(places < 0)).size:
         raise UsageError(
-            f'{path} has {name} {shortened(ids[unknown[0]])} in detection {unknown[0]}, and '
+            f'{path} has {name} {_short.repr(ids[unknown[0]])} in detection {unknown[0]}, and '
             f'{unknown.size - 1} more detections like it, which {truth.path} does not have. Give '
             'the annotations that it was evaluated with.'
         )
@@ -246,22 +274,20 @@ def is_run_length_encoded(mask: Any) -> bool:
 
 def _areas(masks: list[dict], image: np.ndarray, path: Path, truth: GroundTruth) -> np.ndarray:
     """The pixels of each mask, whose size must be that of its image."""
-    sizes = [
-        (entry.get('height'), entry.get('width'))
-        for entry in truth.coco.loadImgs(truth.images.tolist())
-    ]
+    entries = truth.coco.loadImgs(truth.images.tolist())
+    sizes = [(entry['height'], entry['width']) for entry in entries]
     areas = np.zeros(len(masks))
     for number, (mask, i) in enumerate(zip(masks, image.tolist(), strict=True)):
         if tuple(mask['size']) != sizes[i]:
             raise UsageError(
                 f'{path} has a mask of height and width {tuple(mask["size"])} for image '
-                f'{truth.images[i]}, which is {sizes[i]} in {truth.path}. Give the annotations '
-                'that it was evaluated with.'
+                f'{truth.coco.image_ids[i]!r}, which is {sizes[i]} in {truth.path}. Give the '
+                'annotations that it was evaluated with.'
             )
         areas[number] = rle.area(mask) if mask['counts'] else math.inf
         if areas[number] > math.prod(mask['size']):
             raise UsageError(
                 f'{path} has a damaged mask in detection {number}: its counts are '
-                f'{shortened(mask["counts"])}. Write the file again.'
+                f'{_short.repr(mask["counts"])}. Write the file again.'
             )
     return areas

@@ -110,7 +110,7 @@ def _overlaps(
     """IoU of detections and objects of one image and category, (D, G)."""
     crowd = [int(item['iscrowd']) for item in objects]
     if metric == 'segm':
-        masks = [truth.mask(item) for item in objects]
+        masks = [truth.coco.annToRLE(item) for item in objects]
         return mask_api.iou([detections.shapes[d] for d in kept], masks, crowd)
     boxes = np.array([item['bbox'] for item in objects], dtype=float)
     return mask_api.iou(detections.shapes[kept], boxes, crowd)

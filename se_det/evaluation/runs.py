@@ -72,7 +72,7 @@ def evaluate_runs(
         )
     if seed < 0 or workers < 1:
         raise UsageError(f'seed must be 0 or more and workers 1 or more; got {seed} and {workers}.')
-    truth = GroundTruth.read(ann_file, classes)
+    truth = GroundTruth.read(ann_file, classes, masks=metric == 'segm')
     weights = draw_images(len(truth.images), resamples, seed)
     evaluate = partial(_evaluate, truth=truth, metric=metric, weights=weights)
     workers = min(workers, len(files))

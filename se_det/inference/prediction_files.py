@@ -10,8 +10,10 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from se_det.command_line import write_json
+from se_det.datasets.check.form import check_categories
+from se_det.datasets.check.problems import Problems
+from se_det.datasets.check.reading import read_annotations
 from se_det.errors import UsageError
-from se_det.evaluation.ground_truth import GroundTruth
 from se_det.inference.detections import Detections
 
 PREDICTIONS, IMAGES = 'predictions.json', 'images.json'
@@ -34,12 +36,15 @@ class Ids:
         if ann is None:
             self.categories = [dict(id=label, name=name) for label, name in enumerate(classes, 1)]
         else:
-            truth = GroundTruth.read(ann, classes)
-            by_name = {category['name']: category for category in truth.coco.dataset['categories']}
-            self.categories = [by_name[name] for name in classes]
-            self._images = {
-                image['file_name']: image['id'] for image in truth.coco.dataset['images']
-            }
+            content = read_annotations(ann)
+            names = check_categories(content['categories'], Problems())
+            ids = {name: key for key, name in names.items()}
+            unknown = [name for name in classes if name not in ids]
+            if unknown:
+                raise UsageError(f'{ann} has no category {unknown[0]!r}; it has {list(ids)}.')
+            self.categories = [dict(id=ids[name], name=name) for name in classes]
+            records = [image for image in content['images'] if isinstance(image, dict)]
+            self._images = {image.get('file_name'): image.get('id') for image in records}
 
     def check(self, names: Sequence[str]) -> None:
         """Check that all images have ids.

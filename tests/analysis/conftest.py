@@ -1,22 +1,19 @@
 """Made-up annotations and detections."""
 
-import contextlib
-import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
-from pycocotools.coco import COCO
 
 from se_det.evaluation.detections import Detections
 from se_det.evaluation.ground_truth import GroundTruth
+from se_det.evaluation.numbered_coco import NumberedCOCO
 
 
 def make_truth(annotations, images=1, categories=3):
     """Annotations given as ``(image, category, box)`` or ``(image, category, box, iscrowd)``."""
-    coco = COCO()
-    coco.dataset = dict(
+    content = dict(
         images=[dict(id=i + 1, file_name=f'{i}.png', width=100, height=100) for i in range(images)],
         categories=[dict(id=k + 1, name=f'class {k + 1}') for k in range(categories)],
         annotations=[
@@ -32,10 +29,8 @@ def make_truth(annotations, images=1, categories=3):
             for index, (image, category, box, *crowd) in enumerate(annotations)
         ],
     )
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco.createIndex()
     ids = np.arange(1, categories + 1)
-    return GroundTruth(Path('annotations'), coco, ids, ids)
+    return GroundTruth(Path('annotations'), NumberedCOCO(content), ids, ids)
 
 
 def _corners(x, y, w, h):
@@ -69,8 +64,7 @@ def as_coco(truth, found):
         {'image_id': image + 1, 'category_id': category + 1, 'score': score, key: shape}
         for image, category, score, shape in columns
     ]
-    with contextlib.redirect_stdout(io.StringIO()):
-        return truth.coco.loadRes(results)
+    return truth.coco.loadRes(results)
 
 
 def make_random(seed, crowds=False, images=30, categories=4, metric='bbox'):

@@ -28,7 +28,7 @@ def draw(rng, *, images=6, categories=3, objects=4, detections=8, levels=None, s
     """Draw annotations and results; ``levels`` rounds scores, so that some are equal."""
     classes = [dict(id=3 * k + 2, name=f'class {k}') for k in range(categories)]
     pictures = [
-        dict(id=int(i), width=SIZE, height=SIZE)
+        dict(id=int(i), file_name=f'{i}.png', width=SIZE, height=SIZE)
         for i in rng.choice(1000, size=images, replace=False)
     ]
     annotations, results = [], []

@@ -75,8 +75,32 @@ def test_pkl_and_json_of_mmdet_hold_the_same(tmp_path, files, metric):
 def test_labels_follow_the_classes_of_the_config(files):
     ann_file, *_ = files
     truth = GroundTruth.read(ann_file, ['class 2', 'class 0'])
-    assert truth.labels.tolist() == [2, 8]  # in the order of the annotations, as mmdet
+    assert truth.labels.tolist() == [1, 3]  # numbered in the order of the annotations, as mmdet
     assert truth.names == ['class 0', 'class 2']
+
+
+@pytest.mark.parametrize('metric', ['bbox', 'segm'])
+def test_ids_that_are_text(tmp_path, write, files, metric):
+    """Of images, in results and in the pkl; text sorts as text, after numbers."""
+    _, _, annotations, results = files
+    ids = {image['id']: f'img {99 - n}' for n, image in enumerate(annotations['images'])}
+    first = annotations['images'][0]['id']
+    ids[first] = first
+    for record in [*annotations['annotations'], *results]:
+        record['image_id'] = ids[record['image_id']]
+    for image in annotations['images']:
+        image['id'] = ids[image['id']]
+    truth = GroundTruth.read(write('text.json', annotations), masks=True)
+    assert truth.coco.image_ids == [first, *sorted(key for key in ids.values() if key != first)]
+    found = read_detections(write('results.json', results), truth, metric)
+    assert [truth.coco.image_ids[i] for i in found.image] == [r['image_id'] for r in results]
+    samples = list(samples_of(annotations))
+    (tmp_path / 'run.pkl').write_bytes(pickle.dumps(samples))
+    if metric == 'bbox':
+        found = read_detections(tmp_path / 'run.pkl', truth, metric)
+        counts = {s['img_id']: len(s['pred_instances']['scores']) for s in samples}
+        places = np.bincount(found.image, minlength=len(ids))
+        assert dict(zip(truth.coco.image_ids, places.tolist(), strict=True)) == counts
 
 
 def refused(path, truth, metric='bbox'):
@@ -148,15 +172,17 @@ def test_what_is_not_an_annotation_file(tmp_path, write, files):
         return str(error.value)
 
     assert 'not a COCO annotation file' in refused_annotations(path)
-    assert 'cut off' in refused_annotations(truncated(ann_file, tmp_path / 'cut.json'))
+    assert 'not a COCO annotation file' in refused_annotations(
+        truncated(ann_file, tmp_path / 'cut.json')
+    )
     assert "no category 'cat'" in refused_annotations(ann_file, ['cat'])
     twice = [*annotations['annotations'], annotations['annotations'][0]]
-    assert 'id twice' in refused_annotations(
+    assert 'ids of annotations must be unique' in refused_annotations(
         write('bad.json', {**annotations, 'annotations': twice})
     )
     without = [{k: v for k, v in a.items() if k != 'area'} for a in annotations['annotations']]
     bad = write('bad.json', json.loads(json.dumps({**annotations, 'annotations': without})))
-    assert "no 'area'" in refused_annotations(bad)
+    assert 'area must be a finite number' in refused_annotations(bad)
 
 
 VALUES = dict(
@@ -236,27 +262,39 @@ def test_a_pkl_whose_parts_do_not_fit_each_other(tmp_path, files):
 def test_a_field_of_the_annotations_of_another_type(write, files, kind):
     _, _, annotations, _ = files
     fields = dict(
-        images=['id'],
+        images=['id', 'width'],
         categories=['id', 'name'],
         annotations=['id', 'image_id', 'category_id', 'bbox', 'area', 'iscrowd'],
     )
     for field in fields[kind]:
-        for value in (None, [1], {}):
-            changed = [*annotations[kind], {**annotations[kind][0], field: value}]
-            path = write('bad.json', {**annotations, kind: changed})
-            with pytest.raises(UsageError, match=rf'{kind}\[{len(changed) - 1}\] has the {field}'):
+        for value in (None, [1], {}, 10**400):
+            first, *others = annotations[kind]
+            path = write('bad.json', {**annotations, kind: [{**first, field: value}, *others]})
+            with pytest.raises(UsageError, match=f'{field} .*must') as error:
                 GroundTruth.read(path)
+            assert len(str(error.value)) < 4000
     for value in (None, 3, 'text', [3], [None]):
-        with pytest.raises(UsageError, match='not a COCO annotation file'):
+        with pytest.raises(UsageError, match=r'not a COCO annotation file|must be a dict'):
             GroundTruth.read(write('bad.json', {**annotations, kind: value}))
 
 
+CUT = dict(size=[SIZE, SIZE], counts='PPYo1')
+
+
 @pytest.mark.parametrize(
-    'segmentation', [None, [], 'x', [[1, 2]], [[math.nan] * 6], ['x'], {}, dict(counts='x')]
+    'segmentation',
+    [
+        *(None, [], 'x', [[1, 2]], [[math.nan] * 6], [[10**400] * 6], ['x'], {}, dict(counts='x')),
+        *(CUT, {**CUT, 'counts': ''}, {**CUT, 'counts': '\ud800'}, {**CUT, 'counts': [1, 2]}),
+        *({**CUT, 'size': [SIZE, 2]}, {**CUT, 'counts': [None]}, TOO_LONG),
+    ],
 )
 def test_an_annotation_without_a_mask_is_named(write, files, segmentation):
+    """A damaged run-length encoding too; where boxes are compared, it is not read."""
     _, _, annotations, _ = files
     annotations['annotations'][0]['segmentation'] = segmentation
-    truth = GroundTruth.read(write('bad.json', annotations))
-    with pytest.raises(UsageError, match=r'the segmentation of annotation \d+ is neither'):
-        truth.mask(truth.coco.dataset['annotations'][0])
+    path = write('bad.json', annotations)
+    name = f'annotation {annotations["annotations"][0]["id"]}'
+    with pytest.raises(UsageError, match=rf'bad.json has errors:\n.*{name}'):
+        GroundTruth.read(path, masks=True)
+    GroundTruth.read(path)

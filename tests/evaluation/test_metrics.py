@@ -1,3 +1,5 @@
+import contextlib
+import io
 import json
 
 import numpy as np
@@ -5,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as rle
+from pycocotools.coco import COCO
 
 from se_det.evaluation.detections import read_detections
 from se_det.evaluation.ground_truth import GroundTruth
@@ -68,7 +71,9 @@ def test_resamples_are_pycocotools_on_the_drawn_images(tmp_path_factory, metric,
 
 def scene(boxes, found, crowds=(), images=3):
     """The same objects and detections in each image; ``found`` has boxes and scores."""
-    pictures = [dict(id=10 - i, width=SIZE, height=SIZE) for i in range(images)]
+    pictures = [
+        dict(id=10 - i, file_name=f'{i}.png', width=SIZE, height=SIZE) for i in range(images)
+    ]
     objects = [
         dict(
             image_id=picture['id'],
@@ -120,7 +125,8 @@ def real_images(shared, metric):
     """COCO's annotations, polygons and crowds included, found with errors."""
     path = shared / 'coco_mini' / 'annotations' / 'instances_val2017.json'
     annotations = json.loads(path.read_text())
-    coco = GroundTruth.read(path).coco
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO(path)
     rng = np.random.default_rng(0)
     categories = [category['id'] for category in annotations['categories']]
     results = []

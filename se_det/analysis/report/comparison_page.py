@@ -61,8 +61,8 @@ def write_comparison_page(
     Raises:
         UsageError: a file cannot be read, as `se_det.evaluation.compare_runs` raises it.
     """
-    truth = GroundTruth.read(ann_file, classes)
     metric = comparison.metric
+    truth = GroundTruth.read(ann_file, classes, masks=metric == 'segm')
     judged = [
         [list(judge_images(truth, read_detections(file, truth, metric), metric)) for file in side]
         for side in (baseline, candidate)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from mmdet.evaluation import CocoMetric
 from mmdet.registry import HOOKS
 from mmdet.structures import DetDataSample
 from mmengine.dist import collect_results, is_main_process
@@ -16,6 +15,7 @@ from pycocotools import mask as coco_mask
 from se_det.analysis.report.history import VALIDATED_AT, History
 from se_det.analysis.report.run_page import write_run_page
 from se_det.analysis.report.scores import Scores, score
+from se_det.evaluation.coco_evaluation import EitherCocoMetric
 from se_det.evaluation.detections import Detections
 from se_det.evaluation.ground_truth import GroundTruth
 
@@ -79,13 +79,11 @@ class ReportHook(Hook):
             return
         try:
             metric = evaluator and _coco_metric(evaluator)
-            if getattr(metric, '_coco_api', None) is None:  # LVISMetric has another
-                metric = None
             page = write_run_page(
                 runner,
                 history=self._history(runner),
                 scores=_scores(metric, [result for _, result in seen]) if metric else [],
-                paths={result['img_id']: path for path, result in seen},
+                paths={metric._coco_api.image_numbers[r['img_id']]: path for path, r in seen},
                 num_images=self.num_images,
             )
             runner.logger.info(f'The page of this run: {page}')
@@ -100,12 +98,12 @@ class ReportHook(Hook):
         return History.read(*loaded)
 
 
-def _coco_metric(evaluator: Evaluator) -> CocoMetric | None:
-    metrics = (metric for metric in evaluator.metrics if isinstance(metric, CocoMetric))
+def _coco_metric(evaluator: Evaluator) -> EitherCocoMetric | None:
+    metrics = (metric for metric in evaluator.metrics if isinstance(metric, EitherCocoMetric))
     return next(metrics, None)
 
 
-def _scores(metric: CocoMetric, results: Sequence[dict]) -> list[Scores]:
+def _scores(metric: EitherCocoMetric, results: Sequence[dict]) -> list[Scores]:
     """Score what the metric evaluated, boxes and masks."""
     labels = np.array(metric.cat_ids)
     truth = GroundTruth(Path('annotations'), metric._coco_api, np.unique(labels), labels)
@@ -118,20 +116,20 @@ def _scores(metric: CocoMetric, results: Sequence[dict]) -> list[Scores]:
 
 def _detections(results: Sequence[dict], truth: GroundTruth, kind: str) -> Detections:
     """What CocoMetric would write to a result file, in the same order and precision."""
-    ids = np.array([result['img_id'] for result in results], int)
+    numbers = [truth.coco.image_numbers[result['img_id']] for result in results]
     counts = [len(result['labels']) for result in results]
     labels = np.concatenate([np.zeros(0, int), *(result['labels'] for result in results)])
     scores = 'scores'
     if kind == 'segm':
         shapes = [mask for result in results for mask in result['masks']]
-        area = np.array(coco_mask.area(shapes), float) if shapes else np.zeros(0)
+        area = np.array([coco_mask.area(mask) for mask in shapes], float)  # a list: 255 at most
         scores = 'mask_scores' if any('mask_scores' in result for result in results) else 'scores'
     else:
         shapes = np.concatenate([np.zeros((0, 4)), *(result['bboxes'] for result in results)])
         shapes[:, 2:] -= shapes[:, :2]
         area = shapes[:, 2] * shapes[:, 3]
     return Detections(
-        image=np.searchsorted(truth.images, ids).repeat(counts),
+        image=np.searchsorted(truth.images, numbers).repeat(counts),
         category=np.searchsorted(truth.categories, truth.labels[labels.astype(int)]),
         score=np.concatenate([np.zeros(0), *(result[scores] for result in results)]),
         area=area,

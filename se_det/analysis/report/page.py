@@ -44,7 +44,7 @@ def write_page(folder: str | Path, template: str, **content: Any) -> Path:
     """
     text = _templates.get_template(template).render(content)
     page = Path(folder) / PAGE
-    write_whole(page, text.encode())
+    write_whole(page, text.encode(errors='replace'))  # names of files may not be text
     return page
 
 

@@ -43,12 +43,13 @@ def check_categories(categories: list, problems: Problems) -> dict[int, str]:
     return names
 
 
-def check_images(images: list, problems: Problems) -> dict[int | str, dict]:
+def check_images(images: list, problems: Problems, has_files: bool = True) -> dict[int | str, dict]:
     """Check the images' records.
 
     Args:
         images: the list in the file.
         problems: what is wrong is added here.
+        has_files: whether each must have a ``file_name``.
 
     Returns:
         The records in the right form, by id.
@@ -63,20 +64,21 @@ def check_images(images: list, problems: Problems) -> dict[int | str, dict]:
             problems.error('the id of an image must be an integer', record, image.get('id'))
         elif image['id'] in valid:
             problems.error('the ids of images must be unique', record, image['id'])
-        elif not _is_file_name(image.get('file_name')):
+        elif has_files and not _is_file_name(image.get('file_name')):
             problems.error('file_name must be a path', record, image.get('file_name'))
         elif not (_is_size(image.get('width')) and _is_size(image.get('height'))):
             found = [image.get('width'), image.get('height')]
             problems.error(
                 'width and height of an image must be positive integers',
-                f'{image["file_name"]} (id {image["id"]})',
+                f'{image.get("file_name", "an image")} (id {image["id"]})',
                 found,
             )
         else:
             valid[image['id']] = image
-            if image['file_name'] in files:
-                problems.note('images have the same file as another', image['file_name'])
-            files.add(image['file_name'])
+            if has_files:
+                if image['file_name'] in files:
+                    problems.note('images have the same file as another', image['file_name'])
+                files.add(image['file_name'])
     if not images:
         problems.error('images must not be empty')
     return valid

@@ -27,12 +27,14 @@ class Source:
         dataset: its config.
         classes: the class list that MMDetection uses.
         draws_itself: whether it is a ShapesDataset, which has no files before its first use.
+        evaluates_masks: whether the evaluator of the split reads segmentations.
     """
 
     split: str
     dataset: ConfigDict
     classes: tuple[str, ...]
     draws_itself: bool
+    evaluates_masks: bool = False
 
     @property
     def where(self) -> str:
@@ -52,8 +54,9 @@ class Source:
 
     @property
     def reads_masks(self) -> bool:
-        """Whether a step of the pipeline reads segmentations."""
-        return any(step.get('with_mask') for step in _steps(self.dataset.get('pipeline')))
+        """Whether a step of the pipeline, or the evaluator, reads segmentations."""
+        steps = _steps(self.dataset.get('pipeline'))
+        return self.evaluates_masks or any(step.get('with_mask') for step in steps)
 
     @property
     def decoder(self) -> tuple[str, str | None]:
@@ -75,11 +78,14 @@ def find_sources(cfg: Config, split: str) -> list[Source]:
         UsageError: a data set class is not registered, or a class list cannot be one.
     """
     loader = cfg.get(f'{split}_dataloader')
+    evaluator = cfg.get(f'{split}_evaluator') or []
+    metrics = evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]
+    masks = any('segm' in str(metric.get('metric')) for metric in metrics)
     sources = []
     for dataset in _coco_datasets(loader.get('dataset') if loader else None):
         draws_itself = issubclass(_class_of(dataset), ShapesDataset)
         classes = _classes(dataset, f'{split}_dataloader.dataset')
-        sources.append(Source(split, dataset, classes, draws_itself))
+        sources.append(Source(split, dataset, classes, draws_itself, masks))
     return sources
 
 

@@ -39,6 +39,18 @@ def test_scores_are_of_what_the_metric_saw(results):
     assert scores.costs.counts == expected.costs.counts
 
 
+def test_more_masks_than_255(make_truth):
+    """pycocotools counts a list of masks in eight bits."""
+    box = [10, 10, 30, 40]
+    truth = make_truth([(1, 1, box)])
+    mask = truth.coco.annToRLE(truth.coco.anns[1])
+    many = dict(img_id=1, scores=np.full(300, 0.5), labels=np.zeros(300, int), masks=[mask] * 300)
+    metric = SimpleNamespace(cat_ids=truth.labels.tolist(), _coco_api=truth.coco, metrics=['segm'])
+    (scores,) = hook._scores(metric, [many])
+    assert scores.stats['AP'] == pytest.approx(1)
+    assert len(scores.images[0].shapes) == 100
+
+
 def test_a_page_that_fails_is_an_error_in_the_log(monkeypatch, log):
     def fail(*_, **__):
         raise OSError('disk full')

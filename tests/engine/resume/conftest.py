@@ -54,7 +54,7 @@ class Mean(BaseMetric):
 
 
 class StopAt(Hook):
-    """What a kill is to a test: an exception at an iteration, or in its validation."""
+    """What a kill is to a test: an uncaught exception at an iteration, or in its validation."""
 
     priority = 'LOWEST'
 
@@ -69,7 +69,7 @@ class StopAt(Hook):
 
     def _stop(self, iteration, stage):
         if (iteration, stage) == (self.iteration, self.stage):
-            raise RuntimeError('killed')
+            raise KeyboardInterrupt('killed')
 
 
 @pytest.fixture

@@ -112,7 +112,7 @@ def test_at_every_moment_there_is_a_whole_checkpoint(toy_runner, tmp_path, monke
 
 def test_a_best_checkpoint_that_is_validated_again_stays(toy_runner, tmp_path):
     """Resumed after a save and before its validation, the best has the name it had before."""
-    with pytest.raises(RuntimeError, match='killed'):
+    with pytest.raises(KeyboardInterrupt, match='killed'):
         toy_runner(stop=(12,), default_hooks=KEEP_ONE).train()
     [best] = (tmp_path / 'run').glob('best_*')
     path = tmp_path / 'run' / 'epoch_1.pth'

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from mmengine.hooks import Hook
 
 from se_det.engine.resume.checkpoint_files import latest_checkpoint
+from se_det.errors import UsageError
 
 EVERY_EPOCH = dict(checkpoint=dict(type='CheckpointHook', interval=1))
 EVERY_THREE = dict(checkpoint=dict(type='CheckpointHook', interval=3, by_epoch=False))
@@ -59,11 +61,52 @@ def test_with_workers(toy_runner, tmp_path, sampler):
     _check_resume(toy_runner, tmp_path, options, (11, 'after_train_iter'), workers=2)
 
 
+class Fails(Hook):
+    """A hook, or what it stands for, that fails once, at iteration 16 of 24."""
+
+    def __init__(self, moment):
+        setattr(self, moment, self._fail)
+        self.moment = moment
+
+    def _fail(self, runner, *_, **__):
+        if runner.iter + (self.moment == 'after_train_iter') == 16:
+            raise ZeroDivisionError('by the hook')
+
+
+SELDOM = dict(checkpoint=dict(type='CheckpointHook', interval=100))
+
+
+@pytest.mark.parametrize('averaged', [False, True])
+@pytest.mark.parametrize(
+    'moment',
+    ['after_train_iter', 'after_train_epoch', 'before_val', 'after_val_iter', 'after_val_epoch'],
+)
+def test_what_fails_after_an_iteration_loses_none(toy_runner, tmp_path, moment, averaged):
+    options = dict(default_hooks=SELDOM)
+    hooks = [EMA] if averaged else []
+    runner = toy_runner('whole', hooks=hooks, **options)
+    runner.train()
+    with pytest.raises(UsageError, match='ZeroDivisionError: by the hook') as caught:
+        toy_runner('killed', hooks=[*hooks, Fails(moment)], **options).train()
+    assert 'saved up to iteration 16' in str(caught.value)
+    assert 'Traceback' in ''.join(path.read_text() for path in tmp_path.glob('killed/*/*.log'))
+    _check_resumed(toy_runner, tmp_path, runner, dict(hooks=hooks, **options))
+
+
+def test_a_training_that_is_not_saved_is_not_saved_for_validation(toy_runner, tmp_path):
+    toy_runner(default_hooks=dict(checkpoint=None)).train()
+    assert not list(tmp_path.glob('run/*.pth'))
+
+
 def _check_resume(toy_runner, tmp_path, options, stop, **more):
     runner = toy_runner('whole', **options)
     runner.train()
-    with pytest.raises(RuntimeError, match='killed'):
+    with pytest.raises(KeyboardInterrupt, match='killed'):
         toy_runner('killed', stop=stop, **options, **more).train()
+    _check_resumed(toy_runner, tmp_path, runner, options, **more)
+
+
+def _check_resumed(toy_runner, tmp_path, runner, options, **more):
     checkpoint = str(latest_checkpoint(tmp_path / 'killed'))
     resumed = toy_runner('killed', resume=True, load_from=checkpoint, **options, **more)
     resumed.train()
@@ -82,7 +125,7 @@ def test_resuming_reads_no_data_of_earlier_iterations(toy_runner, tmp_path):
         val_cfg=None,
         val_evaluator=None,
     )
-    with pytest.raises(RuntimeError, match='killed'):
+    with pytest.raises(KeyboardInterrupt, match='killed'):
         toy_runner(stop=(22,), **options).train()
     assert toy_runner.data.read == 22 * 2
     checkpoint = str(latest_checkpoint(tmp_path / 'run'))
@@ -91,7 +134,7 @@ def test_resuming_reads_no_data_of_earlier_iterations(toy_runner, tmp_path):
 
 
 def test_a_checkpoint_without_random_states_resumes(toy_runner, tmp_path, capsys):
-    with pytest.raises(RuntimeError, match='killed'):
+    with pytest.raises(KeyboardInterrupt, match='killed'):
         toy_runner(stop=(20,), default_hooks=EVERY_EPOCH).train()
     path = tmp_path / 'run' / 'epoch_2.pth'
     checkpoint = torch.load(path, weights_only=False)
