@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-import math
 import pickle
 import reprlib
 import sys
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 from pycocotools import mask as rle
 
+from se_det.datasets.check.segmentations import run_lengths_fault
 from se_det.errors import UsageError
 from se_det.evaluation.ground_truth import GroundTruth
 
@@ -284,10 +284,13 @@ def _areas(masks: list[dict], image: np.ndarray, path: Path, truth: GroundTruth)
                 f'{truth.coco.image_ids[i]!r}, which is {sizes[i]} in {truth.path}. Give the '
                 'annotations that it was evaluated with.'
             )
-        areas[number] = rle.area(mask) if mask['counts'] else math.inf
-        if areas[number] > math.prod(mask['size']):
+        counts = mask['counts']
+        text = counts if isinstance(counts, str) else counts.decode('latin1')
+        # pycocotools reads past the end of counts that are too short, or compares them for ever.
+        if run_lengths_fault(dict(size=[*mask['size']], counts=text), entries[i]):
             raise UsageError(
                 f'{path} has a damaged mask in detection {number}: its counts are '
-                f'{_short.repr(mask["counts"])}. Write the file again.'
+                f'{_short.repr(counts)}. Write the file again.'
             )
+        areas[number] = rle.area(mask)
     return areas

@@ -217,6 +217,8 @@ TOO_LONG['counts'] = TOO_LONG['counts'].decode()
         dict(size=[SIZE, SIZE], counts=[10, 20, 30]),
         dict(counts='abc'),
         dict(size=[SIZE, SIZE], counts=''),
+        dict(size=[SIZE, SIZE], counts='PPYo1'),
+        dict(size=[SIZE, SIZE], counts='\ud800'),
         TOO_LONG,
     ],
 )

@@ -39,7 +39,7 @@ def check_segmentations(
             else:
                 del coordinates[start:]
         else:
-            fault = _rle_fault(segmentation, images[annotation['image_id']])
+            fault = run_lengths_fault(segmentation, images[annotation['image_id']])
             if fault is None:
                 bounds[index] = _rle_bounds(segmentation)
         if fault:
@@ -60,6 +60,30 @@ def check_segmentations(
             remark = f'segmentations are wrong, but the config does not read masks: {fault}'
             problems.note(remark, record)
     return bounds
+
+
+def run_lengths_fault(segmentation: Any, image: dict) -> str | None:
+    """The rule that run lengths (RLE) break, None if none; pycocotools checks none of them.
+
+    Args:
+        segmentation: with ``counts`` as text or a list.
+        image: its ``width`` and ``height``.
+    """
+    if not isinstance(segmentation, dict):
+        return 'segmentation must be polygons or run lengths (RLE)'
+    width, height = image['width'], image['height']
+    if segmentation.get('size') != [height, width]:
+        return "the size of an RLE must be its image's [height, width]"
+    counts = segmentation.get('counts')
+    if isinstance(counts, str):
+        counts = _decoded_counts(counts)
+    if not (
+        isinstance(counts, list)
+        and all(type(count) is int and count >= 0 for count in counts)
+        and sum(counts) == width * height < 2**32
+    ):
+        return 'the counts of an RLE must add up to width times height of the image, below 2**32'
+    return None
 
 
 def mend_polygons(segmentation: Any) -> list | None:
@@ -106,24 +130,6 @@ def _bounds(points: np.ndarray, starts: list[int]) -> np.ndarray:
     """Bounds of the points from each start to the next; NaN if one of them is."""
     low, high = (extreme.reduceat(points, starts) for extreme in (np.minimum, np.maximum))
     return np.concatenate([low, high], 1)
-
-
-def _rle_fault(segmentation: Any, image: dict) -> str | None:
-    if not isinstance(segmentation, dict):
-        return 'segmentation must be polygons or run lengths (RLE)'
-    width, height = image['width'], image['height']
-    if segmentation.get('size') != [height, width]:
-        return "the size of an RLE must be its image's [height, width]"
-    counts = segmentation.get('counts')
-    if isinstance(counts, str):
-        counts = _decoded_counts(counts)
-    if not (
-        isinstance(counts, list)
-        and all(type(count) is int and count >= 0 for count in counts)
-        and sum(counts) == width * height
-    ):
-        return 'the counts of an RLE must add up to width times height of the image'
-    return None
 
 
 def _rle_bounds(rle: dict) -> np.ndarray:
