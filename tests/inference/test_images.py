@@ -58,3 +58,19 @@ def test_what_is_no_image_is_named(content, has_opencv, tmp_path, monkeypatch):
         path.write_bytes(content)
     with pytest.raises(UsageError, match=r'image\.png'):
         images.read_image(path)
+
+
+@pytest.mark.parametrize('has_opencv', [True, False])
+def test_a_jpeg_that_lacks_its_end(has_opencv, tmp_path, monkeypatch):
+    """It is read as in training if its pixels are there."""
+    if not has_opencv:
+        monkeypatch.setattr(images, 'cv2', None)
+    whole, path = tmp_path / 'whole.jpg', tmp_path / 'cut.jpg'
+    cv2.imwrite(str(whole), noise(64, 64))
+    content = whole.read_bytes()
+    path.write_bytes(content[:-2])
+    assert np.array_equal(images.read_image(path), images.read_image(whole))
+    assert images.read_image(path, gray=True).shape == (64, 64)
+    path.write_bytes(content[: len(content) * 2 // 3])
+    with pytest.raises(UsageError, match=r'cut\.jpg cannot .* cut off: \d+% of the picture'):
+        images.read_image(path)
