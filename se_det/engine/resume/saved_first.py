@@ -38,9 +38,9 @@ class SavedFirstHook(Hook):
 
     def before_val(self, runner: Runner) -> None:
         """Save, if the state is not in a checkpoint yet."""
-        self.is_validating = isinstance(runner._train_loop, BaseLoop)
-        if self.is_validating:
+        if isinstance(runner._train_loop, BaseLoop):
             self.save(runner, runner.iter)
+            self.is_validating = True
 
     def after_val(self, runner: Runner) -> None:
         """Note the end of the validation."""

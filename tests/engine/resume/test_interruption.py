@@ -237,7 +237,7 @@ def test_nohup_is_respected(toy_runner):
 
 def test_a_process_that_this_one_needs_is_gone(toy_runner, monkeypatch):
     rarely = dict(checkpoint=dict(type='CheckpointHook', interval=5))
-    runner = toy_runner(default_hooks=rarely, hooks=[SignalAt(signal.SIGTERM, 10)])
+    runner = toy_runner(default_hooks=rarely, hooks=[SignalAt(signal.SIGTERM, 5)])
 
     def fail(*args, **kwargs):
         raise RuntimeError('Connection closed by peer.')
