@@ -1,5 +1,6 @@
 """A toy training whose weights depend on all that a resume has to restore."""
 
+import gc
 import random
 
 import numpy as np
@@ -77,6 +78,8 @@ def toy_runner(tmp_path, monkeypatch):
     """Make a runner of the toy training; options are those of Runner."""
     monkeypatch.setattr('mmengine.runner.runner.collect_env', dict)  # takes a second
     monkeypatch.setattr('mmengine.runner.loops.time.sleep', lambda seconds: None)
+    # torch waits so long for each worker of a loader that is in a cycle, as a runner's is.
+    monkeypatch.setattr('torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL', 0.1)
     made = []
 
     def make(
@@ -125,4 +128,5 @@ def toy_runner(tmp_path, monkeypatch):
         return DetectorRunner(**{**options, **kwargs})
 
     make.data = Numbers
-    return make
+    yield make
+    gc.collect()
