@@ -5,8 +5,8 @@
 # - the question: is AP of `se` above or below that of `plain`, as the mean over seeds?
 # - twelve seeds a side that were never trained before, 7 to 18; earlier seeds are left out.
 # - one endpoint, AP; all other metrics are descriptive.
-# - one look, after all 24 runs. Its answer is the 95 % interval of tools/compare_runs.py, over images
-#   and seeds, as of the commit of this file. Differences paired by seed are shown beside it.
+# - one look, after all 24 runs. Its answer is the 95 % interval of tools/compare_runs.py, over
+#   images and seeds, as of the commit of this file. Differences paired by seed are shown beside it.
 # - no run is left out. One that is stopped goes on with the same seed.
 # - power: 0.90 for a true difference of 1.0 AP, 0.62 for 0.7.
 _base_ = 'neu_det_scratch.py'

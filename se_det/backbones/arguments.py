@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mmdet.models.backbones.resnet import BasicBlock, ResNet
+from mmdet.models.backbones.resnet import ResNet
 from mmdet.models.backbones.resnext import ResNeXt
 from mmdet.registry import MODELS
 from mmengine.model import PretrainedInit
@@ -18,39 +18,20 @@ PLUGIN_POSITIONS = ('after_conv1', 'after_conv2', 'after_conv3')
 def check_arguments(
     backbone: type[ResNet], depth: int, stem_pool: str, kwargs: dict[str, Any]
 ) -> None:
-    """Check the arguments of a backbone, all but ``se_cfg``.
-
-    Args:
-        backbone: `SEResNet` or `SEResNeXt`.
-        depth: number of layers.
-        stem_pool: as in `SEResNet`.
-        kwargs: the arguments for mmdet's ResNet or ResNeXt.
+    """Check the values of a ResNet's arguments, all but ``se_cfg``.
 
     Raises:
-        ArgumentError: the first argument found that is unknown or has a value not allowed.
+        ArgumentError: the first value found that is not allowed.
     """
     name = backbone.__name__
-    if depth not in list(backbone.arch_settings):
-        allowed = ', '.join(map(str, backbone.arch_settings))
-        raise ArgumentError(f'{name} has the depths {allowed}; got depth={depth!r}.')
-
     if stem_pool not in ('padded', 'ceil'):
         raise ArgumentError(f"{name}: stem_pool must be 'padded' or 'ceil'; got {stem_pool!r}.")
-
-    bases = [base for base in (ResNet, ResNeXt) if issubclass(backbone, base)]
     defaults = {
         parameter.name: parameter.default
-        for base in bases
+        for base in (ResNet, ResNeXt)
+        if issubclass(backbone, base)
         for parameter in inspect.signature(base.__init__).parameters.values()
-        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD and parameter.name != 'self'
     }
-    unknown = sorted(set(kwargs) - set(defaults))
-    if unknown:
-        raise ArgumentError(
-            f'{name} has no argument {unknown[0]!r}. It takes se_cfg, stem_pool and those of '
-            f"mmdet's {bases[-1].__name__}: {', '.join(defaults)}."
-        )
-
     value = {**defaults, **kwargs}
 
     def check(arguments: str, allowed: Callable[[Any], bool], expected: str) -> None:
@@ -99,12 +80,14 @@ def check_arguments(
         check('stage_with_dcn', lambda v: is_bools(v, stages), bools)
     check(
         'plugins',
-        lambda v: v is None or (_is_list(v) and all(_is_plugin(p, stages) for p in v)),
+        lambda v: (
+            v is None or (isinstance(v, list | tuple) and all(_is_plugin(p, stages) for p in v))
+        ),
         'a list of dicts with cfg (a dict with the type of a registered layer), position (one of '
         f'{", ".join(PLUGIN_POSITIONS)}) and, if not for all stages, stages (a sequence of '
         f'num_stages={stages} bools)',
     )
-    if backbone.arch_settings[depth][0] is BasicBlock:
+    if depth in (18, 34):
         check('dcn plugins', lambda v: v is None, f'None at depth {depth} (use 50 or more)')
     check_pretrained(name, value['pretrained'], value['init_cfg'])
 
@@ -116,7 +99,9 @@ def check_pretrained(name: str, pretrained: Any, init_cfg: Any) -> None:
         ArgumentError: the backbone ``name`` is given weights that way.
     """
     named = [pretrained] if pretrained is not None else []
-    for cfg in _as_list(init_cfg):
+    for cfg in init_cfg if isinstance(init_cfg, list | tuple) else [init_cfg]:
+        if cfg is None:
+            continue
         if not _is_config_of(WEIGHT_INITIALIZERS, cfg):
             raise ArgumentError(
                 f'{name}: init_cfg must be a dict with the type of an initializer, such as '
@@ -146,14 +131,6 @@ def _is_positive_int(value: Any) -> bool:
 
 def _is_sequence(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str) and len(value) > 0
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list | tuple)
-
-
-def _as_list(value: Any) -> Sequence:
-    return value if _is_list(value) else [] if value is None else [value]
 
 
 def is_positive_ints(value: Any, length: int) -> bool:

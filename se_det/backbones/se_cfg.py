@@ -32,9 +32,15 @@ class SEConfig:
             ``'3x3'``, after the 3x3 convolution of a bottleneck.
         squeeze: as in `SqueezeExcitation`.
         gate: as in `SqueezeExcitation`.
-        relu_before_se: whether a ReLU ends the residual branch.
-        mask_padding: whether the squeeze leaves out the padding of a batch.
-        fused: whether blocks take fused paths; None: on a CPU.
+        relu_before_se: whether a ReLU ends the residual branch, for weights trained so (timm's
+            legacy 18 and 34).
+        mask_padding: whether the squeeze leaves out the padding of a batch: the rows and columns of
+            exact zeros at the bottom and on the right of a normalised image, as MMDetection pads.
+            Any other padding counts as part of the image. With it and ``with_cp``, backward has to
+            start from the maps that the backbone returned.
+        fused: whether one function computes the tail of a block, ``relu(x + SE(norm(v)))``, in less
+            time and memory; None: on a CPU. Second derivatives and forward-mode differentiation
+            need False.
     """
 
     reductions: tuple[int | None, ...]

@@ -1,4 +1,4 @@
-"""Means over the pixels of an image, without the padding of its batch.
+"""The padding of a batch, which a squeeze leaves out.
 
 MMDetection normalises images and then pads them with zeros at the bottom and on the right. Unless
 a mean is a whole number, no pixel of an image is normalised to zero.
@@ -6,44 +6,97 @@ a mean is a whole number, no pixel of an image is normalised to zero.
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from se_det.errors import UsageError
-from se_det.layers.eager import is_eager
+
+
+class Padding:
+    """The padding of a map.
+
+    Args:
+        sizes: the rows and columns of each image, ``(N, 2)``.
+        x: the map, ``(N, C, H, W)``.
+    """
+
+    def __init__(self, sizes: Tensor, x: Tensor) -> None:
+        self.sizes = sizes.float()
+        self._lines = torch.empty_like(x[:, 0, :, 0]), torch.empty_like(x[:, 0, 0])  # x is not kept
+        self._found: tuple[Tensor, Tensor] | None = None  # torch.compile knows no cached_property
+
+    @property
+    def mask(self) -> Tensor:
+        """Which pixels are padding, ``(N, 1, H, W)`` of bool."""
+        return self._find()[0]
+
+    @property
+    def pixels(self) -> Tensor:
+        """The number of pixels of each image in the map, ``(N, 1)`` of float32."""
+        return self._find()[1]
+
+    def _find(self) -> tuple[Tensor, Tensor]:
+        if self._found is None:
+            rows, columns = (
+                torch.ones_like(line, dtype=torch.long).cumsum(1) <= self.sizes[:, axis, None]
+                for axis, line in enumerate(self._lines)
+            )
+            mask = ~(rows[:, None, :, None] & columns[:, None, None])
+            pixels = rows.sum(1, keepdim=True) * columns.sum(1, keepdim=True)
+            self._found = mask, pixels.float()
+        return self._found
+
+
+class _Images(NamedTuple):
+    """A batch of images: their sizes, the edges of the batch, and the padding by size of a map."""
+
+    sizes: Tensor | None
+    edges: tuple[int, int]
+    paddings: dict[tuple[int, int], Padding]
 
 
 class _Batch(threading.local):
     """The images that this thread is computing the maps of."""
 
-    sizes: Tensor | None = None
-    edges: tuple[int, int] | None = None
-    recalled: bool = False  # by a backward from their maps
+    images: _Images | None = None
+    recalled = False  # by a backward from their maps
 
-    def set(self, sizes: Tensor | None, edges: tuple[int, int] | None, recalled: bool) -> None:
-        self.sizes, self.edges, self.recalled = sizes, edges, recalled
+    def set(self, images: _Images | None, recalled: bool = False) -> None:
+        self.images, self.recalled = images, recalled
 
     def forget_failed_backward(self) -> None:
         if self.recalled and not _in_backward():
-            self.set(None, None, recalled=False)
+            self.set(None)
 
 
 _batch = _Batch()
 
 
-def without_padding(forward: Callable, x: Tensor, *others: Any) -> Any:
-    """``forward(x, *others)``, within which `sizes_at` knows where the images ``x`` end.
+def is_eager(x: Tensor) -> bool:
+    """Whether ``x`` is not compiled, exported, traced, captured or transformed."""
+    return (
+        type(x) in (Tensor, nn.Parameter)
+        and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
+        and not torch._C._are_functorch_transforms_active()
+        and not (x.is_cuda and torch.cuda.is_current_stream_capturing())
+    )
 
-    `sizes_at` also knows it in a backward from the outputs, as activation checkpointing computes
+
+def within_batch(forward: Callable, x: Tensor, *others: Any) -> Any:
+    """``forward(x, *others)``, within which `padding_of` knows where the images ``x`` end.
+
+    `padding_of` also knows it in a backward from the outputs, as activation checkpointing computes
     blocks again there. The outputs of one backward must come from one thread.
     """
     _batch.forget_failed_backward()
-    before = _batch.sizes, _batch.edges, _batch.recalled
+    before = _batch.images, _batch.recalled
     # torch.fx cannot iterate over a proxy's shape.
-    now = image_sizes(x), (x.shape[-2], x.shape[-1])
-    _batch.set(*now, recalled=False)
+    now = _Images(image_sizes(x), (x.shape[-2], x.shape[-1]), {})
+    _batch.set(now)
     try:
         outputs = forward(x, *others)
     finally:
@@ -51,52 +104,72 @@ def without_padding(forward: Callable, x: Tensor, *others: Any) -> Any:
     if is_eager(x):
         for output in [outputs] if isinstance(outputs, Tensor) else outputs:
             if output.requires_grad:
-                output.register_hook(lambda _: _recall(*now))
+                output.register_hook(lambda _: _recall(now))
     return outputs
 
 
-def _recall(sizes: Tensor | None, edges: tuple[int, int]) -> None:
+def _recall(images: _Images) -> None:
     """Know the images again until the end of backward."""
-    at_the_end = torch.autograd.Variable._execution_engine.queue_callback
-    at_the_end(lambda: _batch.set(None, None, recalled=False))
-    _batch.set(sizes, edges, recalled=True)
+    torch.autograd.Variable._execution_engine.queue_callback(lambda: _batch.set(None))
+    _batch.set(images, recalled=True)
 
 
 def _in_backward() -> bool:
     return torch._C._current_graph_task_id() != -1
 
 
-def sizes_at(x: Tensor) -> Tensor | None:
-    """The rows and columns of each image in a map ``x`` ``(N, C, H, W)``: ``(N, 2)``.
+def padding_of(x: Tensor) -> Padding | None:
+    """The padding of a map ``x`` ``(N, C, H, W)``, found once for each size of a map.
 
-    They are those of the input divided by the stride: an output is in the image if the middle of
-    its receptive field is. The stride is the power of two that makes such a map of the input, or,
-    if none does, the whole number nearest to the quotient of the sizes.
+    An image has as many rows and columns as in the input, divided by the stride: an output is in
+    the image if the middle of its receptive field is. The stride is the power of two that makes
+    such a map of the input, or, if none does, the whole number nearest to the quotient of the
+    sizes.
 
     Returns:
-        None if no image is padded, or outside of `without_padding`.
+        None if no image is padded, or outside of `within_batch`.
 
     Raises:
         UsageError: the map is computed again in a backward that does not start from the outputs.
     """
     _batch.forget_failed_backward()
-    if _batch.edges is None and _in_backward():
+    if _batch.images is None and _in_backward():
         raise UsageError(
             'Activation checkpointing computes a block again, but the sizes of the images, which '
             'its squeeze needs, are known only in a backward from the maps that the backbone '
             'returned. Turn it off, or set se_cfg=dict(mask_padding=False).'
         )
-    if _batch.sizes is None:
+    images = _batch.images
+    if images is None or images.sizes is None:
         return None
-    edges_of_input, edges_of_map = (
-        torch.stack([_batch.sizes.new_full((), edge, dtype=torch.float32) for edge in edges])
-        for edges in (_batch.edges, (x.shape[-2], x.shape[-1]))
-    )
-    quotient = (edges_of_input / edges_of_map).amax(0)
+    if not is_eager(x):  # the compiler removes what is computed twice
+        return Padding(_sizes_in(x, images), x)
+    size = x.shape[2:]
+    if size not in images.paddings:
+        images.paddings[size] = Padding(_sizes_in(x, images), x)
+    return images.paddings[size]
+
+
+def _sizes_in(x: Tensor, images: _Images) -> Tensor:
+    """The rows and columns of each image of the batch in a map ``x``, ``(N, 2)``."""
+    edges = *images.edges, x.shape[-2], x.shape[-1]
+    stride = _known_stride(*edges) if is_eager(x) else _stride(images.sizes.new_full, edges)
+    return (images.sizes / stride).ceil()
+
+
+@lru_cache
+def _known_stride(*edges: int) -> float:
+    return _stride(torch.full, edges).item()
+
+
+def _stride(full: Callable, edges: tuple[int, ...]) -> Tensor:
+    """The stride between the edges of the input and those of a map, without control flow."""
+    filled = [full((), edge, dtype=torch.float32) for edge in edges]
+    of_input, of_map = torch.stack(filled).view(2, 2)
+    quotient = (of_input / of_map).amax()
     power = (quotient.log2() - 1e-4).ceil().exp2().round()
-    makes_the_map = ((edges_of_input / power).ceil() == edges_of_map).all()
-    stride = torch.where(makes_the_map, power, quotient.round())
-    return (_batch.sizes / stride).ceil()
+    makes_the_map = ((of_input / power).ceil() == of_map).all()
+    return torch.where(makes_the_map, power, quotient.round())
 
 
 def image_sizes(x: Tensor) -> Tensor | None:
@@ -112,56 +185,26 @@ def image_sizes(x: Tensor) -> Tensor | None:
         device. Where ``x`` is not computed eagerly its values are not known, so never None.
     """
     x = x.detach()
-    if is_eager(x) and (x.is_meta or bool((_any(x[:, :, -1]) & _any(x[..., -1])).all())):
+    if is_eager(x) and (
+        x.is_meta or bool((x[:, :, -1].any((1, 2)) & x[..., -1].any((1, 2))).all())
+    ):
         return None
-    largest = x.abs().amax(1)
-    return torch.stack([_up_to_last(largest.amax(2)), _up_to_last(largest.amax(1))], 1)
+    pixels = (x != 0).any(1)
+    return torch.stack([_up_to_last(pixels.any(2)), _up_to_last(pixels.any(1))], 1)
 
 
-def pixel_shares(sizes: Tensor | None, x: Tensor, dtype: torch.dtype) -> Tensor | None:
-    """The share of each pixel of a map in its mean over the image.
-
-    Args:
-        sizes: the rows and columns of each image, ``(N, 2)``; None: all.
-        x: the map, ``(N, C, H, W)``.
-        dtype: of the shares.
-
-    Returns:
-        ``(N, 1, H, W)``, with the sum 1 for each image; None: all are equal.
-    """
-    if sizes is None:
-        return None
-    inside = _inside(sizes, x).to(dtype)
-    return inside / inside.sum((2, 3), keepdim=True)
-
-
-def channel_means(x: Tensor, shares: Tensor | None, dtype: torch.dtype) -> Tensor:
-    """The mean of each channel of ``x`` ``(N, C, H, W)``, by `pixel_shares`; returns ``(N, C)``."""
-    if shares is None:
+def channel_means(x: Tensor, padding: Padding | None, dtype: torch.dtype) -> Tensor:
+    """The mean of each channel of ``x`` ``(N, C, H, W)`` over its image: ``(N, C)``."""
+    if padding is None:
         return x.mean((2, 3), dtype=dtype)
-    return (shares.flatten(2) @ x.flatten(2).transpose(1, 2).to(dtype)).flatten(1)
+    return x.masked_fill(padding.mask, 0).sum((2, 3), dtype=dtype) / padding.pixels
 
 
-def channel_maxima(x: Tensor, sizes: Tensor | None) -> Tensor:
+def channel_maxima(x: Tensor, padding: Padding | None) -> Tensor:
     """The largest value of each channel of ``x`` ``(N, C, H, W)`` in its image: ``(N, C)``."""
-    if sizes is not None:
-        x = x.masked_fill(~_inside(sizes, x), -torch.inf)
-    return x.amax((2, 3))
-
-
-def _inside(sizes: Tensor, x: Tensor) -> Tensor:
-    """Which pixels of a map are of the image: ``(N, 1, H, W)``."""
-    rows, columns = (
-        torch.ones_like(line, dtype=torch.long).cumsum(1) <= sizes[:, axis, None]
-        for axis, line in enumerate((x[:, 0, :, 0], x[:, 0, 0]))
-    )
-    return rows[:, None, :, None] & columns[:, None, None]
-
-
-def _any(x: Tensor) -> Tensor:
-    return x.flatten(1).any(1)
+    return (x if padding is None else x.masked_fill(padding.mask, -torch.inf)).amax((2, 3))
 
 
 def _up_to_last(line: Tensor) -> Tensor:
-    """How long a line ``(N, L)`` is up to its last non-zero value, L if all are zero: ``(N,)``."""
-    return line.shape[1] - (line != 0).flip(1).int().argmax(1)
+    """How long a line ``(N, L)`` of bool is up to its last True, L if there is none: ``(N,)``."""
+    return line.shape[1] - line.flip(1).int().argmax(1)

@@ -7,7 +7,18 @@ import pytest
 import torch
 from torch import nn
 
+from se_det.backbones.se_cfg import SEConfig
 from se_det.layers import SqueezeExcitation
+
+
+def make_block(kind, *args, se_cfg=(), **options):
+    """A block of one stage with SE, made as a backbone makes it."""
+    block = kind.__bases__[-1](*args, **options)
+    config = SEConfig.read(dict(se_cfg), 1)
+    block.__class__ = kind
+    block.add_se(config, 0)
+    block.fused = config.fused
+    return block
 
 
 @pytest.fixture

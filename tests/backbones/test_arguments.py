@@ -92,13 +92,13 @@ def test_a_value_that_is_not_allowed(name, argument, allowed, value):
     ('name', 'depths'), [('SEResNet', '18, 34, 50, 101, 152'), ('SEResNeXt', '26, 50, 101, 152')]
 )
 def test_a_depth_that_is_not_allowed(name, depths, depth):
-    with says(f'{name} has the depths {depths}; got depth={depth!r}.'):
+    with says(f'{name} has depth {depths}; got depth={depth!r}.'):
         build(name, depth=depth)
 
 
 @pytest.mark.parametrize('depth', [18, 34])
 def test_se_resnext_has_no_depth_of_basic_blocks(depth):
-    with says(f'SEResNeXt has the depths 26, 50, 101, 152; got depth={depth}.'):
+    with says(f'SEResNeXt has depth 26, 50, 101, 152; got depth={depth}.'):
         build('SEResNeXt', depth=depth)
 
 
@@ -112,8 +112,7 @@ def test_se_resnext_has_no_depth_of_basic_blocks(depth):
 )
 def test_an_unknown_argument(name, argument, base):
     with says(
-        f"{name} has no argument '{argument}'. It takes se_cfg, stem_pool and those of mmdet's "
-        f'{base}: '
+        f"{name} has no argument '{argument}'. It takes se_cfg, stem_pool and those of {base}: "
     ):
         build(name, depth=50, **{argument: 32})
 
@@ -272,7 +271,7 @@ def test_the_class_checks_without_the_registry(backbone):
 def test_errors_are_those_of_mmdets_backbones_too(kind):
     with pytest.raises(kind) as raised:
         SEResNet(20)
-    assert str(raised.value) == 'SEResNet has the depths 18, 34, 50, 101, 152; got depth=20.'
+    assert str(raised.value) == 'SEResNet has depth 18, 34, 50, 101, 152; got depth=20.'
 
 
 def test_an_image_without_a_batch():

@@ -61,7 +61,9 @@ def test_padding_is_left_out_at_each_position(position):
     images[1, :, :, 100:] = 0
     found = []
     for stage in (model.layer1, model.layer2):
-        stage[0].se.register_forward_pre_hook(lambda _, inputs: found.append(inputs[1].tolist()))
+        stage[0].se.register_forward_pre_hook(
+            lambda _, inputs: found.append(inputs[1].sizes.tolist())
+        )
     model(images)
     second = [[128, 128], [70, 100]]
     strides = (4, 4) if position == 'pre' else (4, 8)

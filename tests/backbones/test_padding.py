@@ -39,7 +39,7 @@ def _sizes_by_stage(model, x):
 
     def keep(stage):
         def hook(_, inputs, __):
-            sizes = inputs[1].tolist() if len(inputs) > 1 else None
+            sizes = inputs[1].sizes.tolist() if len(inputs) > 1 else None
             found.setdefault(stage, []).append(sizes)
 
         return hook
@@ -106,7 +106,7 @@ def test_a_stage_without_se_between_stages_with_it(batch):
     ],
     ids=str,
 )
-def test_fused_paths_agree_with_the_plain_composition(options, training, batch):
+def test_fused_tails_agree_with_the_layers(options, training, batch):
     model = _make(**options).double()
     model.train(training)
     plain = copy.deepcopy(model)

@@ -13,6 +13,8 @@ from torch.func import functional_call
 
 from se_det.backbones import SEBasicBlock, SEBottleneck, SEResNet
 
+from .conftest import make_block
+
 DEPTHS = (18, 34, 50, 101, 152)
 CLASSES = 1000  # of ImageNet
 WITHOUT_SE = dict(stages=(False, False, False, False))
@@ -116,7 +118,8 @@ class TestBlocks:
     @pytest.mark.parametrize('block_class', [SEBasicBlock, SEBottleneck])
     def test_gradients_by_input_and_parameters(self, block_class):
         torch.manual_seed(0)
-        block = block_class(2 * block_class.expansion, 2, reduction=2).double().eval()
+        inplanes = 2 * block_class.expansion
+        block = make_block(block_class, inplanes, 2, se_cfg=dict(reduction=2)).double().eval()
         for norm in batch_norms(block).values():
             nn.init.normal_(norm.running_mean)
             nn.init.uniform_(norm.running_var, 0.5, 2)

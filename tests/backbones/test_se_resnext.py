@@ -11,6 +11,8 @@ from torch.func import functional_call
 
 from se_det.backbones import SEResNeXt, SEResNeXtBottleneck
 
+from .conftest import make_block
+
 CLASSES = 1000  # of ImageNet
 WITHOUT_SE = dict(stages=(False, False, False, False))
 SMALL = dict(depth=50, groups=4, base_width=4, base_channels=16, norm_eval=False)
@@ -57,8 +59,8 @@ def test_block_is_the_papers_figure_3(stage, index):
 
 def test_gradients_of_a_block_by_input_and_parameters():
     torch.manual_seed(0)
-    block = SEResNeXtBottleneck(8, 2, reduction=2, groups=2, base_width=1, base_channels=2).double()
-    block.eval()
+    options = dict(groups=2, base_width=1, base_channels=2, se_cfg=dict(reduction=2))
+    block = make_block(SEResNeXtBottleneck, 8, 2, **options).double().eval()
     for norm in (block.norm1, block.norm2, block.norm3):
         nn.init.normal_(norm.running_mean)
     names = [name for name, _ in block.named_parameters()]

@@ -12,12 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from se_det.errors import UsageError
-from se_det.layers import (
-    ATTENTIONS,
-    SqueezeExcitation,
-    gated_norm,
-    gated_projection,
-)
+from se_det.layers import ATTENTIONS, Padding, SqueezeExcitation, gated_tail
 
 GATES = {
     'sigmoid': lambda v: 1 / (1 + np.exp(-v)),
@@ -55,8 +50,8 @@ def test_padding_is_left_out(squeeze):
     se = SqueezeExcitation(8, 2, squeeze).double()
     x = torch.randn(2, 8, 6, 7, dtype=torch.float64)
     padded = F.pad(x, (0, 3, 0, 2), value=9)
-    sizes = torch.tensor([[6, 7], [6, 7]])
-    torch.testing.assert_close(se.gate(padded, sizes), se.gate(x))
+    padding = Padding(torch.tensor([[6, 7], [6, 7]]), padded)
+    torch.testing.assert_close(se.gate(padded, padding), se.gate(x))
 
 
 @pytest.mark.parametrize(('kind', 'theirs'), [('ECA', 'eca'), ('eSE', 'ese')])
@@ -104,27 +99,22 @@ def test_timm_that_is_not_installed(monkeypatch):
     ids=['ECA', 'eSE', 'tanh', 'relu'],
 )
 @pytest.mark.parametrize('sizes', [None, [[5, 6], [3, 4]]], ids=['whole', 'padded'])
-def test_fused_functions_take_any_gate_of_means(make, sizes):
+@pytest.mark.parametrize('training', [False, True], ids=['eval', 'train'])
+def test_a_fused_tail_takes_any_gate_of_means(make, training, sizes):
     torch.manual_seed(0)
-    se = make().double()
-    conv = nn.Conv2d(3, 8, 1, bias=False).double()
-    norm = nn.BatchNorm2d(8).double().eval()
+    se, norm = make().double(), nn.BatchNorm2d(8).double().train(training)
     nn.init.normal_(norm.running_mean)
-    u = torch.randn(2, 3, 5, 6, dtype=torch.float64, requires_grad=True)
-    identity = torch.randn(2, 8, 5, 6, dtype=torch.float64, requires_grad=True)
-    sizes = torch.tensor(sizes) if sizes else None
-    inputs = [u, identity, conv.weight, *norm.parameters(), *se.parameters()]
-    results = [
-        (identity + se(norm(conv(u)), sizes)).relu(),
-        gated_projection(u, identity, conv, norm, se, sizes),
-        gated_norm(conv(u), identity, norm, se, sizes),
-    ]
+    v, identity = (
+        torch.randn(2, 8, 5, 6, dtype=torch.float64, requires_grad=True) for _ in range(2)
+    )
+    padding = sizes and Padding(torch.tensor(sizes), v)
+    inputs = [v, identity, *norm.parameters(), *se.parameters()]
+    outputs = (identity + se(norm(v), padding)).relu(), gated_tail(v, identity, norm, se, padding)
+    torch.testing.assert_close(outputs[1], outputs[0])
     weights = torch.randn_like(identity)
-    gradients = [torch.autograd.grad((y * weights).sum(), inputs) for y in results]
-    for found, found_gradients in zip(results[1:], gradients[1:], strict=True):
-        torch.testing.assert_close(found, results[0])
-        for ours, theirs in zip(found_gradients, gradients[0], strict=True):
-            torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+    gradients = [torch.autograd.grad((y * weights).sum(), inputs) for y in outputs]
+    for expected, found in zip(*gradients, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
 
 
 def test_the_attentions():

@@ -6,14 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from se_det.layers import SqueezeExcitation
-from se_det.layers.padding import (
-    channel_means,
-    image_sizes,
-    pixel_shares,
-    sizes_at,
-    without_padding,
-)
+from se_det.layers import Padding, SqueezeExcitation, padding_of, within_batch
+from se_det.layers.padding import channel_maxima, channel_means, image_sizes
 
 LENGTH = st.integers(1, 9)
 
@@ -56,7 +50,8 @@ def test_sizes_in_a_map_of_another_stride(stride):
 
 
 def _sizes_in_a_map(x, stride):
-    return without_padding(lambda x: sizes_at(F.max_pool2d(x, stride, ceil_mode=True)), x).tolist()
+    pool = torch.nn.MaxPool2d(stride, ceil_mode=True)
+    return within_batch(lambda x: padding_of(pool(x)).sizes, x).tolist()
 
 
 @given(
@@ -99,31 +94,71 @@ def test_sizes_under_vmap():
 
 @pytest.mark.parametrize('channels_last', [False, True])
 @pytest.mark.parametrize('dtype', [torch.float64, torch.float32, torch.float16, torch.bfloat16])
-def test_means_are_those_of_the_images_alone(dtype, channels_last):
+def test_means_and_maxima_are_those_of_the_images_alone(dtype, channels_last):
     torch.manual_seed(0)
     images = [torch.randn(5, *size).to(dtype) for size in [(6, 7), (4, 9), (1, 1)]]
-    sizes = torch.tensor([image.shape[1:] for image in images])
     x = _pad(images, value=3)
     if channels_last:
         x = x.contiguous(memory_format=torch.channels_last)
+    padding = Padding(torch.tensor([image.shape[1:] for image in images]), x)
     wanted = torch.promote_types(dtype, torch.float32)
-    found = channel_means(x, pixel_shares(sizes, x, wanted), wanted)
     expected = torch.stack([image.to(wanted).mean((1, 2)) for image in images])
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(channel_means(x, padding, wanted), expected)
+    expected = torch.stack([image.amax((1, 2)) for image in images])
+    assert torch.equal(channel_maxima(x, padding), expected)
 
 
 def test_a_size_beyond_the_map_is_the_map():
     """A pool without padding leaves out the last pixels of maps of odd sizes."""
     x = torch.randn(1, 5, 3, 4)
-    found = channel_means(x, pixel_shares(torch.tensor([[4, 5]]), x, x.dtype), x.dtype)
-    torch.testing.assert_close(found, x.mean((2, 3)))
+    padding = Padding(torch.tensor([[4, 5]]), x)
+    assert not padding.mask.any() and padding.pixels.item() == 12
+    torch.testing.assert_close(channel_means(x, padding, x.dtype), x.mean((2, 3)))
+
+
+def test_the_padding_is_found_once_for_each_size_of_a_map():
+    x = _pad([torch.randn(3, 16, 14), torch.randn(3, 8, 18)])
+    found = []
+
+    def forward(x):
+        maps = x, x[..., ::2, ::2], x[..., ::2, ::2] + 1, x * 2
+        found.extend(padding_of(map_) for map_ in maps)
+        return x
+
+    within_batch(forward, x)
+    whole, half, again, double = found
+    assert whole is double and half is again
+    assert whole.sizes.tolist() == [[16, 14], [8, 18]]
+    assert half.sizes.tolist() == [[8, 7], [4, 9]]
+    assert half.pixels.tolist() == [[56], [36]]
+    within_batch(forward, x)  # another batch
+    assert found[4] is not whole
+
+
+def test_padding_is_known_within_a_batch_alone():
+    padded, whole = _pad([torch.randn(3, 6, 7), torch.randn(3, 4, 9)]), torch.randn(2, 3, 6, 9)
+    found = []
+
+    def forward(x):
+        found.append(padding_of(x))
+        if x is padded:
+            within_batch(forward, whole)
+            found.append(padding_of(x))
+        return x
+
+    within_batch(forward, padded)
+    assert found[1] is None and found[2] is found[0] is not None
+    assert padding_of(padded) is None
+    with pytest.raises(ZeroDivisionError):
+        within_batch(lambda x: 1 / 0, padded)
+    assert padding_of(padded) is None
 
 
 def test_the_gate_of_a_padded_image_is_that_of_the_image():
     torch.manual_seed(0)
     se = SqueezeExcitation(8, 2)
     images = [torch.randn(8, 6, 7), torch.randn(8, 4, 9)]
-    sizes = torch.tensor([[6, 7], [4, 9]])
-    gates = se.gate(_pad(images, value=3), sizes)
+    x = _pad(images, value=3)
+    gates = se.gate(x, Padding(torch.tensor([[6, 7], [4, 9]]), x))
     for image, gate in zip(images, gates, strict=True):
         torch.testing.assert_close(gate, se.gate(image[None])[0])

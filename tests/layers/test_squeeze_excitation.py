@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.func import functional_call
 
-from se_det.layers import SqueezeExcitation
+from se_det.layers import Padding, SqueezeExcitation
 
 
 def equations(x, w1, b1, w2, b2):
@@ -83,8 +83,9 @@ def test_gates_in_half_precision_are_those_of_float32(dtype, largest, autocast):
     if not autocast:
         se.to(dtype)
     exact = copy.deepcopy(se).float().gate(x.float())
+    padding = Padding(torch.tensor([[40, 50], [40, 50]]), x)
     with torch.autocast('cpu', dtype, enabled=autocast):
-        for gate in (se.gate(x), se.gate(x, torch.tensor([[40, 50], [40, 50]]))):
+        for gate in (se.gate(x), se.gate(x, padding)):
             assert (gate - exact).abs().max() < 1e-3
         assert se(x).dtype == dtype
         assert se(x).isfinite().all()

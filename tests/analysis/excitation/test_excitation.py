@@ -50,7 +50,7 @@ def test_gates_are_what_scales_the_residual(cfg, model, excitation):
             gates = {}
             for stage, layer in enumerate(model.backbone.res_layers, 2):
                 for number, block in enumerate(getattr(model.backbone, layer), 1):
-                    residual = block.residual(x)
+                    residual = block.last_norm(block.before_last_norm(x))
                     height, width = (-(-edge // 2**stage) for edge in size)
                     z = residual[:, :, :height, :width].mean((2, 3))
                     hidden = torch.relu(z @ block.se.fc1.weight[:, :, 0, 0].T + block.se.fc1.bias)

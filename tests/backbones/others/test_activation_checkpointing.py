@@ -7,7 +7,7 @@ import torch
 from mmengine.runner import turn_on_activation_checkpointing
 
 from se_det.errors import UsageError
-from se_det.layers import sizes_at
+from se_det.layers import padding_of
 
 from .conftest import make
 
@@ -51,10 +51,10 @@ def test_activation_checkpointing_needs_a_backward_from_the_outputs(images):
 
 def test_a_backward_that_failed_is_forgotten(images):
     _, ours = make('RegNet')
-    sizes = []
-    ours.layer1[0].register_forward_pre_hook(lambda block, inputs: sizes.append(sizes_at(*inputs)))
+    paddings = []
+    ours.layer1[0].register_forward_pre_hook(lambda _, inputs: paddings.append(padding_of(*inputs)))
     ours.conv1.weight.register_hook(lambda gradient: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         ours(images)[3].mean().backward()
     ours.layer1(torch.zeros(2, 32, 64, 96, dtype=torch.float64))
-    assert sizes[0].tolist() == [[64, 96], [50, 75]] and sizes[1] is None
+    assert paddings[0].sizes.tolist() == [[64, 96], [50, 75]] and paddings[1] is None

@@ -42,9 +42,9 @@ def test_squeezes_leave_out_the_padding(name, images):
     found = {}
 
     def keep(se, inputs):
-        x, sizes = inputs
+        x, padding = inputs
         stride = SIZE[0] // x.shape[2]
-        found.setdefault(stride, []).append(sizes.tolist())
+        found.setdefault(stride, []).append(padding.sizes.tolist())
 
     for se in attentions(ours):
         se.register_forward_pre_hook(keep)
@@ -64,7 +64,7 @@ def test_without_masks_squeezes_are_over_the_whole_map(name, images):
 
 @pytest.mark.parametrize('name', ['HRNet', 'HourglassNet', 'RegNet', 'TridentResNet'])
 @pytest.mark.parametrize('training', [False, True], ids=['eval', 'train'])
-def test_fused_blocks_agree_with_the_plain_composition(name, training, images):
+def test_fused_blocks_agree_with_the_layers(name, training, images):
     _, ours = make(name)
     plain = copy.deepcopy(ours)
     plain.fused = False
