@@ -4,7 +4,6 @@ The blocks of ResNet and its kind have a forward of their own, in which a fused 
 the tail. Other blocks keep MMDetection's forward, and have SE after their last norm.
 """
 
-from operator import attrgetter
 from typing import Any, ClassVar
 
 import torch.utils.checkpoint
@@ -13,7 +12,7 @@ from mmdet.models.backbones.resnet import BasicBlock, Bottleneck
 from mmdet.models.backbones.resnext import Bottleneck as ResNeXtBottleneck
 from torch import Tensor, nn
 
-from se_det.backbones.fusing import fuses, is_unpatched, record_methods
+from se_det.backbones.fusing import fuses, is_unpatched, record_block
 from se_det.backbones.se_cfg import SEConfig
 from se_det.errors import ArgumentError
 from se_det.layers import Padding, gated_tail, padding_of
@@ -119,7 +118,7 @@ class SEBasicBlock(SEResidual, BasicBlock):
     """MMDetection's BasicBlock (two 3x3 convolutions) with SE; for depths 18 and 34."""
 
     last_norm = BasicBlock.norm2
-    norm_before_se = property(attrgetter('norm2_name'))  # its name in the state dict
+    norm_before_se = property(lambda self: self.norm2_name)  # its name in the state dict
 
     @property
     def se_channels(self) -> int:
@@ -139,7 +138,7 @@ class SEBottleneck(SEResidual, Bottleneck):
     """MMDetection's Bottleneck (1x1, 3x3, 1x1 convolutions) with SE; for depths from 50 on."""
 
     last_norm = Bottleneck.norm3
-    norm_before_se = property(attrgetter('norm3_name'))  # its name in the state dict
+    norm_before_se = property(lambda self: self.norm3_name)  # its name in the state dict
 
     @property
     def se_channels(self) -> int:
@@ -181,7 +180,7 @@ class RegNetYBottleneck(SEResNeXtBottleneck):
 
 
 for _kind in (SEBasicBlock, SEBottleneck, SEResNeXtBottleneck, RegNetYBottleneck):
-    record_methods(_kind, 'scale', 'after_last_norm')
+    record_block(_kind)
 
 
 class _NormWithSE:

@@ -7,7 +7,8 @@ are called as they are.
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import torch
 from mmengine.logging import print_log
@@ -18,16 +19,14 @@ from se_det.layers import GATES, SqueezeExcitation, is_eager
 from se_det.layers.attentions import EffectiveSqueezeExcitation, EfficientChannelAttention
 from se_det.layers.squeeze_excitation import Convolution
 
-# The layers of each attention whose squeeze is the mean, in the order of its parameters.
-_LAYERS: dict[type[nn.Module], dict[str, tuple[type[nn.Module], ...]]] = {
-    SqueezeExcitation: dict(
-        fc1=(Convolution,), act=(nn.ReLU,), fc2=(Convolution,), gate_act=(*GATES.values(),)
-    ),
-    EfficientChannelAttention: dict(conv=(nn.Conv1d,), gate_act=(nn.Sigmoid,)),
-    EffectiveSqueezeExcitation: dict(fc=(Convolution,), gate_act=(nn.Hardsigmoid,)),
+# Attentions and the classes of their layers, by the names of these.
+_LAYERS: dict[tuple[str, ...], list[tuple[type[nn.Module], ...]]] = {
+    ('fc1', 'act', 'fc2', 'gate_act'): [
+        (SqueezeExcitation, Convolution, nn.ReLU, Convolution, gate) for gate in GATES.values()
+    ],
+    ('conv', 'gate_act'): [(EfficientChannelAttention, nn.Conv1d, nn.Sigmoid)],
+    ('fc', 'gate_act'): [(EffectiveSqueezeExcitation, Convolution, nn.Hardsigmoid)],
 }
-_METHODS: dict[type[nn.Module], tuple[tuple[str, Callable], ...]] = {}
-_NO_CLASS = (('', is_eager),)  # has no method that a class could have
 _GLOBAL_HOOKS = (
     torch_module._global_forward_hooks,
     torch_module._global_forward_pre_hooks,
@@ -36,116 +35,116 @@ _GLOBAL_HOOKS = (
 )
 
 
-def record_methods(kind: type[nn.Module], *names: str) -> None:
-    """Record methods of a class that a fused tail does not call, to notice later patches."""
-    _METHODS[kind] = tuple((name, getattr(kind, name)) for name in names)
+class _Recorded(NamedTuple):
+    """Methods that classes had when they were recorded."""
+
+    classes: tuple[type[nn.Module], ...]
+    names: tuple[str, ...]
+    functions: tuple[Callable, ...]
+    have_kernels: bool  # for CUDA
 
 
-for _kind in (nn.BatchNorm2d, nn.ReLU, nn.Sigmoid, nn.Tanh, nn.Hardsigmoid):
-    record_methods(_kind, 'forward')
-for _kind in (nn.Conv1d, Convolution):
-    record_methods(_kind, 'forward', '_conv_forward')
-for _kind in _LAYERS:
-    record_methods(_kind, 'forward', 'gate', 'squeezed', 'excite')
+_METHODS: dict[type[nn.Module], dict[str, Callable]] = {}
+_FUSED: dict[tuple, _Recorded] = {}
+
+
+def _record(kind: type[nn.Module], *names: str) -> None:
+    _METHODS[kind] = {name: getattr(kind, name) for name in names}
+
+
+for _kind in (nn.BatchNorm2d, Convolution, nn.Conv1d, nn.ReLU, *GATES.values(), nn.Hardsigmoid):
+    _record(_kind, 'forward')
+for _kind in (SqueezeExcitation, EfficientChannelAttention, EffectiveSqueezeExcitation):
+    _record(_kind, 'forward', 'gate', 'squeezed', 'excite')
+
+
+def record_block(block: type[nn.Module]) -> None:
+    """Let the tails of a class of blocks be fused, unless a method that this skips is patched."""
+    _record(block, 'scale', 'after_last_norm')
+    for names, attentions in _LAYERS.items():
+        for of_se in attentions:
+            kinds = block, nn.BatchNorm2d, nn.ReLU, *of_se
+            methods = [(kind, *method) for kind in kinds for method in _METHODS[kind].items()]
+            have_kernels = SqueezeExcitation in of_se and nn.Sigmoid in of_se
+            _FUSED[(names, *kinds)] = _Recorded(*zip(*methods, strict=True), have_kernels)
 
 
 def fuses(block: nn.Module, v: Tensor) -> bool:
     """Whether `gated_tail` computes the tail of a block, from its last convolution's ``v``."""
     if not _is_wanted(block.fused, v):
         return False
-    norm, se, relu = block.last_norm, block.se, block.relu
+    modules = block._modules
+    norm, se = modules[block.norm_before_se], modules['se']
+    parts = norm, modules['relu'], se, *se._modules.values()
+    recorded = _FUSED.get((tuple(se._modules), type(block), *map(type, parts)))
     return (
-        type(norm) is nn.BatchNorm2d
-        and type(relu) is nn.ReLU
-        and type(se) in _LAYERS
-        and is_unpatched(block)
-        and are_original(norm, relu, se, *se._modules.values())
+        recorded is not None
+        and tuple(map(getattr, recorded.classes, recorded.names)) == recorded.functions
+        and not any(_GLOBAL_HOOKS)
+        and _are_untouched(parts, v)
+        and not any(map(se.__dict__.__contains__, _METHODS[type(se)]))
+        and not any(map(block.__dict__.__contains__, _METHODS[type(block)]))
+        and not block.__dict__.get('after_conv3_plugin_names')
         and se.squeeze == 'mean'
-        and _has_own_layers(se, v)
-        and _has_weights_and_statistics(norm, v)
-        and (v.is_cpu or _has_kernels(se, v.device))
+        and _has_statistics(norm, v)
+        and (v.is_cpu or (recorded.have_kernels and _kernels_work(v.device.index)))
     )
 
 
 def is_unpatched(module: nn.Module) -> bool:
     """Whether a module is of a recorded class, none of whose methods was patched."""
     kind, own = type(module), module.__dict__
-    for name, method in _METHODS.get(kind, _NO_CLASS):
+    for name, method in _METHODS.get(kind, {'': None}).items():
         if name in own or getattr(kind, name, None) is not method:
             return False
-    return True
+    return kind in _METHODS
 
 
-def are_original(*modules: nn.Module) -> bool:
-    """Whether modules are of recorded classes, and neither patched nor hooked."""
-    for module in modules:
-        own = module.__dict__
+def _are_untouched(parts: Iterable[nn.Module], v: Tensor) -> bool:
+    """Whether parts have no hooks, no forward of their own, and all weights in the dtype of v."""
+    dtype = v.dtype if v.dtype.itemsize >= 4 else None  # half-precision maps are of autocast
+    for part in parts:
+        own = part.__dict__
         if (
             own['_forward_hooks']
             or own['_forward_pre_hooks']
             or own['_backward_hooks']
             or own['_backward_pre_hooks']
-            or not is_unpatched(module)
+            or 'forward' in own
         ):
             return False
-    return not any(_GLOBAL_HOOKS)
+        for weight in own['_parameters'].values():
+            if weight is None or (weight.dtype is not dtype and dtype is not None):
+                return type(part) is nn.Conv1d
+    return True
 
 
 def _is_wanted(fused: bool | None, v: Tensor) -> bool:
     """Whether the option ``fused`` asks for it on this device, which has a function for ``v``."""
-    if not isinstance(v, Tensor):  # torch.fx traces it
+    if fused is False or not (is_eager(v) or torch.compiler.is_compiling()):
         return False
     if v.is_cuda:
-        return fused is True and v.numel() > 0 and (torch.compiler.is_compiling() or is_eager(v))
+        return fused is True and v.numel() > 0
     exact = v.dtype is torch.float32 or v.dtype is torch.float64
-    return fused is not False and exact and v.is_cpu and is_eager(v) and v.numel() > 0
+    return exact and v.is_cpu and is_eager(v) and v.numel() > 0
 
 
-def _has_own_layers(se: nn.Module, v: Tensor) -> bool:
-    """Whether an attention has the layers that it is made of, with weights for ``v``."""
-    own, kinds = se._modules, _LAYERS[type(se)]
-    return own.keys() == kinds.keys() and all(
-        type(layer) in kinds[name] and (type(layer) is not Convolution or _has_weights(layer, v))
-        for name, layer in own.items()
-    )
+def _has_statistics(norm: nn.BatchNorm2d, v: Tensor) -> bool:
+    """Whether a norm has running statistics, and can update them in training; nearly all can."""
+    return norm._buffers['running_mean'] is not None and (not norm.training or _trains(norm, v))
 
 
-def _has_weights_and_statistics(norm: nn.BatchNorm2d, v: Tensor) -> bool:
-    """Whether a norm has what `gated_tail` reads, and in training what it changes."""
-    buffers = norm._buffers
+def _trains(norm: nn.BatchNorm2d, v: Tensor) -> bool:
+    """Whether a norm keeps a moving average, and ``v`` has more than one value per channel."""
     return (
-        _has_weights(norm, v)
-        and buffers['running_mean'] is not None
-        and (
-            not norm.training
-            or (
-                norm.track_running_stats
-                and buffers['num_batches_tracked'] is not None
-                and norm.momentum is not None
-                and v.numel() > v.shape[1]  # else torch raises: one value has no variance
-            )
-        )
+        norm.track_running_stats
+        and norm._buffers['num_batches_tracked'] is not None
+        and norm.momentum is not None
+        and v.numel() > v.shape[1]
     )
 
 
-def _has_weights(layer: nn.Module, v: Tensor) -> bool:
-    weights = layer._parameters
-    return (
-        weights['weight'] is not None
-        and weights['bias'] is not None
-        and (weights['weight'].dtype is v.dtype or v.dtype.itemsize < 4)
-    )
-
-
-def _has_kernels(se: nn.Module, device: torch.device) -> bool:
-    """Whether there are kernels for an attention on a CUDA device, and they work there."""
-    return (
-        type(se) is SqueezeExcitation
-        and type(se.gate_act) is nn.Sigmoid
-        and _kernels_work(device.index)
-    )
-
-
+@torch.compiler.assume_constant_result
 @functools.cache
 def _kernels_work(device: int) -> bool:
     try:

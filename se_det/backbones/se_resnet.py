@@ -11,7 +11,7 @@ from torch import nn
 
 from se_det.backbones.arguments import check_arguments
 from se_det.backbones.blocks import SEBasicBlock, SEBottleneck, SEResNeXtBottleneck
-from se_det.backbones.fusing import record_methods
+from se_det.backbones.fusing import record_block
 from se_det.backbones.se_backbone import SEBackbone
 from se_det.errors import ArgumentError
 
@@ -106,7 +106,7 @@ class SEHalfWidthBottleneck(SEBottleneck, HalfWidthBottleneck):
     """The block of SENet-154."""
 
 
-record_methods(SEHalfWidthBottleneck, 'scale', 'after_last_norm')
+record_block(SEHalfWidthBottleneck)
 
 
 @MODELS.register_module()

@@ -28,7 +28,7 @@ class ChannelAttention(nn.Module):
 
     def squeezed(self, x: Tensor, padding: Padding | None, dtype: torch.dtype) -> Tensor:
         """Squeeze ``x`` ``(N, C, H, W)`` to its means, ``(N, C, 1, 1)`` (equation 2)."""
-        return channel_means(x, padding, dtype)[..., None, None]
+        return as_map(channel_means(x, padding, dtype))
 
     def excite(self, z: Tensor) -> Tensor:
         """The gate of what was squeezed, in the shape of ``z``."""
@@ -80,12 +80,14 @@ class Convolution(nn.Conv2d):
     times as long forward and five times as long backward.
     """
 
-    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, C, H, W)``, or ``(N, C)``."""
+        weight, bias = self.weight, self.bias
         if weight.dtype is not x.dtype:
             weight, bias = weight.to(x.dtype), None if bias is None else bias.to(x.dtype)
-        if isinstance(x, Tensor) and x.shape[2:].numel() == 1:  # (N, C) or (N, C, 1, 1)
+        if isinstance(x, Tensor) and x.shape[2:].numel() == 1:
             out = F.linear(x.flatten(1), weight.flatten(1), bias)
-            return out if x.dim() == 2 else out[..., None, None]
+            return out if x.dim() == 2 else as_map(out)
         return F.conv2d(x, weight, bias)
 
 
@@ -127,7 +129,7 @@ class SqueezeExcitation(ChannelAttention):
         if self.squeeze is None:
             return x.to(dtype)
         if self.squeeze == 'max':
-            return channel_maxima(x, padding).to(dtype)[..., None, None]
+            return as_map(channel_maxima(x, padding).to(dtype))
         return super().squeezed(x, padding, dtype)
 
     def excite(self, z: Tensor) -> Tensor:
@@ -154,11 +156,16 @@ class SqueezeExcitation(ChannelAttention):
 
 def autocast_off(x: Tensor) -> AbstractContextManager:
     """A context without autocast on the device of ``x``."""
-    device = x.device.type
-    on = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
-    return torch.autocast(device, enabled=False) if on else nullcontext()
+    if x.is_meta or not torch.is_autocast_enabled(x.device.type):
+        return nullcontext()
+    return torch.autocast(x.device.type, enabled=False)
 
 
 def vector_dtype(x: Tensor) -> torch.dtype:
     """The precision of vectors beside a map ``x``: float32, or float64."""
-    return torch.promote_types(x.dtype, torch.float32)
+    return torch.float64 if x.dtype is torch.float64 else torch.float32
+
+
+def as_map(vectors: Tensor) -> Tensor:
+    """``(N, C)`` as ``(N, C, 1, 1)``."""
+    return vectors.view(vectors.shape[0], vectors.shape[1], 1, 1)  # torch.fx cannot unpack a shape

@@ -6,7 +6,9 @@ possible: what follows from the size of a map is computed once, and once Triton 
 kernel for it, the compiled one is called.
 """
 
-from collections.abc import Callable
+import functools
+import operator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -33,34 +35,40 @@ def cuda_tail(
     padding: Padding | None = None,
 ) -> Tensor:
     """As `se_det.layers.gated_tail`, for ``v`` on CUDA and an SE block with a sigmoid."""
-    function = tail_op if torch.compiler.is_compiling() else _Tail.apply
-    y, found = function(
-        v,
-        identity.to(v.dtype),
-        norm.weight,
-        norm.bias,
-        norm.running_mean,
-        norm.running_var,
-        se.fc1.weight,
-        se.fc1.bias,
-        se.fc2.weight,
-        se.fc2.bias,
-        None if padding is None else padding.sizes,
-        norm.training,
-        norm.eps,
-    )
-    if norm.training:
-        running = [norm.running_mean, norm.running_var]
-        of_batch = found[: 2 * v.shape[1]].to(norm.running_mean.dtype).split(v.shape[1])
-        with torch.no_grad():
-            torch._foreach_lerp_(running, of_batch, norm.momentum)
-    return y
+    identity = identity.to(v.dtype)
+    sizes = None if padding is None else padding.sizes
+    fc1, fc2 = se._modules['fc1'], se._modules['fc2']
+    parameters = [
+        *norm._parameters.values(),  # weight and bias, as below
+        *fc1._parameters.values(),
+        *fc2._parameters.values(),
+    ]
+    if torch.compiler.is_compiling():
+        statistics = norm.running_mean, norm.running_var, norm.training, norm.eps
+        y, found = tail_op(v, identity, sizes, *parameters, *statistics)
+        if norm.training:
+            _update_statistics(norm, found)
+        return y
+    if v.is_cuda and v.get_device() != torch.cuda.current_device():  # on which Triton launches
+        with torch.cuda.device(v.device):
+            return _Tail.apply(v, identity, sizes, norm, *parameters)
+    return _Tail.apply(v, identity, sizes, norm, *parameters)
+
+
+def _update_statistics(norm: nn.BatchNorm2d, found: Tensor) -> None:
+    running = [norm.running_mean, norm.running_var]
+    channels = norm.num_features
+    of_batch = found[: 2 * channels].to(norm.running_mean.dtype).split(channels)
+    with torch.no_grad():
+        torch._foreach_lerp_(running, of_batch, norm.momentum)
 
 
 class _Plan:
     """What follows from the size, layout and precision of a map: tiles, grids, compiled kernels."""
 
-    def __init__(self, v: Tensor, hidden: int, training: bool, masked: bool) -> None:
+    def __init__(
+        self, v: Tensor, hidden: int, training: bool, masked: bool, aligned: bool = True
+    ) -> None:
         images, channels, height, width = v.shape
         pixels = height * width
         last = v.is_contiguous(memory_format=torch.channels_last) and not v.is_contiguous()
@@ -90,18 +98,27 @@ class _Plan:
             parameters_backward=(by_weights, dict(weights, **cases)),
             tail_backward=(whole, dict(tile, **cases)),
         )
-        self._compiled: dict[str, Callable] = {}
+        # Kernels are compiled for tensors at multiples of 16 bytes, or for those of one launch.
+        self._keeps_compiled = aligned
+        self._device = v.device.index
+        self._compiled: dict[str, tuple] = {}
 
     def launch(self, name: str, *arguments: Any) -> None:
-        """Launch a kernel; after the first time without Triton's look at the arguments."""
+        """Launch a kernel.
+
+        The first time Triton compiles it for the arguments. Then the compiled one is called without
+        Triton's look at the arguments, which takes longer than all else here.
+        """
         if name in self._compiled:
-            self._compiled[name](*arguments)
+            run, grid, function, metadata, constants = self._compiled[name]
+            stream = triton.runtime.driver.active.get_current_stream(self._device)
+            run(*grid, stream, function, metadata, None, None, None, *arguments, *constants)
             return
         grid, constants = self._launches[name]
-        compiled = getattr(kernels, name)[grid](*arguments, **constants)
-        if compiled is not None:  # it was not interpreted
-            run, values = compiled[grid], tuple(constants.values())
-            self._compiled[name] = lambda *arguments: run(*arguments, *values)
+        kernel = getattr(kernels, name)[grid](*arguments, **constants)
+        if kernel is not None and self._keeps_compiled:  # None: interpreted
+            found = kernel.run, grid, kernel.function, kernel.packed_metadata
+            self._compiled[name] = *found, tuple(constants.values())
 
     def launch_in_graph(self, name: str, *arguments: Any) -> None:
         """Launch a kernel in a graph of torch.compile."""
@@ -110,15 +127,19 @@ class _Plan:
 
 
 _plans: dict[tuple, _Plan] = {}
+_dtype, _pointer = operator.attrgetter('dtype'), operator.methodcaller('data_ptr')
 
 
-def _plan_of(v: Tensor, hidden: int, training: bool, masked: bool, *others: Tensor) -> _Plan:
-    """The plan for a map; its kernels are compiled for dtypes and alignment of all tensors."""
-    kinds = [(tensor.dtype, tensor.data_ptr() & 15) for tensor in (v, *others)]
-    key = v.shape, v.stride(), v.device, hidden, training, masked, *kinds
+def _plan_of(
+    v: Tensor, hidden: int, training: bool, masked: bool, others: Sequence[Tensor]
+) -> _Plan:
+    """The plan for a map ``v``, beside which kernels read the other tensors."""
+    dtypes = tuple(map(_dtype, others))
+    aligned = functools.reduce(operator.or_, map(_pointer, others), v.data_ptr()) % 16 == 0
+    key = v.shape, v.stride(), v.dtype, v.device, hidden, training, masked, dtypes, aligned
     plan = _plans.get(key)
     if plan is None:
-        plan = _plans[key] = _Plan(v, hidden, training, masked)
+        plan = _plans[key] = _Plan(v, hidden, training, masked, aligned)
     return plan
 
 
@@ -127,18 +148,14 @@ def _forward(
     launch: Callable,
     v: Tensor,
     identity: Tensor,
-    weight: Tensor,
-    bias: Tensor,
+    sizes: Tensor | None,
+    parameters: Sequence[Tensor],
     running_mean: Tensor,
     running_var: Tensor,
-    w1: Tensor,
-    b1: Tensor,
-    w2: Tensor,
-    b2: Tensor,
-    sizes: Tensor | None,
     eps: float,
 ) -> tuple[Tensor, Tensor]:
     """The output, and the vectors that `se_det.layers.tail_kernels` calls ``found``."""
+    weight, bias, w1, b1, w2, b2 = parameters
     images, channels, hidden, pixels, width = plan.sizes
     splits = plan.splits
     partial = v.new_empty(3 * splits * images * channels, dtype=plan.dtype)
@@ -163,21 +180,17 @@ def _backward(
     y: Tensor,
     v: Tensor,
     found: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    w1: Tensor,
-    b1: Tensor,
-    w2: Tensor,
-    b2: Tensor,
     sizes: Tensor | None,
+    *parameters: Tensor,
 ) -> tuple[Tensor, ...]:
-    """The gradients of v, identity, weight, bias, w1, b1, w2 and b2."""
+    """The gradients of v, identity and the parameters."""
+    weight, bias, w1, _, w2, _ = parameters
     images, channels, hidden, pixels, width = plan.sizes
     splits = plan.splits
     partial = v.new_empty(2 * splits * images * channels, dtype=plan.dtype)
     back = v.new_empty((2 + 4 * images) * channels + images * hidden, dtype=plan.dtype)
     of_identity, of_v = torch.empty_like(v), torch.empty_like(v)
-    of_parameters = [torch.empty_like(tensor) for tensor in (weight, bias, w1, b1, w2, b2)]
+    of_parameters = [torch.empty_like(tensor) for tensor in parameters]
     sizes = found if sizes is None else sizes
     launch('gradient_sums', gradient, y, v, found, of_identity, partial, channels, pixels)
     launch(
@@ -204,32 +217,40 @@ def _dense(v: Tensor) -> Tensor:
 
 class _Tail(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, *arguments: Any) -> tuple[Tensor, Tensor]:
-        v, identity, *parameters, sizes, training, eps = arguments
+    def forward(
+        ctx: FunctionCtx,
+        v: Tensor,
+        identity: Tensor,
+        sizes: Tensor | None,
+        norm: nn.BatchNorm2d,
+        *parameters: Tensor,
+    ) -> Tensor:
         v = _dense(v)
-        masked = () if sizes is None else (sizes,)
-        w1 = parameters[4]
-        plan = _plan_of(v, w1.shape[0], training, bool(masked), identity, *parameters, *masked)
+        running_mean, running_var, _ = norm._buffers.values()
+        others = [identity, *parameters, running_mean, running_var]
+        if sizes is not None:
+            others.append(sizes)
+        plan = _plan_of(v, parameters[2].shape[0], norm.training, sizes is not None, others)
         identity = identity.contiguous(memory_format=plan.format)
-        y, found = _forward(plan, plan.launch, v, identity, *parameters, sizes, eps)
-        weight, bias, _, _, *of_se = parameters
+        statistics = running_mean, running_var, norm.eps
+        y, found = _forward(plan, plan.launch, v, identity, sizes, parameters, *statistics)
+        if norm.training:
+            _update_statistics(norm, found)
         ctx.plan = plan
-        ctx.mark_non_differentiable(found)
-        ctx.set_materialize_grads(False)  # zeros for found would be a launch
-        ctx.save_for_backward(y, v, found, weight, bias, *of_se, sizes)
-        return y, found
+        ctx.save_for_backward(y, v, found, sizes, *parameters)
+        return y
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, gradient: Tensor, _: None) -> tuple[Tensor | None, ...]:
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
         plan = ctx.plan
         gradient = gradient.contiguous(memory_format=plan.format)
-        if gradient.data_ptr() & 15:  # of a slice; the kernels are compiled for whole maps
+        if gradient.data_ptr() % 16:  # of a slice
             gradient = gradient.clone()
-        of_v, of_identity, of_weight, of_bias, *of_se = _backward(
+        of_v, of_identity, *of_parameters = _backward(
             plan, plan.launch, gradient, *ctx.saved_tensors
         )
-        return of_v, of_identity, of_weight, of_bias, None, None, *of_se, None, None, None
+        return of_v, of_identity, None, None, *of_parameters
 
 
 # Under torch.compile the same are operators, into which it can look.
@@ -239,15 +260,15 @@ class _Tail(torch.autograd.Function):
 def tail_op(
     v: Tensor,
     identity: Tensor,
+    sizes: Tensor | None,
     weight: Tensor,
     bias: Tensor,
-    running_mean: Tensor,
-    running_var: Tensor,
     w1: Tensor,
     b1: Tensor,
     w2: Tensor,
     b2: Tensor,
-    sizes: Tensor | None,
+    running_mean: Tensor,
+    running_var: Tensor,
     training: bool,
     eps: float,
 ) -> tuple[Tensor, Tensor]:
@@ -255,8 +276,9 @@ def tail_op(
     v = _dense(v)
     plan = _Plan(v, w1.shape[0], training, sizes is not None)
     identity = identity.contiguous(memory_format=plan.format)
-    parameters = weight, bias, running_mean, running_var, w1, b1, w2, b2
-    return _forward(plan, plan.launch_in_graph, v, identity, *parameters, sizes, eps)
+    parameters = weight, bias, w1, b1, w2, b2
+    statistics = running_mean, running_var, eps
+    return _forward(plan, plan.launch_in_graph, v, identity, sizes, parameters, *statistics)
 
 
 @torch.library.triton_op('se_det::tail_backward', mutates_args=())
@@ -265,13 +287,13 @@ def tail_backward_op(
     y: Tensor,
     v: Tensor,
     found: Tensor,
+    sizes: Tensor | None,
     weight: Tensor,
     bias: Tensor,
     w1: Tensor,
     b1: Tensor,
     w2: Tensor,
     b2: Tensor,
-    sizes: Tensor | None,
     training: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """As `_backward`."""
@@ -279,22 +301,20 @@ def tail_backward_op(
     plan = _Plan(v, w1.shape[0], training, sizes is not None)
     gradient = gradient.contiguous(memory_format=plan.format)
     parameters = weight, bias, w1, b1, w2, b2
-    return _backward(plan, plan.launch_in_graph, gradient, y, v, found, *parameters, sizes)
+    return _backward(plan, plan.launch_in_graph, gradient, y, v, found, sizes, *parameters)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    v, _, weight, bias, _, _, *of_se, sizes, ctx.training, _ = inputs
-    ctx.mark_non_differentiable(output[1])
+    v, _, sizes, *parameters, _, _, ctx.training, _ = inputs
+    y, found = output
+    ctx.mark_non_differentiable(found)
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*output, v, weight, bias, *of_se, sizes)
+    ctx.save_for_backward(y, v, found, sizes, *parameters)
 
 
 def _backward_of_op(ctx: Any, gradient: Tensor, _: None) -> tuple[Tensor | None, ...]:
-    y, found, v, *others = ctx.saved_tensors
-    of_v, of_identity, of_weight, of_bias, *of_se = tail_backward_op(
-        gradient, y, v, found, *others, ctx.training
-    )
-    return of_v, of_identity, of_weight, of_bias, None, None, *of_se, None, None, None
+    of_v, of_identity, *of_parameters = tail_backward_op(gradient, *ctx.saved_tensors, ctx.training)
+    return of_v, of_identity, None, *of_parameters, None, None, None, None
 
 
 tail_op.register_autograd(_backward_of_op, setup_context=_save)

@@ -310,8 +310,8 @@ def test_replaced_wrapped_and_hooked_parts_are_respected(
         (ChannelAttention, 'forward', lambda self, x: 3 * x),
         (
             Convolution,
-            '_conv_forward',
-            lambda self, x, w, b: x.mean(1, keepdim=True) + b.view(-1, 1, 1),
+            'forward',
+            lambda self, x: x.mean(1, keepdim=True) + self.bias.view(-1, 1, 1),
         ),
         (
             nn.Conv2d,

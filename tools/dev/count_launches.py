@@ -100,6 +100,7 @@ def of_step(build: Callable[[], nn.Module], padded: bool) -> Counter[str]:
         # CPU, and say that they are not.
         stack.enter_context(mock.patch.object(FakeTensor, 'is_cuda', True))
         stack.enter_context(mock.patch.object(FakeTensor, 'data_ptr', lambda self: 0))
+        stack.enter_context(mock.patch.object(torch.cuda, 'current_device', lambda: -1))
         for module in (fusing, padding):
             stack.enter_context(mock.patch.object(module, 'is_eager', lambda x: True))
         # Strides are computed on the host; the number does not matter.

@@ -35,7 +35,7 @@ CALLS = 10  # in a round
 
 class _Utils:
     def load_binary(self, name: str, kernel: bytes, shared: int, device: int) -> tuple:
-        return None, None, 32, 0, 1024  # module, function, registers, spills, threads
+        return name, name, 32, 0, 1024  # module, function, registers, spilled, threads
 
     def get_device_properties(self, device: int) -> dict[str, int]:
         return dict(max_shared_mem=1 << 18, multiprocessor_count=1, warpSize=32)
@@ -73,6 +73,7 @@ def pretend_to_be_a_gpu() -> None:
     driver.set_active(NoLaunches())
     torch.Tensor.is_cuda = True
     torch.cuda.is_current_stream_capturing = lambda: False
+    torch.cuda.current_device = lambda: -1  # as get_device() of a tensor on the CPU
     fusing._kernels_work = functools.cache(lambda device: True)
 
 
