@@ -87,7 +87,7 @@ def fuses(block: nn.Module, v: Tensor) -> bool:
         and not block.__dict__.get('after_conv3_plugin_names')
         and se.squeeze == 'mean'
         and _has_statistics(norm, v)
-        and (v.is_cpu or (recorded.have_kernels and _kernels_work(v.device.index)))
+        and (v.is_cpu or (recorded.have_kernels and _kernels_work(v.device)))
     )
 
 
@@ -144,9 +144,9 @@ def _trains(norm: nn.BatchNorm2d, v: Tensor) -> bool:
     )
 
 
-@torch.compiler.assume_constant_result
+@torch.compiler.assume_constant_result  # else torch.compile would trace the trial
 @functools.cache
-def _kernels_work(device: int) -> bool:
+def _kernels_work(device: torch.device) -> bool:
     try:
         from se_det.layers.tail_cuda import failure_of_kernels
     except ImportError as error:
@@ -155,7 +155,7 @@ def _kernels_work(device: int) -> bool:
         failure = failure_of_kernels(device)
     if failure:
         print_log(
-            f'SE is computed layer by layer on cuda:{device}: its fused kernels do not work there '
+            f'SE is computed layer by layer on {device}: its fused kernels do not work there '
             f'({failure}).',
             'current',
             logging.WARNING,

@@ -320,11 +320,11 @@ def _backward_of_op(ctx: Any, gradient: Tensor, _: None) -> tuple[Tensor | None,
 tail_op.register_autograd(_backward_of_op, setup_context=_save)
 
 
-def failure_of_kernels(device: int) -> str | None:
-    """Try the kernels once on a CUDA device; returns what is wrong with them there, if anything."""
+def failure_of_kernels(device: torch.device) -> str | None:
+    """Try the kernels once on a device; returns what is wrong with them there, if anything."""
     try:
         with torch.enable_grad():
-            return _failure(torch.device('cuda', device))
+            return _failure(device)
     except Exception as error:  # Triton is young: whatever it raises, layers compute the same
         return f'{type(error).__name__}: {error}'.splitlines()[0]
     finally:

@@ -203,12 +203,12 @@ def gradient_sums(
     sums, products = tl.zeros((CB, PB), ACC), tl.zeros((CB, PB), ACC)
     for i in range(LOOPS):
         c, _, at, inside = _tile(tl.program_id(0) * LOOPS + i, channels, pixels, LAST, CB, PB)
-        off = tl.load(y + at, inside, 0) <= 0
+        off = tl.load(y + at, inside, 0) <= 0  # false for NaN
         g = tl.where(off, 0, tl.load(gradient + at, inside, 0))
         tl.store(of_identity + at, g, inside)
         g = g.to(ACC)
         sums += g
-        products += tl.where(off, 0, g * (tl.load(v + at, inside, 0).to(ACC) - mean))
+        products += g * (tl.load(v + at, inside, 0).to(ACC) - mean)
     row = (tl.program_id(0).to(tl.int64) * images + n) * channels + c
     plane = tl.num_programs(0).to(tl.int64) * images * channels
     tl.store(partial + row, tl.sum(sums, 1), c < channels)

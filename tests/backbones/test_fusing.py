@@ -375,7 +375,7 @@ def test_when_a_tail_is_fused(block, x, monkeypatch):
     for other in (v.bfloat16(), v.to('meta'), v[:0]):
         assert not fuses(block, other)
     monkeypatch.setattr(fusing, 'is_eager', lambda v: True)
-    monkeypatch.setattr(fusing, '_kernels_work', lambda index: index == 3)
+    monkeypatch.setattr(fusing, '_kernels_work', lambda device: device.index == 3)
     for fused, index, dtype in product((None, False, True), (3, 4), (torch.float64, torch.float16)):
         device = torch.device('cuda', index)
         gpu = dict(is_cuda=True, is_cpu=False, device=device, dtype=dtype)

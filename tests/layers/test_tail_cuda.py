@@ -1,0 +1,215 @@
+"""The Triton kernels of the tail against float64 autograd of the layers.
+
+They run on a GPU if there is one, else on a CPU in Triton's interpreter.
+"""
+
+import copy
+import dataclasses
+import importlib.util
+
+import pytest
+import torch
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from se_det.layers import Padding, SqueezeExcitation
+
+pytest.importorskip('triton')
+
+import triton
+import triton.language as tl
+from triton.runtime import interpreter
+from triton.runtime.jit import JITFunction
+
+from se_det.layers import tail_cuda, tail_kernels
+
+pytestmark = pytest.mark.filterwarnings('ignore:invalid value:RuntimeWarning')
+DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
+ERRORS = {torch.float64: 1e-12, torch.float32: 1e-6, torch.float16: 1e-3, torch.bfloat16: 1e-2}
+
+
+@pytest.fixture(scope='module', autouse=True)
+def kernels():
+    """Without a GPU copies of the kernels that are interpreted, in this file alone."""
+    if DEVICE == 'cuda':
+        yield
+        return
+    spec = importlib.util.spec_from_file_location('interpreted_kernels', tail_kernels.__file__)
+    interpreted = importlib.util.module_from_spec(spec)
+    with triton.knobs.runtime.scope(), pytest.MonkeyPatch.context() as patch:
+        triton.knobs.runtime.interpret = True
+        spec.loader.exec_module(interpreted)
+        patch.setattr(tail_cuda, 'kernels', interpreted)
+        # Functions of Triton, such as tl.sum, are of the kind that was wanted at its import.
+        patch.setattr(
+            JITFunction,
+            '__call__',
+            lambda function, *args, **kwargs: interpreter.InterpretedFunction(function.fn)(
+                *args, **kwargs
+            ),
+        )
+        builder = interpreter.interpreter_builder  # without its slow checks of integers
+        options = dataclasses.replace(builder.options, sanitize_overflow=False)
+        patch.setattr(builder, 'options', options)
+        language = interpreter._patch_lang(tl.sum.fn)  # these functions leave it patched
+        yield
+        language.restore()
+
+
+@pytest.fixture(autouse=True)
+def plans():
+    yield
+    tail_cuda._plans.clear()
+
+
+def _sliced(x):
+    return torch.stack([x, x], -1).flatten(3)[..., ::2]
+
+
+LAYOUTS = {
+    'contiguous': lambda x: x,
+    'channels_last': lambda x: x.contiguous(memory_format=torch.channels_last),
+    'transposed': lambda x: x.mT.contiguous().mT,
+    'sliced': _sliced,
+    'offset': lambda x: torch.cat([x.new_zeros(1), x.flatten()])[1:].view_as(x),
+}
+
+
+def _layers(channels, reduction, training, dtype):
+    norm, se = nn.BatchNorm2d(channels), SqueezeExcitation(channels, reduction)
+    nn.init.uniform_(norm.weight, 0.5, 1.5)
+    nn.init.normal_(norm.bias)
+    nn.init.normal_(norm.running_mean)
+    nn.init.uniform_(norm.running_var, 0.5, 1.5)
+    return norm.to(DEVICE, dtype).train(training), se.to(DEVICE, dtype)
+
+
+def _by_layers(v, identity, norm, se, padding):
+    return (identity + se(norm(v), padding)).relu()
+
+
+def _run(tail, dtype, v, identity, gradient, norm, se, padding):
+    """The output, running statistics and gradients; in another precision if ``dtype`` is given."""
+    norm, se = copy.deepcopy((norm, se))
+    v, identity = v.detach(), identity.detach()
+    if dtype:
+        norm, se = norm.to(dtype), se.to(dtype)
+        v, identity, gradient = (x.to(dtype) for x in (v, identity, gradient))
+    inputs = dict(v=v.requires_grad_(), identity=identity.requires_grad_())
+    y = tail(v, identity, norm, se, padding)
+    inputs |= dict(norm.named_parameters(prefix='norm'))
+    inputs |= dict(se.named_parameters(prefix='se'))
+    gradients = torch.autograd.grad(y, [*inputs.values()], gradient)
+    found = dict(y=y, running_mean=norm.running_mean, running_var=norm.running_var)
+    return {**found, **dict(zip(inputs, gradients, strict=True))}
+
+
+def _assert_close(
+    dtype, size, reduction, training, padded, layouts, expanded, half_weights, tile, loops, seed
+):
+    batch, channels, height, width = size
+    assume(not training or batch * height * width > 2)  # else v's gradient is 0 but for rounding
+    torch.manual_seed(seed)
+    v = torch.randn(size) + 3 * torch.randn(channels, 1, 1)
+    v, identity, gradient = (
+        LAYOUTS[layout](x.to(DEVICE, dtype))
+        for layout, x in zip(layouts, (v, torch.randn(size), torch.randn(size)), strict=True)
+    )
+    if expanded:  # as the gradient of a sum
+        gradient = gradient[:1, :, :1, :1].expand(size)
+    exact = dtype.itemsize >= 4
+    layers = _layers(channels, reduction, training, dtype if exact or half_weights else torch.float)
+    sizes = torch.stack([torch.randint(1, edge + 2, (batch,)) for edge in (height, width)], 1)
+    padding = Padding(sizes.to(DEVICE), v) if padded else None
+    inputs = v, identity, gradient, *layers, padding
+    with pytest.MonkeyPatch.context() as patch:
+        if DEVICE == 'cpu':  # programs of any size
+            patch.setattr(tail_cuda, 'TILE', tile)
+            patch.setattr(tail_cuda, 'LOOPS', loops)
+        tail_cuda._plans.clear()
+        results = _run(tail_cuda.cuda_tail, None, *inputs)
+    for name, expected in _run(_by_layers, torch.float64, *inputs).items():
+        found = results[name]
+        assert found.dtype is (dtype if name in ('y', 'v', 'identity') else layers[0].weight.dtype)
+        error = (found.double() - expected).norm() / expected.norm().clamp(min=1e-30)
+        # In float32 the gradients of parameters are sums in which terms cancel.
+        bound = 5e-6 if '.' in name and dtype is torch.float32 else ERRORS[dtype]
+        assert error <= bound, (name, error)
+
+
+SIZES = st.one_of(
+    st.tuples(
+        st.integers(1, 3),
+        st.sampled_from([1, 3, 7, 8, 16, 33, 65]),
+        st.integers(1, 9),
+        st.integers(1, 9),
+    ),
+    st.sampled_from([(4, 24, 1, 1), (1, 6, 23, 29), (2, 40, 20, 27)]),
+)
+CASES = dict(
+    dtype=st.sampled_from([*ERRORS]),
+    size=SIZES,
+    reduction=st.sampled_from([1, 2, 16]),
+    training=st.booleans(),
+    padded=st.booleans(),
+    layouts=st.tuples(*[st.sampled_from([*LAYOUTS])] * 3),
+    expanded=st.booleans(),
+    half_weights=st.booleans(),
+    tile=st.sampled_from([2**18, 2**18, 2048]),
+    loops=st.sampled_from([1, 8]),
+    seed=st.integers(0, 99),
+)
+WIDE = dict(
+    dtype=torch.float32,
+    size=(1, 2048, 3, 2),
+    reduction=16,
+    padded=True,
+    layouts=('channels_last', 'channels_last', 'contiguous'),
+    expanded=False,
+    half_weights=False,
+    tile=2**18,
+    loops=8,
+    seed=0,
+)
+
+
+@given(**CASES)
+@example(training=True, **WIDE)
+@settings(max_examples=60)
+def test_kernels_compute_the_layers(**case):
+    _assert_close(**case)
+
+
+@pytest.mark.long
+@given(**CASES)
+@settings(max_examples=600)
+def test_kernels_compute_the_layers_in_more_cases(**case):
+    _assert_close(**case)
+
+
+@pytest.mark.parametrize(
+    ('training', 'channels_last'), [(False, True), (True, False)], ids=['eval', 'train']
+)
+@pytest.mark.parametrize('padded', [False, True], ids=['whole', 'padded'])
+@pytest.mark.parametrize('value', [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize('where', ['v', 'identity', 'padding'])
+def test_nan_and_infinities_are_those_of_the_layers(
+    where, value, padded, training, channels_last, monkeypatch
+):
+    torch.manual_seed(0)
+    v, identity, gradient = (torch.randn(2, 8, 4, 5, device=DEVICE) for _ in range(3))
+    pixel = (1, 2, 3, 4) if where == 'padding' else (1, 2, 0, 0)
+    (identity if where == 'identity' else v)[pixel] = value
+    if channels_last:
+        v = v.contiguous(memory_format=torch.channels_last)
+    sizes = torch.tensor([[4, 5], [3, 2]], device=DEVICE)
+    padding = Padding(sizes, v) if padded else None
+    inputs = v, identity, gradient, *_layers(8, 2, training, torch.float32), padding
+    monkeypatch.setattr(tail_cuda, 'TILE', 2**18 if DEVICE == 'cpu' else tail_cuda.TILE)
+    results = _run(tail_cuda.cuda_tail, None, *inputs)
+    for name, expected in _run(_by_layers, torch.float32, *inputs).items():
+        pair = results[name], expected
+        if name not in ('y', 'running_mean', 'running_var'):  # inf - inf, in another order
+            pair = (torch.where(x.isinf(), torch.nan, x) for x in pair)
+        torch.testing.assert_close(*pair, rtol=1e-4, atol=1e-5, equal_nan=True, msg=name)
