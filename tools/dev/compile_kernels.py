@@ -1,5 +1,9 @@
 #!/usr/bin/env python3
-"""Compile the Triton kernels without a GPU: registers, spilled bytes, width of the map's loads."""
+"""Compile the Triton kernels without a GPU: registers, spilled bytes, width of loads and stores.
+
+One line for each kernel, architecture and precision of the maps, over both memory formats, both
+modes of the norm, with and without padding.
+"""
 
 import argparse
 import re
@@ -11,7 +15,7 @@ from pathlib import Path
 import torch
 import triton
 from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
+from triton.compiler import ASTSource, CompiledKernel
 
 from se_det.layers import tail_cuda, tail_kernels
 
@@ -21,7 +25,7 @@ NAMES = {torch.float32: 'fp32', torch.float16: 'fp16', torch.bfloat16: 'bf16'}
 DISASSEMBLER = Path(triton.__file__).parent / 'backends/nvidia/bin'
 
 
-def compiled(name: str, v: torch.Tensor, plan: tail_cuda._Plan, target: GPUTarget) -> object:
+def compiled(name: str, v: torch.Tensor, plan: tail_cuda._Plan, arch: int) -> CompiledKernel:
     """A kernel as a launch for the map ``v`` compiles it."""
     kernel = getattr(tail_kernels, name)
     _, constants = plan._launches[name]
@@ -32,7 +36,7 @@ def compiled(name: str, v: torch.Tensor, plan: tail_cuda._Plan, target: GPUTarge
             signature[argument] = 'constexpr'
         elif argument in COUNTS:
             signature[argument] = 'i32'
-            specialized = argument not in getattr(kernel, 'do_not_specialize', ())
+            specialized = argument not in (kernel.do_not_specialize or ())
             if specialized and values.get(argument, 1) % 16 == 0:
                 attributes[index,] = [['tt.divisibility', 16]]
         elif argument == 'eps':
@@ -40,24 +44,22 @@ def compiled(name: str, v: torch.Tensor, plan: tail_cuda._Plan, target: GPUTarge
         else:
             signature[argument] = f'*{NAMES[v.dtype] if argument in MAPS else "fp32"}'
             attributes[index,] = [['tt.divisibility', 16]]
-    return triton.compile(ASTSource(kernel, signature, constants, attributes), target=target)
+    source = ASTSource(kernel, signature, constants, attributes)
+    return triton.compile(source, target=GPUTarget('cuda', arch, 32))
 
 
-def report(kernel: object) -> tuple[int, int, str]:
-    """Registers of a thread, bytes that it spills, and the widths of loads and stores in bits."""
+def usage(kernel: CompiledKernel) -> tuple[int, int, int]:
+    """Registers of a thread, bytes that it spills, and bits of its widest load or store."""
     with tempfile.NamedTemporaryFile(suffix='.cubin') as file:
         file.write(kernel.asm['cubin'])
         file.flush()
-        usage = _output('cuobjdump', '-res-usage', file.name)
+        resources = _output('cuobjdump', '-res-usage', file.name)
         code = _output('nvdisasm', '-c', file.name)
-    spilled = sum(4 for _ in re.finditer(r'\b(?:LDL|STL)\b', code))
     widths = re.findall(r'\b(?:LDG|STG)\.E(?:\.(128|64|U16|U8))?\b', code)
-    found = {}
-    for width in widths:
-        bits = int(width.strip('U') or 32)
-        found[bits] = found.get(bits, 0) + 1
-    shown = ', '.join(f'{count} x {bits}' for bits, count in sorted(found.items(), reverse=True))
-    return int(re.search(r'REG:(\d+)', usage)[1]), spilled, shown
+    registers, spilled = (
+        int(re.search(rf'{name}:(\d+)', resources)[1]) for name in ('REG', 'STACK')
+    )
+    return registers, spilled, max(int(width.strip('U') or 32) for width in widths)
 
 
 def _output(tool: str, *arguments: str) -> str:
@@ -67,38 +69,34 @@ def _output(tool: str, *arguments: str) -> str:
 
 def main() -> None:
     """Parse the arguments, compile, print a Markdown table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--archs', type=int, nargs='+', default=[80, 90], help='sm_XX')
     parser.add_argument('--size', type=int, nargs=4, default=(2, 256, 200, 336), help='N C H W')
     parser.add_argument('--dtypes', nargs='+', default=[*NAMES.values()])
-    parser.add_argument('--kernels', nargs='+', help='default: all')
     args = parser.parse_args()
-    print('| kernel | sm | map | norm | padding | registers | spilled | loads and stores, bits |')
-    print('|---|---|---|---|---|---|---|---|')
-    for arch, (dtype, name), last in product(args.archs, NAMES.items(), (False, True)):
-        if name not in args.dtypes:
-            continue
-        v = torch.empty(args.size, dtype=dtype, device='meta')
-        if last:
-            v = v.to(memory_format=torch.channels_last)
+    print('| kernel | sm | maps | registers | spilled, bytes | widest access, bits |')
+    print('|---|---|---|---|---|---|')
+    for arch, (dtype, name) in product(args.archs, NAMES.items()):
+        found: dict[str, list[tuple[int, int, int]]] = {}
         seen = set()
-        for training, masked in product((False, True), repeat=2):
+        for last, training, masked in product((False, True), repeat=3):
+            if name not in args.dtypes:
+                continue
+            v = torch.empty(args.size, dtype=dtype, device='meta')
+            if last:
+                v = v.to(memory_format=torch.channels_last)
             plan = tail_cuda._Plan(v, max(v.shape[1] // 16, 1), training, masked)
             for kernel, (_, constants) in plan._launches.items():
                 case = kernel, *constants.values()
-                if case in seen or (args.kernels and kernel not in args.kernels):
-                    continue
-                seen.add(case)
-                found = report(compiled(kernel, v, plan, GPUTarget('cuda', arch, 32)))
-                row = (
-                    kernel,
-                    arch,
-                    f'{name} {"channels_last" if last else "contiguous"}',
-                    'training' if constants.get('TRAINING') else '',
-                    'yes' if constants.get('MASKED') else '',
-                    *found,
-                )
-                print('| ' + ' | '.join(map(str, row)) + ' |', flush=True)
+                if case not in seen:
+                    seen.add(case)
+                    found.setdefault(kernel, []).append(usage(compiled(kernel, v, plan, arch)))
+        for kernel, cases in found.items():
+            registers, spilled, widest = zip(*cases, strict=True)
+            row = kernel, arch, name, f'{min(registers)} to {max(registers)}', max(spilled)
+            print('| ' + ' | '.join(map(str, (*row, min(widest)))) + ' |', flush=True)
 
 
 if __name__ == '__main__':
