@@ -162,19 +162,24 @@ def main() -> None:
     )
     parser.add_argument('--ranks', type=int, default=1, help='processes that train together')
     parser.add_argument('--workers', type=int, default=0, help='of each data loader')
+    parser.add_argument(
+        '--deterministic', action='store_true', help='deterministic algorithms, for a GPU'
+    )
     parser.add_argument('--persistent', action='store_true', help='workers stay between epochs')
     parser.add_argument('--seed', type=int, default=0, help='of the moments')
     arguments = parser.parse_args()
     moments = random.Random(arguments.seed)
     kills = kills_in_saves = finished = 0
     differing = set()
+    options = [] if arguments.signals else EVERY_ITERATION
+    options = [*options, f'randomness.deterministic={arguments.deterministic}']
     with usage_errors_alone(), tempfile.TemporaryDirectory() as folder:
         training = Training(
             Path(folder),
             arguments.ranks,
             arguments.workers,
             arguments.persistent,
-            [] if arguments.signals else EVERY_ITERATION,
+            options,
         )
         seconds = training.run('uninterrupted')
         expected = training.weights('uninterrupted')

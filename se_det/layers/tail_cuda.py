@@ -323,7 +323,12 @@ tail_op.register_autograd(_backward_of_op, setup_context=_save)
 def failure_of_kernels(device: torch.device) -> str | None:
     """Try the kernels once on a device; returns what is wrong with them there, if anything."""
     try:
-        with torch.enable_grad():
+        with (
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            torch.autocast(device.type, enabled=False),
+            torch.random.fork_rng([]),
+        ):
             return _failure(device)
     except Exception as error:  # Triton is young: whatever it raises, layers compute the same
         return f'{type(error).__name__}: {error}'.splitlines()[0]

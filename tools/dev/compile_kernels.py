@@ -95,8 +95,10 @@ def main() -> None:
                     found.setdefault(kernel, []).append(usage(compiled(kernel, v, plan, arch)))
         for kernel, cases in found.items():
             registers, spilled, widest = zip(*cases, strict=True)
-            row = kernel, arch, name, f'{min(registers)} to {max(registers)}', max(spilled)
-            print('| ' + ' | '.join(map(str, (*row, min(widest)))) + ' |', flush=True)
+            few, most = min(registers), max(registers)
+            shown = few if few == most else f'{few} to {most}'
+            row = kernel, arch, name, shown, max(spilled), min(widest)
+            print('| ' + ' | '.join(map(str, row)) + ' |', flush=True)
 
 
 if __name__ == '__main__':
