@@ -5,7 +5,6 @@ tail does not call: the norm, SE and its layers, and the ReLU. Convolutions, plu
 are called as they are.
 """
 
-import functools
 import logging
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -46,6 +45,7 @@ class _Recorded(NamedTuple):
 
 _METHODS: dict[type[nn.Module], dict[str, Callable]] = {}
 _FUSED: dict[tuple, _Recorded] = {}
+_WORK: dict[torch.device, bool] = {}  # whether the kernels work on a device
 
 
 def _record(kind: type[nn.Module], *names: str) -> None:
@@ -144,9 +144,15 @@ def _trains(norm: nn.BatchNorm2d, v: Tensor) -> bool:
     )
 
 
-@torch.compiler.assume_constant_result  # else torch.compile would trace the trial
-@functools.cache
+# torch.compile would trace the trial, and traces into functools.cache whatever it is marked as.
+@torch.compiler.assume_constant_result
 def _kernels_work(device: torch.device) -> bool:
+    if device not in _WORK:
+        _WORK[device] = _try_kernels(device)
+    return _WORK[device]
+
+
+def _try_kernels(device: torch.device) -> bool:
     try:
         from se_det.layers.tail_cuda import failure_of_kernels
     except ImportError as error:

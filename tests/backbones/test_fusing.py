@@ -1,6 +1,7 @@
 """A fused tail computes what the parts of a block compute, whatever these are."""
 
 import copy
+import sys
 from itertools import product
 from unittest import mock
 
@@ -382,6 +383,30 @@ def test_when_a_tail_is_fused(block, x, monkeypatch):
         block.fused = fused
         on_gpu = mock.Mock(torch.Tensor, shape=v.shape, numel=v.numel, **gpu)
         assert fuses(block, on_gpu) == (fused is True and index == 3)
+
+
+def test_a_machine_without_triton_is_told_so_once(log, monkeypatch):
+    monkeypatch.setattr(fusing, '_WORK', {})
+    monkeypatch.setitem(sys.modules, 'triton', None)
+    monkeypatch.delitem(sys.modules, 'se_det.layers.tail_cuda', raising=False)
+    device = torch.device('cuda', 5)
+    assert [fusing._kernels_work(device) for _ in range(2)] == [False, False]
+    (message,) = log
+    assert message.startswith('SE is computed layer by layer on cuda:5: its fused kernels do not')
+    assert 'triton' in message
+
+
+def test_the_trial_of_the_kernels_is_not_traced(monkeypatch):
+    tried = []
+    monkeypatch.setattr(fusing, '_WORK', {})
+    monkeypatch.setattr(fusing, '_try_kernels', lambda device: tried.append(device) is None)
+
+    @torch.compile(backend='eager', fullgraph=True)
+    def twice(x):
+        return sum(x + fusing._kernels_work(x.device) for _ in range(2))
+
+    assert twice(torch.zeros(())) == 2
+    assert tried == [torch.device('cpu')]
 
 
 @pytest.mark.parametrize('training', [False, True])

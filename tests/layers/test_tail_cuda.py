@@ -213,3 +213,77 @@ def test_nan_and_infinities_are_those_of_the_layers(
         if name not in ('y', 'running_mean', 'running_var'):  # inf - inf, in another order
             pair = (torch.where(x.isinf(), torch.nan, x) for x in pair)
         torch.testing.assert_close(*pair, rtol=1e-4, atol=1e-5, equal_nan=True, msg=name)
+
+
+def _arguments(training, padded):
+    """What `cuda_tail` takes."""
+    torch.manual_seed(0)
+    v, identity = (torch.randn(2, 8, 4, 5, device=DEVICE, requires_grad=True) for _ in range(2))
+    sizes = torch.tensor([[4, 5], [3, 2]], device=DEVICE)
+    padding = Padding(sizes, v) if padded else None
+    return v, identity, *_layers(8, 2, training, torch.float32), padding
+
+
+def _arguments_of_operator(v, identity, norm, se, padding):
+    sizes = None if padding is None else padding.sizes
+    parameters = *norm.parameters(), *se.parameters()
+    return v, identity, sizes, *parameters, *list(norm.buffers())[:2], norm.training, norm.eps
+
+
+@pytest.mark.parametrize('padded', [False, True], ids=['whole', 'padded'])
+@pytest.mark.parametrize('training', [False, True], ids=['eval', 'train'])
+def test_the_operator_for_graphs_computes_the_same(training, padded):
+    v, identity, norm, se, padding = _arguments(training, padded)
+    outputs = [
+        tail_cuda.tail_op(*_arguments_of_operator(v, identity, norm, se, padding))[0],
+        tail_cuda.cuda_tail(v, identity, norm, se, padding),
+    ]
+    assert torch.equal(*outputs)
+    inputs = v, identity, *norm.parameters(), *se.parameters()
+    gradients = [torch.autograd.grad(y.square().sum(), inputs) for y in outputs]
+    assert all(torch.equal(*pair) for pair in zip(*gradients, strict=True))
+
+
+@pytest.mark.parametrize('padded', [False, True], ids=['whole', 'padded'])
+@pytest.mark.parametrize('training', [False, True], ids=['eval', 'train'])
+def test_the_operator_is_registered_as_torch_wants_it(training, padded):
+    tests = ['test_schema', 'test_autograd_registration']
+    if DEVICE == 'cuda':  # interpreted kernels cannot be traced
+        tests += ['test_faketensor', 'test_aot_dispatch_dynamic']
+    arguments = _arguments_of_operator(*_arguments(training, padded))
+    torch.library.opcheck(tail_cuda.tail_op, arguments, test_utils=tests)
+
+
+class _Changed:
+    """A kernel with something done after each launch."""
+
+    def __init__(self, kernel, then):
+        self.kernel, self.then = kernel, then
+
+    def __getitem__(self, grid):
+        def launch(*arguments, **constants):
+            self.kernel[grid](*arguments, **constants)
+            self.then(*arguments)
+
+        return launch
+
+
+def test_the_trial_of_the_kernels(monkeypatch):
+    device = torch.device(DEVICE)
+    assert tail_cuda.failure_of_kernels(device) is None
+    with torch.no_grad():
+        assert tail_cuda.failure_of_kernels(device) is None
+    for name, index in (('tail', 2), ('tail_backward', 2), ('parameters_backward', 8)):
+        kernel = getattr(tail_cuda.kernels, name)
+        changed = _Changed(kernel, lambda *arguments, index=index: arguments[index].add_(1))
+        with monkeypatch.context() as patch:
+            patch.setattr(tail_cuda.kernels, name, changed)
+            failure = tail_cuda.failure_of_kernels(device)
+        assert failure == 'the kernels compute something else'
+
+    def fail(*arguments):
+        raise RuntimeError('no registers left\nand more')
+
+    monkeypatch.setattr(tail_cuda.kernels, 'gate', _Changed(tail_cuda.kernels.gate, fail))
+    assert tail_cuda.failure_of_kernels(device) == 'RuntimeError: no registers left'
+    assert not tail_cuda._plans
