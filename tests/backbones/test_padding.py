@@ -8,9 +8,10 @@ from mmdet.models import DetDataPreprocessor
 from mmengine.runner import turn_on_activation_checkpointing
 from torch import nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from se_det.backbones import SEResNet, SEResNeXt
-from se_det.layers import SqueezeExcitation
+from se_det.layers import SqueezeExcitation, padding
 
 SMALL = dict(depth=50, base_channels=16, norm_eval=False, zero_init_residual=False)
 IMAGES = [(64, 96), (50, 70)]
@@ -161,6 +162,55 @@ def test_state_dicts_are_those_without_masks():
     masked, unmasked = (_make(se_cfg=dict(mask_padding=mask)) for mask in (True, False))
     assert list(masked.state_dict()) == list(unmasked.state_dict())
     assert 'layer1.0.se.fc1.weight' in masked.state_dict()
+
+
+class _Counter(TorchDispatchMode):
+    """Counts the operators that are called."""
+
+    count = 0
+
+    def __torch_dispatch__(self, operator, types, arguments=(), options=None):
+        self.count += 1
+        return operator(*arguments, **(options or {}))
+
+
+def _operators(model, x):
+    """How many operators each block calls."""
+    blocks = [block for stage in model.res_layers for block in getattr(model, stage)]
+    counts = []
+    handles = [
+        handle
+        for block in blocks
+        for handle in (
+            block.register_forward_pre_hook(lambda *_: counts.append(-counter.count)),
+            block.register_forward_hook(lambda *_: counts.append(counts.pop() + counter.count)),
+        )
+    ]
+    with _Counter() as counter:
+        model(x)
+    for handle in handles:
+        handle.remove()
+    return counts
+
+
+def test_padding_costs_two_operators_a_block_and_is_found_once_for_each_size(batch, monkeypatch):
+    model = _make(se_cfg=dict(fused=False))
+    found = []
+    make = padding.Padding
+    monkeypatch.setattr(
+        padding, 'Padding', lambda sizes, x: found.append(x.shape[2:]) or make(sizes, x)
+    )
+    model(batch)  # the strides of its maps are found once
+    found.clear()
+    padded = _operators(model, batch)
+    assert [tuple(size) for size in found] == [(16, 24), (8, 12), (4, 6), (2, 3)]
+    whole = _operators(model, torch.cat([batch[:1], batch[:1].flip(3)]))
+    assert len(found) == 4
+    more = [ours - theirs for ours, theirs in zip(padded, whole, strict=True)]
+    assert len(more) == 16
+    first_of_stages = [0, 3, 7, 13]
+    assert all(n <= 2 for block, n in enumerate(more) if block not in first_of_stages)
+    assert sum(more) <= 2 * 16 + 4 * 28
 
 
 def _checkpoint_blocks(model):
