@@ -113,9 +113,11 @@ def _are_untouched(parts: Iterable[nn.Module], v: Tensor) -> bool:
             or 'forward' in own
         ):
             return False
+        if type(part) is nn.Conv1d:  # ECA's: without a bias, its weight is cast
+            continue
         for weight in own['_parameters'].values():
             if weight is None or (weight.dtype is not dtype and dtype is not None):
-                return type(part) is nn.Conv1d
+                return False
     return True
 
 

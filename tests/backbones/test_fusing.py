@@ -515,3 +515,13 @@ def test_half_precision_is_computed_layer_by_layer(kind, dtype):
                 with torch.autocast('cpu', dtype):
                     found.append(block(x))
         assert found[0].dtype is dtype and torch.equal(*found)
+
+
+@pytest.mark.parametrize('part', ['se', 'se.conv', 'se.gate_act', 'relu'])
+def test_hooks_on_the_parts_of_eca_are_called(part):
+    torch.manual_seed(0)
+    block = make_block(SEBottleneck, 32, 8, se_cfg=dict(type='ECA'))
+    v = torch.randn(2, 32, 5, 6)
+    assert fuses(block.eval(), v)
+    block.get_submodule(part).register_forward_hook(lambda *_: None)
+    assert not fuses(block, v)
