@@ -166,7 +166,7 @@ def _stride(full: Callable, edges: tuple[int, ...]) -> Tensor:
     """The stride between the edges of the input and those of a map, without control flow."""
     filled = [full((), edge, dtype=torch.float32) for edge in edges]
     of_input, of_map = torch.stack(filled).view(2, 2)
-    quotient = (of_input / of_map).amax()
+    quotient = (of_input / of_map).amax(0)
     power = (quotient.log2() - 1e-4).ceil().exp2().round()
     makes_the_map = ((of_input / power).ceil() == of_map).all()
     return torch.where(makes_the_map, power, quotient.round())
