@@ -61,8 +61,10 @@ class _Images(NamedTuple):
 class _Batch(threading.local):
     """The images that this thread is computing the maps of."""
 
-    images: _Images | None = None
-    recalled = False  # by a backward from their maps
+    # In __init__: torch.compile fails where an attribute of the class becomes one of the instance.
+    def __init__(self) -> None:
+        self.images: _Images | None = None
+        self.recalled = False  # by a backward from their maps
 
     def set(self, images: _Images | None, recalled: bool = False) -> None:
         self.images, self.recalled = images, recalled

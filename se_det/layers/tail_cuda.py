@@ -66,6 +66,8 @@ def _update_statistics(norm: nn.BatchNorm2d, found: Tensor) -> None:
 class _Plan:
     """What follows from the size, layout and precision of a map: tiles, grids, compiled kernels."""
 
+    calls_compiled = True  # without Triton's look at the arguments, which takes most of a launch
+
     def __init__(
         self, v: Tensor, hidden: int, training: bool, masked: bool, aligned: bool = True
     ) -> None:
@@ -99,15 +101,14 @@ class _Plan:
             tail_backward=(whole, dict(tile, **cases)),
         )
         # Kernels are compiled for tensors at multiples of 16 bytes, or for those of one launch.
-        self._keeps_compiled = aligned
+        self._keeps_compiled = aligned and self.calls_compiled
         self._device = v.device.index
         self._compiled: dict[str, tuple] = {}
 
     def launch(self, name: str, *arguments: Any) -> None:
         """Launch a kernel.
 
-        The first time Triton compiles it for the arguments. Then the compiled one is called without
-        Triton's look at the arguments, which takes longer than all else here.
+        The first time Triton compiles it for the arguments; then the compiled one is called.
         """
         if name in self._compiled:
             run, grid, function, metadata, constants = self._compiled[name]
@@ -322,6 +323,14 @@ tail_op.register_autograd(_backward_of_op, setup_context=_save)
 
 def failure_of_kernels(device: torch.device) -> str | None:
     """Try the kernels once on a device; returns what is wrong with them there, if anything."""
+    failure = _try(device)
+    if failure and _Plan.calls_compiled:  # of which Triton's documentation does not speak
+        _Plan.calls_compiled = False
+        failure = _try(device)
+    return failure
+
+
+def _try(device: torch.device) -> str | None:
     try:
         with (
             torch.inference_mode(False),

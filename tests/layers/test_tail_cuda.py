@@ -269,6 +269,7 @@ class _Changed:
 
 
 def test_the_trial_of_the_kernels(monkeypatch):
+    monkeypatch.setattr(tail_cuda._Plan, 'calls_compiled', True)
     device = torch.device(DEVICE)
     assert tail_cuda.failure_of_kernels(device) is None
     with torch.no_grad():
@@ -287,3 +288,17 @@ def test_the_trial_of_the_kernels(monkeypatch):
     monkeypatch.setattr(tail_cuda.kernels, 'gate', _Changed(tail_cuda.kernels.gate, fail))
     assert tail_cuda.failure_of_kernels(device) == 'RuntimeError: no registers left'
     assert not tail_cuda._plans
+
+
+def test_kernels_are_launched_by_triton_where_compiled_ones_cannot_be_called(monkeypatch):
+    launch = tail_cuda._Plan.launch
+
+    def of_another_triton(plan, *arguments):
+        if plan._keeps_compiled:
+            raise TypeError('run() takes 12 positional arguments')
+        launch(plan, *arguments)
+
+    monkeypatch.setattr(tail_cuda._Plan, 'calls_compiled', True)
+    monkeypatch.setattr(tail_cuda._Plan, 'launch', of_another_triton)
+    assert tail_cuda.failure_of_kernels(torch.device(DEVICE)) is None
+    assert not tail_cuda._Plan.calls_compiled
