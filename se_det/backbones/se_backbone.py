@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from se_det.backbones.arguments import check_pretrained
+from se_det.backbones.arguments import argument_errors, check_pretrained
 from se_det.backbones.se_cfg import SEConfig
 from se_det.checkpoints.fit import refuse_what_does_not_fit
 from se_det.errors import ArgumentError
@@ -25,13 +25,15 @@ def with_last_contiguous(maps: Sequence[Tensor]) -> list[Tensor]:
     return [*maps[:-number], *(x.contiguous() for x in maps[-number:])]
 
 
-def _arguments(cls: type) -> dict[str, None]:
-    """The names of the arguments of a class, and of those that it passes them on to."""
+def _arguments(cls: type) -> dict[str, Any]:
+    """The arguments of a class, and of those that it passes them on to, with their defaults."""
     found = {}
     for ancestor in cls.__mro__:
         parameters = list(inspect.signature(ancestor.__init__).parameters.values())[1:]
         found |= {
-            p.name: None for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+            p.name: p.default
+            for p in parameters
+            if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and p.name not in found
         }
         if all(p.kind is not p.VAR_KEYWORD for p in parameters):
             break
@@ -60,7 +62,8 @@ class SEBackbone:
 
     def __init__(self, *args: Any, se_cfg: dict | None = None, **kwargs: Any) -> None:
         self._check_arguments(kwargs)
-        super().__init__(*args, **kwargs)
+        with argument_errors(type(self).__name__, kwargs):
+            super().__init__(*args, **kwargs)
         self.add_se(se_cfg)
 
     @property
@@ -148,7 +151,7 @@ class SEBackbone:
         }
 
     def _check_arguments(self, kwargs: dict[str, Any]) -> None:
-        """Check the names of the arguments, depth, arch and how weights are named."""
+        """Check names and types of the arguments, depth, arch and how weights are named."""
         ours = type(self)
         base = next(cls for cls in ours.__mro__ if not issubclass(cls, SEBackbone))
         known = _arguments(base)
@@ -158,6 +161,13 @@ class SEBackbone:
                 f'{ours.__name__} has no argument {unknown[0]!r}. It takes {", ".join(own)} and '
                 f'those of {base.__name__}: {", ".join(known)}.'
             )
+        for name, value in kwargs.items():
+            kind = type(known[name])
+            if kind in (bool, int, str) and type(value) is not kind:
+                raise ArgumentError(
+                    f'{ours.__name__}: {name} must be of type {kind.__name__}, such as '
+                    f'{known[name]!r}; got {value!r}.'
+                )
         settings = list(getattr(ours, 'arch_settings', ()))
         for name in {'depth', 'arch'} & kwargs.keys() if settings else ():
             if not isinstance(kwargs[name], dict) and kwargs[name] not in settings:

@@ -7,12 +7,7 @@ from torch import nn
 
 from se_det.backbones.arguments import is_bools, is_int, is_positive_ints
 from se_det.errors import ArgumentError
-from se_det.layers import (
-    ATTENTIONS,
-    DEFAULT_REDUCTION,
-    GATES,
-    SqueezeExcitation,
-)
+from se_det.layers import ATTENTIONS, DEFAULT_REDUCTION, GATES, SqueezeExcitation
 
 POSITIONS = ('standard', 'pre', 'post', 'identity', '3x3')
 

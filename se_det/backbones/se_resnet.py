@@ -9,7 +9,6 @@ from mmdet.models.backbones.resnext import ResNeXt
 from mmdet.registry import MODELS
 from torch import nn
 
-from se_det.backbones.arguments import check_arguments
 from se_det.backbones.blocks import SEBasicBlock, SEBottleneck, SEResNeXtBottleneck
 from se_det.backbones.fusing import record_block
 from se_det.backbones.se_backbone import SEBackbone
@@ -47,7 +46,8 @@ class SEResNet(SEBackbone, ResNet):
     def __init__(
         self, depth: int, se_cfg: dict | None = None, stem_pool: str = 'padded', **kwargs: Any
     ) -> None:
-        check_arguments(type(self), depth, stem_pool, kwargs)
+        if stem_pool not in ('padded', 'ceil'):
+            raise ArgumentError(f"stem_pool must be 'padded' or 'ceil'; got {stem_pool!r}.")
         self.stem_pool = stem_pool
         super().__init__(depth=depth, se_cfg=se_cfg, **kwargs)
         if stem_pool == 'ceil':

@@ -167,5 +167,5 @@ def vector_dtype(x: Tensor) -> torch.dtype:
 
 
 def as_map(vectors: Tensor) -> Tensor:
-    """``(N, C)`` as ``(N, C, 1, 1)``."""
-    return vectors.view(vectors.shape[0], vectors.shape[1], 1, 1)  # torch.fx cannot unpack a shape
+    """``(N, C)`` as ``(N, C, 1, 1)``, and ``(C,)`` as ``(C, 1, 1)``."""
+    return vectors.unsqueeze(-1).unsqueeze(-1)
