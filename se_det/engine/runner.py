@@ -135,11 +135,15 @@ class DetectorRunner(Runner):
             loop['type'] = RESUMABLE.get(given, given)
         return super().build_train_loop(loop)
 
-    def save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+    def save_checkpoint(
+        self, *args: Any, meta: dict | None = None, by_epoch: bool = True, **kwargs: Any
+    ) -> None:
         """Save a checkpoint, with the random states of all processes; all have to call this.
 
         Args:
             *args: as for Runner.
+            meta: as for Runner.
+            by_epoch: as for Runner.
             **kwargs: as for Runner.
 
         Raises:
@@ -147,7 +151,9 @@ class DetectorRunner(Runner):
         """
         check_finite(self.model.module if is_model_wrapper(self.model) else self.model)
         self.training_state.gather()
-        super().save_checkpoint(*args, **kwargs)
+        meta = {'iter': self.iter + (not by_epoch), **(meta or {})}
+        super().save_checkpoint(*args, meta=meta, by_epoch=by_epoch, **kwargs)
+        self.saved.saved_at = meta['iter']  # in all processes; the hooks are called in one
 
 
 def _class(registry: Registry, kind: str | type) -> type | None:

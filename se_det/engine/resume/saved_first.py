@@ -18,6 +18,7 @@ class SavedFirstHook(Hook):
     training without a CheckpointHook saves nothing.
 
     Attributes:
+        saved_at: the iteration after which a checkpoint was saved last.
         is_validating: whether a validation of a training runs.
     """
 
@@ -26,10 +27,6 @@ class SavedFirstHook(Hook):
     def __init__(self) -> None:
         self.saved_at = -1
         self.is_validating = False
-
-    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Keep the iteration that is saved."""
-        self.saved_at = checkpoint['meta']['iter']
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Keep the iteration that was saved."""
