@@ -42,11 +42,6 @@ def test_a_whole_detector(mode):
     assert all(cost.seconds > 0 for cost in costs)
 
 
-def test_half_precision():
-    costs = benchmark(replace(SMALL, precision='bf16'), rounds=1, only=['se_det'])
-    assert costs[1].saved_bytes < costs[-1].saved_bytes
-
-
 def test_from_scratch_nothing_is_frozen():
     known = contenders('r50', from_scratch=True)
     assert not any('efficient' in name for name in known)

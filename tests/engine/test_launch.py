@@ -171,7 +171,7 @@ def test_test_arguments(arguments, message):
 
 def test_a_wrong_backbone_argument():
     options = {'model.backbone.depth': 51, 'work_dir': 'w'}
-    with pytest.raises(UsageError, match=r'SEResNet has the depths 18, .*152; got depth=51'):
+    with pytest.raises(UsageError, match=r'SEResNet has depth 18, .*152; got depth=51'):
         train(SHAPES, cfg_options=options)
 
 

@@ -62,7 +62,7 @@ def test_convert_inspect_and_graft(run, tmp_path):
     torch.save(dict(state_dict={}), tmp_path / 'empty.pth')
     failed = run('convert_weights.py', 'empty.pth', '--inspect')
     assert failed.returncode == 2
-    assert failed.stderr.strip().startswith('error: These are not the weights of a ResNet')
+    assert failed.stderr.strip().startswith('error: No weights in empty.pth. Its keys: state_dict.')
     assert run('convert_weights.py', 'empty.pth').returncode == 2
     torch.save(torchvision.models.resnet18().state_dict(), tmp_path / 'resnet18.pth')
     grafted = run('convert_weights.py', 'resnet18.pth', 'se.pth', '--graft')

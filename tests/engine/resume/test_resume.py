@@ -113,8 +113,9 @@ def _check_resumed(toy_runner, tmp_path, runner, options, **more):
     expected, found = _state(runner), _state(resumed)
     assert found.keys() == expected.keys()
     assert [name for name in expected if not found[name].equal(expected[name])] == []
-    scores = [run.message_hub.get_scalar('val/score').current() for run in (runner, resumed)]
-    assert scores[0] == scores[1]
+    if 'workers' not in more:  # else other processes draw the random numbers of a validation
+        scores = [run.message_hub.get_scalar('val/score').current() for run in (runner, resumed)]
+        assert scores[0] == scores[1]
 
 
 def test_resuming_reads_no_data_of_earlier_iterations(toy_runner, tmp_path):
