@@ -1,10 +1,14 @@
 #!/usr/bin/env python3
-"""Time SE backbones beside their peers: tools/benchmark.py --mode train --size 512x832."""
+"""Time SE backbones beside their peers: tools/dev/benchmark.py --mode train --size 512x832."""
 
 import argparse
 from dataclasses import asdict
 from itertools import product
 from pathlib import Path
+
+from peers.contenders import BACKBONES
+from peers.plot import check_picture, draw
+from peers.timing import PRECISIONS, Setting, as_table, benchmark, beside_the_fastest
 
 from se_det.command_line import height_and_width, usage_errors_alone, write_json
 from se_det.files import check_output
@@ -13,8 +17,7 @@ from se_det.files import check_output
 def main() -> None:
     """Parse the arguments, measure, print."""
     parser = argparse.ArgumentParser(description='Time and memory of backbones, side by side')
-    backbones = ('r50', 'r101', 'r152', 'x50', 'x101', 'regnetx', 'regnety', 'hrnet', 'mobilenetv2')
-    parser.add_argument('--backbone', choices=backbones, default='r50')
+    parser.add_argument('--backbone', choices=tuple(BACKBONES), default='r50')
     parser.add_argument('--mode', choices=('train', 'inference'), default='train')
     parser.add_argument('--detector', action='store_true', help='within a whole Faster R-CNN')
     parser.add_argument('--batch', type=int, nargs='+', default=[1])
@@ -23,7 +26,7 @@ def main() -> None:
     )
     parser.add_argument('--rounds', type=int, default=11)
     parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
-    parser.add_argument('--precision', choices=('fp32', 'fp16', 'bf16'), default='fp32')
+    parser.add_argument('--precision', choices=tuple(PRECISIONS), default='fp32')
     parser.add_argument(
         '--from-scratch', action='store_true', help='train batch norms, freeze nothing'
     )
@@ -34,9 +37,6 @@ def main() -> None:
     args = parser.parse_args()
     costs = []
     with usage_errors_alone():
-        from se_det.analysis.benchmark import Setting, as_table, benchmark, beside_the_fastest
-        from se_det.analysis.benchmark_plot import check_picture, draw
-
         if args.plot:
             check_picture(args.plot)
         for file in filter(None, (args.json, args.plot)):

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from se_det.analysis.benchmark import Cost, Setting, as_table, benchmark, beside_the_fastest
-from se_det.analysis.benchmark_plot import check_picture, draw
-from se_det.analysis.contenders import PLAIN, contenders
 from se_det.errors import UsageError
+from tools.dev.peers.contenders import PLAIN, contenders
+from tools.dev.peers.plot import check_picture, draw
+from tools.dev.peers.timing import Cost, Setting, as_table, benchmark, beside_the_fastest
 
-ROOT = Path(__file__).resolve().parents[2]
+TOOL = Path(__file__).parents[3] / 'tools/dev/benchmark.py'
 SMALL = Setting(size=(128, 160))
 
 
@@ -83,7 +83,7 @@ def test_the_tool_writes_table_figures_and_plot(tmp_path):
     ]
     outputs = ['--json', tmp_path / 'costs.json', '--plot', tmp_path / 'costs.png']
     done = subprocess.run(
-        [sys.executable, ROOT / 'tools/benchmark.py', *command, *outputs],
+        [sys.executable, TOOL, *command, *outputs],
         capture_output=True,
         text=True,
         check=True,

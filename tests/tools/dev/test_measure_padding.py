@@ -7,7 +7,10 @@ import torch
 from mmdet.models import ResNet
 from mmdet.structures import DetDataSample
 
-from se_det.analysis.padding import (
+from se_det.backbones import SEResNet
+from se_det.datasets.drawing import draw_scene
+from se_det.engine.launch import load_config
+from tools.dev.measure_padding import (
     as_table,
     measure_padding,
     move,
@@ -15,9 +18,6 @@ from se_det.analysis.padding import (
     receptive_fields,
     variants,
 )
-from se_det.backbones import SEResNet
-from se_det.datasets.drawing import draw_scene
-from se_det.engine.launch import load_config
 
 ROUNDING = 2e-6
 

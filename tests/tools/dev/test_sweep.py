@@ -6,8 +6,8 @@ import pytest
 
 from se_det.errors import UsageError
 from se_det.swap import swap_backbone
-from tools.sweep import building, training
-from tools.sweep.building import (
+from tools.dev.sweep import building, training
+from tools.dev.sweep.building import (
     OK,
     Outcome,
     algorithm,
@@ -16,7 +16,7 @@ from tools.sweep.building import (
     sweep,
     zoo_configs,
 )
-from tools.sweep.training import Training, by_algorithm, check_training, one_of_each
+from tools.dev.sweep.training import Training, by_algorithm, check_training, one_of_each
 
 # One config of each of thirty algorithms.
 ALGORITHMS = [

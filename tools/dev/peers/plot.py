@@ -4,8 +4,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from se_det.analysis.benchmark import Cost
 from se_det.errors import UsageError
+
+from .timing import Cost
 
 
 def check_picture(file: str) -> None:

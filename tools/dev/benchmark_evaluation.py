@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Check what comparison and plans promise: tools/benchmark_evaluation.py speed|coverage|power."""
+"""Check comparison and plans: tools/dev/benchmark_evaluation.py speed|coverage|power."""
 
 import argparse
 from tempfile import TemporaryDirectory

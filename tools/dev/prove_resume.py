@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Kill a training, resume it and compare the weights: tools/prove_resume.py --kills 30.
+"""Kill a training, resume it and compare the weights: tools/dev/prove_resume.py --kills 30.
 
 With --signals, it is asked to end: all its processes receive SIGTERM, SIGUSR1 or SIGINT.
 """

@@ -1,9 +1,13 @@
+#!/usr/bin/env python3
 """How far the other images of a batch move an image's feature maps and scores.
+
+    tools/dev/measure_padding.py CONFIG [CHECKPOINT]
 
 A batch is padded to its largest image. Convolutions see the padding at the border of an image; a
 squeeze over the whole map feels it everywhere.
 """
 
+import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -20,11 +24,55 @@ from torch import Tensor, nn
 
 from se_det.backbones import SEResNet
 from se_det.checkpoints.safe_loading import safe_loading
+from se_det.command_line import (
+    add_config_arguments,
+    config_file,
+    height_and_width,
+    parse_config_arguments,
+    usage_errors_alone,
+)
 from se_det.datasets.check import check_data
+from se_det.engine.launch import load_config
 from se_det.errors import UsageError
 
 CONFIDENT = 0.3  # the least score of a detection that is compared
 SAME_OBJECT = 0.5  # the least IoU of two detections of an object
+
+
+def main() -> None:
+    """Parse the arguments, measure, print."""
+    parser = argparse.ArgumentParser(
+        description="How far the other images of a batch move an image's feature maps and scores, "
+        'with and without mask_padding'
+    )
+    parser.add_argument('config', type=config_file, help='config file, or mmdet::folder/name.py')
+    parser.add_argument(
+        'checkpoint', nargs='?', help='default: random weights, beside the plain backbone'
+    )
+    parser.add_argument('--batch', type=int, nargs='+', default=[2, 4])
+    parser.add_argument(
+        '--scale',
+        type=height_and_width,
+        nargs='+',
+        default=[(400, 667)],
+        metavar='SHORTxLONG',
+        help='edges that images are resized to; images take several in turn',
+    )
+    parser.add_argument('--num-images', type=int, help='validation images at most')
+    parser.add_argument(
+        '--calibration',
+        type=int,
+        default=8,
+        help='images for the batch norm statistics of random weights; 0: weights as built',
+    )
+    add_config_arguments(parser)
+    args = parse_config_arguments(parser)
+    with usage_errors_alone():
+        cfg = load_config(args.config, cfg_options=args.cfg_options, se=args.se)
+        found = measure_padding(
+            cfg, args.checkpoint, args.batch, args.scale, args.num_images, args.calibration
+        )
+        print(as_table(found))
 
 
 @dataclass
@@ -241,3 +289,7 @@ def _score_differences(alone: InstanceData, together: InstanceData) -> list[floa
     scores = torch.where(same, together.scores, 0)
     nearest = (scores - alone.scores[:, None]).abs().argmin(1, keepdim=True)
     return (scores.gather(1, nearest)[:, 0] - alone.scores).abs().tolist()
+
+
+if __name__ == '__main__':
+    main()

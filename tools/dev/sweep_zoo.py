@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Build the SE twins of all MMDetection configs: tools/sweep_zoo.py [--train data/coco]."""
+"""Build the SE twins of all MMDetection configs: tools/dev/sweep_zoo.py [--train data/coco]."""
 
 import argparse
 import sys

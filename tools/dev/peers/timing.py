@@ -13,8 +13,9 @@ from mmengine.hub import get_config
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from se_det.analysis.contenders import BACKBONES, PLAIN, Contender, contenders
 from se_det.errors import UsageError
+
+from .contenders import BACKBONES, PLAIN, Contender, contenders
 
 WARM_UP = 2  # rounds
 PRECISIONS = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
@@ -26,7 +27,7 @@ class Setting:
     """What is measured.
 
     Attributes:
-        backbone: a key of `se_det.analysis.contenders.BACKBONES`.
+        backbone: a key of `contenders.BACKBONES`.
         mode: ``'train'``, a forward and backward pass, or ``'inference'``.
         detector: measure a whole Faster R-CNN with FPN instead of the backbone alone.
         batch: images.
