@@ -6,8 +6,14 @@ from se_det.mmcv_ops import install
 
 install()  # the rest needs mmcv.ops
 
-from se_det import backbones, checkpoints, datasets, engine, ssd_head  # noqa: E402, F401
-from se_det.analysis import report  # noqa: E402, F401  (registers its hook)
+from se_det import (  # noqa: E402, F401
+    backbones,
+    checkpoints,
+    datasets,
+    engine,
+    report,
+    ssd_head,
+)
 
 # Packages that mmengine finds `NAME::configs/...` in. It takes the folder of a module, or that of
 # an installed distribution, which for an editable install is the wrong one.

@@ -28,8 +28,8 @@ def main() -> None:
     add_config_arguments(parser)
     args = parse_config_arguments(parser)
     with usage_errors_alone():
-        from se_det.analysis.excitation import as_text, plot_excitation
         from se_det.engine.launch import load_config
+        from se_det.excitation import as_text, plot_excitation
 
         cfg = load_config(args.config, cfg_options=args.cfg_options, se=args.se)
         out = args.out or Path(cfg.work_dir, 'excitation')

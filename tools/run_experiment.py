@@ -36,13 +36,13 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # an exit stops the runs
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     with usage_errors_alone():
-        from se_det.analysis.report.comparison_page import write_comparison_page
-        from se_det.analysis.report.page import command
         from se_det.engine.experiments.comparing import compare_arms
         from se_det.engine.experiments.display import Display
         from se_det.engine.experiments.experiment import Experiment
         from se_det.engine.experiments.launching import Launcher
         from se_det.engine.experiments.plan import read_plan
+        from se_det.report.comparison_page import write_comparison_page
+        from se_det.report.page import command
 
         launcher = Launcher(
             arguments.jobs, arguments.gpus_per_run, arguments.slurm, tuple(arguments.srun_args)

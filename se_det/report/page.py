@@ -15,7 +15,7 @@ from se_det.files import write_whole
 PAGE = 'report.html'
 
 _templates = Environment(
-    loader=PackageLoader('se_det.analysis.report'),
+    loader=PackageLoader('se_det.report'),
     autoescape=True,
     undefined=StrictUndefined,
     trim_blocks=True,

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools.cocoeval import COCOeval
 
-from se_det.analysis.detection_errors import error_costs
-from se_det.analysis.verdicts import ERRORS, Verdict, judge_images
+from se_det.report.detection_errors import error_costs
+from se_det.report.judged_images import ERRORS, Verdict, judge_images
 
 BOX = (10, 10, 20, 20)
 NEAR = (10, 10, 20, 19)  # IoU 0.95 with BOX

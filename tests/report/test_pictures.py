@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from se_det.analysis.report.pictures import (
+from se_det.report.judged_images import judge_images
+from se_det.report.pictures import (
     LETTER,
     LINE_HEIGHT,
     MARGIN,
@@ -17,7 +18,6 @@ from se_det.analysis.report.pictures import (
     spread,
     truth_marks,
 )
-from se_det.analysis.verdicts import judge_images
 
 BOX, AWAY = (10, 10, 20, 20), (70, 70, 20, 20)
 

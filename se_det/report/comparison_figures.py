@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from se_det.analysis.detection_errors import ErrorCosts
-from se_det.analysis.report.svg import (
+from se_det.evaluation import Comparison, Difference
+from se_det.report.detection_errors import ErrorCosts
+from se_det.report.judged_images import ERRORS
+from se_det.report.svg import (
     BAD,
     GOOD,
     INK,
@@ -16,8 +18,6 @@ from se_det.analysis.report.svg import (
     new_figure,
     style,
 )
-from se_det.analysis.verdicts import ERRORS
-from se_det.evaluation import Comparison, Difference
 
 ROW = 22  # height of a row, in pixels
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from mmengine.logging import MessageHub
 
-from se_det.analysis.report.history import VALIDATED_AT, History, smooth
+from se_det.report.history import VALIDATED_AT, History, smooth
 
 
 @pytest.fixture

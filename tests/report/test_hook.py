@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from mmengine.logging import MMLogger
 
-from se_det.analysis.report import ReportHook, hook
-from se_det.analysis.report.scores import score
+from se_det.report import ReportHook, hook
+from se_det.report.scores import score
 
 
 @pytest.fixture

@@ -8,22 +8,22 @@ import pytest
 import torch
 from mmengine.runner import Runner
 
-from se_det.analysis.excitation import as_text, constant_gates, plot_excitation
-from se_det.analysis.excitation.gates import (
+from se_det.backbones import SEResNet
+from se_det.engine.launch import load_config
+from se_det.errors import UsageError
+from se_det.excitation import as_text, constant_gates, plot_excitation
+from se_det.excitation.gates import (
     BlockGates,
     Excitation,
     collect_gates,
     load_detector,
     se_blocks,
 )
-from se_det.analysis.excitation.statistics import (
+from se_det.excitation.statistics import (
     block_statistics,
     class_specificity,
     stage_statistics,
 )
-from se_det.backbones import SEResNet
-from se_det.engine.launch import load_config
-from se_det.errors import UsageError
 
 FILES = ['blocks.csv', 'gates.csv', 'gates_by_class.png', 'gates_spread.png', 'stages.csv']
 

@@ -10,7 +10,7 @@ import mmcv
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from se_det.analysis.verdicts import JudgedImage, Verdict
+from se_det.report.judged_images import JudgedImage, Verdict
 
 WIDTH = 960  # of all panels side by side, in pixels of a wide page, which scales them
 MARGIN = 20  # above and below the image, for labels

@@ -6,9 +6,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from se_det.analysis.report.history import History
-from se_det.analysis.report.run_page import write_run_page
-from se_det.analysis.report.scores import score
+from se_det.report.history import History
+from se_det.report.run_page import write_run_page
+from se_det.report.scores import score
 
 VOID = {'meta', 'link', 'br', 'image', 'use', 'rect', 'path', 'line', 'circle'}
 

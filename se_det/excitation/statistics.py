@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from se_det.analysis.excitation.gates import Excitation
+from se_det.excitation.gates import Excitation
 
 NEAR_ZERO, NEAR_ONE = 0.1, 0.9  # beyond these, a gate counts as saturated
 NEARLY_CONSTANT = 0.05  # variation up to which gates count as constant

@@ -6,18 +6,18 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from se_det.analysis.excitation.constant_gates import map_with_constant_gates
-from se_det.analysis.excitation.figures import draw_by_class, draw_spread
-from se_det.analysis.excitation.gates import Excitation, collect_gates, load_detector
-from se_det.analysis.excitation.statistics import (
+from se_det.errors import UsageError
+from se_det.excitation.constant_gates import map_with_constant_gates
+from se_det.excitation.figures import draw_by_class, draw_spread
+from se_det.excitation.gates import Excitation, collect_gates, load_detector
+from se_det.excitation.statistics import (
     BlockStatistics,
     StageStatistics,
     as_text,
     block_statistics,
     stage_statistics,
 )
-from se_det.analysis.excitation.tables import write_gates, write_statistics
-from se_det.errors import UsageError
+from se_det.excitation.tables import write_gates, write_statistics
 
 __all__ = ['BlockStatistics', 'StageStatistics', 'as_text', 'plot_excitation']
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from pycocotools.cocoeval import COCOeval
 
-from se_det.analysis.report.scores import confusion_matrix, score
 from se_det.evaluation.detections import Detections
+from se_det.report.scores import confusion_matrix, score
 
 BOX, AWAY = (10, 10, 20, 20), (70, 70, 20, 20)
 

@@ -3,8 +3,8 @@
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from se_det.analysis.report.history import History, smooth
-from se_det.analysis.report.svg import SERIES, FigureOnPage, as_svg, new_figure, style
+from se_det.report.history import History, smooth
+from se_det.report.svg import SERIES, FigureOnPage, as_svg, new_figure, style
 
 
 def training_figures(history: History) -> list[FigureOnPage]:

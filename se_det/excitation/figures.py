@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from se_det.analysis.excitation.gates import BlockGates, Excitation
+from se_det.excitation.gates import BlockGates, Excitation
 
 PANELS_A_ROW = 3
 

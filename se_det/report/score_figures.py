@@ -4,8 +4,9 @@ import numpy as np
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 
-from se_det.analysis.report.scores import Scores
-from se_det.analysis.report.svg import (
+from se_det.report.judged_images import ERRORS
+from se_det.report.scores import Scores
+from se_det.report.svg import (
     INK,
     MUTED,
     SERIES,
@@ -15,7 +16,6 @@ from se_det.analysis.report.svg import (
     new_figure,
     style,
 )
-from se_det.analysis.verdicts import ERRORS
 
 SHADES = 16  # of the cells of the confusion matrix
 

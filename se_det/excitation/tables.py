@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from se_det.analysis.excitation.gates import Excitation
-from se_det.analysis.excitation.statistics import BlockStatistics, StageStatistics
+from se_det.excitation.gates import Excitation
+from se_det.excitation.statistics import BlockStatistics, StageStatistics
 from se_det.files import write_whole
 
 

@@ -10,7 +10,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from se_det.analysis.excitation.gates import Excitation, se_blocks
+from se_det.excitation.gates import Excitation, se_blocks
 
 
 def map_with_constant_gates(
@@ -23,7 +23,7 @@ def map_with_constant_gates(
 
     Args:
         cfg: its ``val_dataloader`` and ``val_evaluator`` are read.
-        model: of `se_det.analysis.excitation.gates.load_detector`.
+        model: of `se_det.excitation.gates.load_detector`.
         excitation: the gates to take the means of.
 
     Returns:

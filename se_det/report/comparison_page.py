@@ -8,19 +8,19 @@ from pathlib import Path
 import numpy as np
 from mmengine.config import Config
 
-from se_det.analysis.detection_errors import ErrorCosts, error_costs
-from se_det.analysis.report.comparison_figures import comparison_figures
-from se_det.analysis.report.page import environment, write_page
-from se_det.analysis.report.pictures import (
+from se_det.evaluation import Comparison
+from se_det.evaluation.detections import read_detections
+from se_det.evaluation.ground_truth import GroundTruth
+from se_det.report.comparison_figures import comparison_figures
+from se_det.report.detection_errors import ErrorCosts, error_costs
+from se_det.report.judged_images import JudgedImage, judge_images
+from se_det.report.page import environment, write_page
+from se_det.report.pictures import (
     Picture,
     detection_marks,
     picture,
     truth_marks,
 )
-from se_det.analysis.verdicts import JudgedImage, judge_images
-from se_det.evaluation import Comparison
-from se_det.evaluation.detections import read_detections
-from se_det.evaluation.ground_truth import GroundTruth
 
 PICTURES = 3  # of wins, and of losses
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from se_det.analysis.verdicts import ERRORS, JudgedImage, Verdict
 from se_det.evaluation.ground_truth import RECALL_THRESHOLDS
+from se_det.report.judged_images import ERRORS, JudgedImage, Verdict
 
 
 @dataclass(frozen=True)
