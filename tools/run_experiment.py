@@ -36,11 +36,11 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # an exit stops the runs
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     with usage_errors_alone():
-        from se_det.engine.experiments.comparing import compare_arms
+        from se_det.engine.experiments.compared_arms import compare_arms
         from se_det.engine.experiments.display import Display
         from se_det.engine.experiments.experiment import Experiment
-        from se_det.engine.experiments.launching import Launcher
         from se_det.engine.experiments.plan import read_plan
+        from se_det.engine.experiments.start_process import Launcher
         from se_det.report.comparison_page import write_comparison_page
         from se_det.report.page import command
 

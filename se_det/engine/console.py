@@ -19,7 +19,7 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
-from se_det.checkpoints.starting_weights import starting_weights
+from se_det.engine.start.starting_weights import starting_weights
 
 LIBRARIES = ('mmengine', 'mmdet', 'mmcv')
 PROGRESS = 'mmengine.hooks.logger_hook'

@@ -19,21 +19,21 @@ from se_det.checkpoints.fetching import fetch
 from se_det.checkpoints.reading import read_checkpoint
 from se_det.checkpoints.safe_loading import safe_loading
 from se_det.config_files import CHECKOUT, read_config
-from se_det.config_options import check_top_level, set_options
-from se_det.datasets.check import check_data
-from se_det.engine.checkpoint_fit import CheckpointFitHook
 from se_det.engine.console import ConsoleHook, silent_annotations
+from se_det.engine.detector_runner import DetectorRunner
 from se_det.engine.distributed import join_process_group
-from se_det.engine.evaluator_trial import try_evaluator
-from se_det.engine.frozen_stages import check_frozen_stages
 from se_det.engine.resume.checkpoint_files import is_resumable, latest_checkpoint
-from se_det.engine.runner import DetectorRunner
-from se_det.engine.start_errors import FirstIterationHook, named_start_errors
+from se_det.engine.start.data import check_data
+from se_det.engine.start.evaluator_trial import try_evaluator
+from se_det.engine.start.frozen_stages import check_frozen_stages
+from se_det.engine.start.loaded_keys import CheckpointFitHook
+from se_det.engine.start.options import check_top_level, set_options
+from se_det.engine.start.preprocessing import check_preprocessing
+from se_det.engine.start.start_errors import FirstIterationHook, named_start_errors
 from se_det.engine.unreadable_images import UnreadableImagesHook
 from se_det.errors import UsageError
 from se_det.files import check_folder, check_output
 from se_det.swap import swap_backbone
-from se_det.swap.preprocessing import check_preprocessing
 
 
 def train(

@@ -14,8 +14,8 @@ import numpy as np
 from pycocotools import mask as mask_api
 from pycocotools.cocoeval import COCOeval
 
-from se_det.evaluation.detections import Detections
 from se_det.evaluation.ground_truth import AREAS, IOU_THRESHOLDS, MAX_DETECTIONS, GroundTruth
+from se_det.evaluation.results import Detections
 
 
 @dataclass(frozen=True)

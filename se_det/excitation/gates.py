@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from se_det.backbones import SEBackbone
 from se_det.checkpoints.safe_loading import safe_loading
 from se_det.config_files import model_of
-from se_det.datasets.check import check_data
+from se_det.engine.start.data import check_data
 from se_det.errors import UsageError
 
 

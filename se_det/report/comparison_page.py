@@ -9,18 +9,18 @@ import numpy as np
 from mmengine.config import Config
 
 from se_det.evaluation import Comparison
-from se_det.evaluation.detections import read_detections
 from se_det.evaluation.ground_truth import GroundTruth
+from se_det.evaluation.results import read_detections
 from se_det.report.comparison_figures import comparison_figures
 from se_det.report.detection_errors import ErrorCosts, error_costs
 from se_det.report.judged_images import JudgedImage, judge_images
-from se_det.report.page import environment, write_page
-from se_det.report.pictures import (
+from se_det.report.marked_images import (
     Picture,
     detection_marks,
     picture,
     truth_marks,
 )
+from se_det.report.page import environment, write_page
 
 PICTURES = 3  # of wins, and of losses
 

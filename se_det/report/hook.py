@@ -12,9 +12,9 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from pycocotools import mask as coco_mask
 
-from se_det.evaluation.coco_evaluation import EitherCocoMetric
-from se_det.evaluation.detections import Detections
+from se_det.engine.coco_metric import EitherCocoMetric
 from se_det.evaluation.ground_truth import GroundTruth
+from se_det.evaluation.results import Detections
 from se_det.report.history import VALIDATED_AT, History
 from se_det.report.run_page import write_run_page
 from se_det.report.scores import Scores, score

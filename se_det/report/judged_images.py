@@ -8,8 +8,8 @@ from enum import IntEnum
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from se_det.evaluation.detections import Detections
 from se_det.evaluation.ground_truth import MAX_DETECTIONS, GroundTruth
+from se_det.evaluation.results import Detections
 
 FOREGROUND = 0.5  # TIDE's t_f: from this IoU on, a detection finds an object
 BACKGROUND = 0.1  # TIDE's t_b: up to this IoU, a detection is background

@@ -10,14 +10,14 @@ from mmengine.runner import Runner
 from se_det.evaluation.ground_truth import IOU_THRESHOLDS, MAX_DETECTIONS
 from se_det.evaluation.metrics import METRICS
 from se_det.report.history import History
-from se_det.report.page import command, environment, write_page
-from se_det.report.pictures import (
+from se_det.report.marked_images import (
     Picture,
     detection_marks,
     picture,
     spread,
     truth_marks,
 )
+from se_det.report.page import command, environment, write_page
 from se_det.report.score_figures import score_figures
 from se_det.report.scores import Scores
 from se_det.report.training_figures import training_figures

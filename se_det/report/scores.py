@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from se_det.evaluation.detections import Detections
 from se_det.evaluation.ground_truth import GroundTruth
 from se_det.evaluation.matching import match
 from se_det.evaluation.metrics import METRICS, precision_and_recall, summaries
+from se_det.evaluation.results import Detections
 from se_det.report.detection_errors import ErrorCosts, error_costs
 from se_det.report.judged_images import FOREGROUND, JudgedImage, judge_images
 

@@ -12,9 +12,9 @@ from pycocotools import mask as coco_mask
 from torch import nn
 
 from se_det.evaluation import compare_runs
-from se_det.evaluation.detections import Detections
 from se_det.evaluation.ground_truth import GroundTruth
 from se_det.evaluation.numbered_coco import NumberedCOCO
+from se_det.evaluation.results import Detections
 from se_det.report.comparison_page import write_comparison_page
 from se_det.report.history import History
 from se_det.report.run_page import write_run_page

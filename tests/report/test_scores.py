@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pycocotools.cocoeval import COCOeval
 
-from se_det.evaluation.detections import Detections
+from se_det.evaluation.results import Detections
 from se_det.report.scores import confusion_matrix, score
 
 BOX, AWAY = (10, 10, 20, 20), (70, 70, 20, 20)

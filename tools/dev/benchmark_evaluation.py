@@ -65,7 +65,7 @@ def power(experiments: int, images: list[int], seeds: list[int]) -> None:
     from evaluation_checks.simulation import Arms
     from evaluation_checks.trials import draw_pilot, observed_power, pooled
 
-    from se_det.evaluation.planning import power_of
+    from se_det.evaluation.sample_size import power_of
 
     rng = np.random.default_rng(0)
     arms = Arms(spread=0.05)

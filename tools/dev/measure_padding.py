@@ -31,8 +31,8 @@ from se_det.command_line import (
     parse_config_arguments,
     usage_errors_alone,
 )
-from se_det.datasets.check import check_data
 from se_det.engine.launch import load_config
+from se_det.engine.start.data import check_data
 from se_det.errors import UsageError
 
 CONFIDENT = 0.3  # the least score of a detection that is compared

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from se_det.evaluation.matching import Matches
-from se_det.evaluation.planning import Pilot, pilot_of
 from se_det.evaluation.resampling import draw_images, interval
+from se_det.evaluation.sample_size import Pilot, pilot_of
 
 from .simulation import Arms, Images, ap_of, resampled_ap
 

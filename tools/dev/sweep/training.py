@@ -17,8 +17,8 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import BaseDataElement
 
 from se_det.config_files import read_config
+from se_det.engine.start.preprocessing import check_preprocessing
 from se_det.swap import swap_backbone
-from se_det.swap.preprocessing import check_preprocessing
 
 from .building import (
     OK,

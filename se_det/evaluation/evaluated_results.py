@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from se_det.errors import UsageError
-from se_det.evaluation.detections import read_detections
 from se_det.evaluation.ground_truth import GroundTruth
 from se_det.evaluation.matching import match
 from se_det.evaluation.metrics import class_mean, resampled_metrics, summaries
 from se_det.evaluation.resampling import draw_images
+from se_det.evaluation.results import read_detections
 
 FEWEST_RESAMPLES, MOST_RESAMPLES = 100, 100_000
 

@@ -23,8 +23,8 @@ from rich.progress import track
 from scipy.stats import norm as normal
 
 from se_det.errors import UsageError
+from se_det.evaluation.evaluated_results import evaluate_runs
 from se_det.evaluation.resampling import mixed_variance, seeds_interval
-from se_det.evaluation.runs import evaluate_runs
 
 MOST_SEEDS = 20
 EXPERIMENTS = 500  # simulated for each number of seeds and images

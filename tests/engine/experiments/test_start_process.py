@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from se_det.engine.experiments.launching import Launcher
+from se_det.engine.experiments.start_process import Launcher
 from se_det.errors import UsageError
 
 

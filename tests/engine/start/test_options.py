@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from mmengine.config import Config
 
 from se_det.config_files import find_config, package_configs, read_config
-from se_det.config_options import check_top_level, set_options
+from se_det.engine.start.options import check_top_level, set_options
 from se_det.errors import UsageError
 
 SHAPES = 'configs/faster_rcnn_se_r50_shapes.py'

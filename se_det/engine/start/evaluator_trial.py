@@ -19,8 +19,8 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 
 from se_det.datasets.check.sources import find_sources
+from se_det.engine.coco_metric import EitherCocoMetric
 from se_det.errors import UsageError
-from se_det.evaluation.coco_evaluation import EitherCocoMetric
 
 NOT_TRIED = ('ann_file', 'outfile_prefix', 'backend_args')
 SIDE = 256  # of the images that are tried

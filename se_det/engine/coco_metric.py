@@ -1,7 +1,7 @@
 """MMDetection's CocoMetric, computed by hotcoco or pycocotools.
 
 hotcoco computes what pycocotools computes, to the last digit of precision, recall and all twelve
-metrics (tests/evaluation/test_coco_evaluation.py), at val2017's size in a second instead of a
+metrics (tests/engine/test_coco_metric.py), at val2017's size in a second instead of a
 minute. Of the others that were tried, faster-coco-eval 1.8 differs in the last digit.
 """
 
@@ -20,7 +20,7 @@ from mmengine.fileio import get_local_path, load
 from mmengine.logging import print_log
 from pycocotools.cocoeval import COCOeval, Params
 
-from se_det.datasets.check.reading import read_annotations
+from se_det.datasets.check.annotation_file import read_annotations
 from se_det.errors import UsageError
 from se_det.evaluation.numbered_coco import NumberedCOCO
 

@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.config import Config
 
-from se_det.checkpoints.training_config import training_config
 from se_det.config_files import read_config
 from se_det.errors import UsageError
+from se_det.inference.training_config import training_config
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text('aé \\\'"\n'),

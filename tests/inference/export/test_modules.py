@@ -2,7 +2,7 @@
 
 import torch
 
-from se_det.inference.export.detectors import WholeDetector
+from se_det.inference.export.modules import WholeDetector
 from se_det.inference.export.parts import check_settings, unknown_part
 from se_det.inference.paste_masks import paste_masks
 

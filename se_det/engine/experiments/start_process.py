@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from se_det import TOOLS
-from se_det.engine.experiments.run import CONFIG
+from se_det.engine.experiments.run_folder import CONFIG
 from se_det.errors import UsageError
 
 GPUS_PER_NODE = 8

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from se_det.report.judged_images import judge_images
-from se_det.report.pictures import (
+from se_det.report.marked_images import (
     LETTER,
     LINE_HEIGHT,
     MARGIN,

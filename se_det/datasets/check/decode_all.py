@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from se_det.datasets.check.facts import cache_file, save_json, stamp
-from se_det.datasets.image_files import decode
+from se_det.image_files import decode
 
 CHUNK = 32
 

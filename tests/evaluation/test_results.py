@@ -10,8 +10,8 @@ from mmdet.evaluation import CocoMetric, DumpDetResults
 from pycocotools import mask as rle
 
 from se_det.errors import UsageError
-from se_det.evaluation.detections import read_detections
 from se_det.evaluation.ground_truth import GroundTruth
+from se_det.evaluation.results import read_detections
 
 from .conftest import SIZE, draw
 

@@ -5,6 +5,7 @@ import os
 from mmengine.config import Config
 from mmengine.logging import print_log
 
+from se_det.datasets.check.annotation_file import read_annotations, without_garbage_collection
 from se_det.datasets.check.config import (
     check_config,
     check_evaluator,
@@ -20,9 +21,13 @@ from se_det.datasets.check.facts import (
     save_facts,
     stamp,
 )
-from se_det.datasets.check.images import found_elsewhere, header_fault, misplaced, missing_images
+from se_det.datasets.check.image_checks import (
+    found_elsewhere,
+    header_fault,
+    misplaced,
+    missing_images,
+)
 from se_det.datasets.check.problems import Problems
-from se_det.datasets.check.reading import read_annotations, without_garbage_collection
 from se_det.datasets.check.sources import Source, find_sources
 from se_det.errors import UsageError
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from se_det.inference.detections import Detections
-from se_det.inference.pictures import colour, draw
+from se_det.inference.picture_files import colour, draw
 
 
 def found(masks=None):

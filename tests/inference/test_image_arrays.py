@@ -9,7 +9,7 @@ from mmcv.image import imrescale, imresize
 from PIL import Image
 
 from se_det.errors import UsageError
-from se_det.inference import images
+from se_det.inference import image_arrays as images
 
 edges = st.integers(1, 120)
 

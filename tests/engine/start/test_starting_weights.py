@@ -1,7 +1,7 @@
 import pytest
 from mmengine.model import PretrainedInit
 
-from se_det.checkpoints.starting_weights import starting_weights
+from se_det.engine.start.starting_weights import starting_weights
 
 A, B = dict(type='Pretrained', checkpoint='a'), dict(type=PretrainedInit, checkpoint='b')
 

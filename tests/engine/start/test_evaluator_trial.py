@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from mmdet.evaluation import CocoMetric
 
-from se_det.engine.evaluator_trial import try_evaluator
+from se_det.engine.coco_metric import LIBRARIES, EitherCocoMetric
 from se_det.engine.launch import load_config
+from se_det.engine.start.evaluator_trial import try_evaluator
 from se_det.errors import UsageError
-from se_det.evaluation.coco_evaluation import LIBRARIES, EitherCocoMetric
 
-from ..evaluation.conftest import draw
+from ...evaluation.conftest import draw
 from ..evaluation.test_detections import samples_of
 
 CLASSES = ('class 0', 'class 1', 'class 2')

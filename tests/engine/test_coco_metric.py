@@ -7,15 +7,15 @@ from hypothesis import strategies as st
 from mmdet.evaluation import CocoMetric
 from mmdet.evaluation.metrics import coco_metric
 
-from se_det.errors import UsageError
-from se_det.evaluation.coco_evaluation import (
+from se_det.engine.coco_metric import (
     LIBRARIES,
     EitherCocoMetric,
     HotCOCOeval,
     checked_library,
 )
+from se_det.errors import UsageError
 
-from .conftest import draw, judge
+from ..evaluation.conftest import draw, judge
 from .test_detections import samples_of
 from .test_metrics import CASES, real_images
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from se_det.engine.experiments.comparing import compare_arms
+from se_det.engine.experiments.compared_arms import compare_arms
 from se_det.engine.experiments.experiment import Validation
 
 

@@ -3,7 +3,7 @@
 import pytest
 from mmengine.config import Config
 
-from se_det.engine.frozen_stages import check_frozen_stages
+from se_det.engine.start.frozen_stages import check_frozen_stages
 from se_det.errors import UsageError
 
 WEIGHTS = dict(type='SEPretrained', checkpoint='mmpretrain/se_resnet50')

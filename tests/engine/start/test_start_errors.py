@@ -7,7 +7,7 @@ import pytest
 from se_det.config_files import read_config
 from se_det.engine import launch
 from se_det.engine.launch import train
-from se_det.engine.start_errors import FirstIterationHook, named_start_errors
+from se_det.engine.start.start_errors import FirstIterationHook, named_start_errors
 from se_det.errors import UsageError
 
 SHAPES = 'configs/faster_rcnn_se_r50_shapes.py'

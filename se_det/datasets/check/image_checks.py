@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from PIL import Image
 
-from se_det.datasets.image_files import decode, file_ends_with_mark
+from se_det.image_files import decode, file_ends_with_mark
 
 ORIENTATION = 0x0112  # the EXIF tag; 5 to 8 are turned by 90 degrees
 AS_STORED = ('unchanged', 'color_ignore_orientation', 'grayscale_ignore_orientation')

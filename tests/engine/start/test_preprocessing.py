@@ -9,8 +9,8 @@ from mmengine.config import Config
 
 from se_det.checkpoints import convert_weights
 from se_det.engine.launch import load_config, train
+from se_det.engine.start.preprocessing import check_preprocessing
 from se_det.errors import UsageError
-from se_det.swap.preprocessing import check_preprocessing
 
 
 def _config(**data_preprocessor):

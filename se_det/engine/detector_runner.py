@@ -10,8 +10,8 @@ from mmengine.registry import HOOKS, LOOPS, Registry
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch import nn
 
+from se_det.engine.coco_metric import EitherCocoMetric, checked_library
 from se_det.engine.console import quieten
-from se_det.engine.evaluator_trial import is_coco_metric
 from se_det.engine.finite import FiniteLossHook, check_finite
 from se_det.engine.progress import ProgressHook
 from se_det.engine.resume.checkpoint_files import WholeCheckpointHook
@@ -19,8 +19,8 @@ from se_det.engine.resume.interruption import InterruptionHook
 from se_det.engine.resume.saved_first import SavedFirstHook
 from se_det.engine.resume.train_loops import RESUMABLE
 from se_det.engine.resume.training_state import MissedValidationHook, TrainingStateHook
+from se_det.engine.start.evaluator_trial import is_coco_metric
 from se_det.errors import Interrupted, UsageError
-from se_det.evaluation.coco_evaluation import EitherCocoMetric, checked_library
 
 
 class DetectorRunner(Runner):

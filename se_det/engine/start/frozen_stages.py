@@ -5,7 +5,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from se_det.checkpoints.starting_weights import starting_weights
+from se_det.engine.start.starting_weights import starting_weights
 from se_det.errors import UsageError
 
 

@@ -5,7 +5,7 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.runner import Runner
 
-from se_det.engine.checkpoint_fit import CheckpointFitHook
+from se_det.engine.start.loaded_keys import CheckpointFitHook
 from se_det.errors import UsageError
 
 

@@ -10,8 +10,8 @@ import pytest
 from mmcv.transforms import LoadImageFromFile
 from PIL import Image
 
-from se_det.datasets.check.decoding import decode_images
-from se_det.datasets.check.images import ORIENTATION, header_fault, image_fault
+from se_det.datasets.check.decode_all import decode_images
+from se_det.datasets.check.image_checks import ORIENTATION, header_fault, image_fault
 from se_det.engine.unreadable_images import GuardedLoading, UnreadableImageError
 
 
@@ -168,7 +168,7 @@ def test_what_was_decoded_is_kept_until_a_file_changes(tmp_path, monkeypatch):
         (tmp_path / name).write_bytes(_image('jpg'))
     first = decode_images(tmp_path, names)
     with monkeypatch.context() as patch:
-        patch.setattr('se_det.datasets.check.decoding._decode', lambda path: pytest.fail('again'))
+        patch.setattr('se_det.datasets.check.decode_all._decode', lambda path: pytest.fail('again'))
         assert decode_images(tmp_path, names) == first
     (tmp_path / 'b.jpg').write_bytes(_image('jpg')[:500])
     assert decode_images(tmp_path, names) == {
