@@ -16,8 +16,8 @@ from se_det.engine.coco_metric import (
 from se_det.errors import UsageError
 
 from ..evaluation.conftest import draw, judge
-from .test_detections import samples_of
-from .test_metrics import CASES, real_images
+from ..evaluation.test_metrics import CASES, real_images
+from ..evaluation.test_results import samples_of
 
 
 def check(annotations, results, metric='bbox', most=None):

@@ -1,7 +1,6 @@
-"""The images that public weights were trained on, and the ``data_preprocessor`` of a config."""
+"""A config normalises images as its public weights expect."""
 
 from collections.abc import Iterator
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,9 @@ from mmengine.config import Config
 from se_det.checkpoints.architecture import as_text, published_as
 from se_det.checkpoints.layouts import find_backbone
 from se_det.checkpoints.reading import read_checkpoint
-from se_det.checkpoints.zoo import PublicWeights, public_weights
+from se_det.checkpoints.zoo import public_weights
 from se_det.errors import UsageError
+from se_det.swap.public_preprocessing import preprocessing_changes, preprocessors
 
 
 def check_preprocessing(cfg: Config) -> None:
@@ -38,30 +38,6 @@ def check_preprocessing(cfg: Config) -> None:
                 )
 
 
-def preprocessing_changes(
-    found: dict, weights: PublicWeights | type[PublicWeights] = PublicWeights
-) -> dict[str, Any]:
-    """Compare a ``data_preprocessor`` with what weights expect, by default those of the zoo.
-
-    Returns:
-        The arguments to set and their values; empty if nothing has to change.
-    """
-    wanted = deepcopy(weights.data_preprocessor)
-    is_rgb = bool(found.get('bgr_to_rgb')) and not found.get('rgb_to_bgr')
-    if is_rgb and all(_close(found.get(name), wanted[name]) for name in ('mean', 'std')):
-        return {}
-    return {**wanted, **(dict(rgb_to_bgr=False) if found.get('rgb_to_bgr') else {})}
-
-
-def preprocessors(model: dict) -> Iterator[dict]:
-    """Every ``data_preprocessor`` of a model's config that normalises images."""
-    for key, value in model.items():
-        if isinstance(value, dict):
-            if key == 'data_preprocessor' and value.get('mean') is not None:
-                yield value
-            yield from preprocessors(value)
-
-
 def _normalisations(cfg: Config) -> list[dict]:
     """What normalises the images of a run; empty if a ``Normalize`` in its pipelines does."""
     model = {'data_preprocessor': cfg.get('data_preprocessor') or {}, **cfg.get('model', {})}
@@ -84,11 +60,3 @@ def _dicts(value: Any) -> Iterator[dict]:
     if isinstance(value, list | tuple):
         for inner in value:
             yield from _dicts(inner)
-
-
-def _close(found: Any, wanted: list[float]) -> bool:
-    return (
-        isinstance(found, list | tuple)
-        and len(found) == len(wanted)
-        and all(abs(a - b) < 0.01 for a, b in zip(found, wanted, strict=True))
-    )

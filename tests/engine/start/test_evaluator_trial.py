@@ -14,7 +14,7 @@ from se_det.engine.start.evaluator_trial import try_evaluator
 from se_det.errors import UsageError
 
 from ...evaluation.conftest import draw
-from ..evaluation.test_detections import samples_of
+from ...evaluation.test_results import samples_of
 
 CLASSES = ('class 0', 'class 1', 'class 2')
 WORKING = dict(
