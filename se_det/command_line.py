@@ -1,19 +1,16 @@
 """Arguments and error messages that the command line tools share."""
 
 import argparse
-import json
 import os
 import signal
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from se_det.config_files import find_config
 from se_det.errors import Interrupted, UsageError
-from se_det.files import write_whole
 
 
 def config_file(config: str) -> str:
@@ -121,16 +118,3 @@ def usage_errors_alone() -> Iterator[None]:
             raise
         print(f'\nerror: {error.filename}: {error.strerror}.', file=sys.stderr)
         sys.exit(2)
-
-
-def write_json(path: str | Path, value: Any) -> None:
-    """Write a JSON file, whole or not at all.
-
-    Args:
-        path: the file; its folder is made.
-        value: what ``json.dump`` takes.
-
-    Raises:
-        UsageError: the file cannot be written.
-    """
-    write_whole(path, json.dumps(value, indent=1, allow_nan=False).encode())

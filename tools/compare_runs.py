@@ -3,8 +3,8 @@
 
 import argparse
 
-from se_det.command_line import usage_errors_alone, write_json
-from se_det.files import check_output
+from se_det.command_line import usage_errors_alone
+from se_det.files import check_output, write_json
 
 
 def main() -> None:

@@ -23,12 +23,9 @@ from se_det.engine.console import ConsoleHook, silent_annotations
 from se_det.engine.detector_runner import DetectorRunner
 from se_det.engine.distributed import join_process_group
 from se_det.engine.resume.checkpoint_files import is_resumable, latest_checkpoint
-from se_det.engine.start.data import check_data
-from se_det.engine.start.evaluator_trial import try_evaluator
-from se_det.engine.start.frozen_stages import check_frozen_stages
+from se_det.engine.start import check_start
 from se_det.engine.start.loaded_keys import CheckpointFitHook
 from se_det.engine.start.options import check_top_level, set_options
-from se_det.engine.start.preprocessing import check_preprocessing
 from se_det.engine.start.start_errors import FirstIterationHook, named_start_errors
 from se_det.engine.unreadable_images import UnreadableImagesHook
 from se_det.errors import UsageError
@@ -83,11 +80,7 @@ def train(
                 )
             cfg.auto_scale_lr.enable = True
         _resume_or_start(cfg, resume)
-        check_frozen_stages(cfg)
-        check_preprocessing(cfg)
-        try_evaluator(cfg, 'val')
-        if data_check:
-            check_data(cfg, ('train', 'val'))
+        check_start(cfg, ('train', 'val'), data_check)
         runner = _build_runner(cfg, launcher, whole_checkpoint=cfg.resume)
         runner.register_hook(first_iteration)
         runner.train()
@@ -140,9 +133,7 @@ def test(
             cfg.default_hooks.visualization.test_out_dir = show_dir
         if tta:
             _augment_at_test_time(cfg)
-        try_evaluator(cfg, 'test')
-        if data_check:
-            check_data(cfg, ('test',))
+        check_start(cfg, ('test',), data_check)
         runner = _build_runner(cfg, launcher, whole_checkpoint=True)
         runner.register_hook(first_iteration)
         if out:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from se_det.command_line import write_json
 from se_det.engine.experiments.experiment import Experiment, Validation
 from se_det.evaluation import Comparison, compare_runs
+from se_det.files import write_json
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def try_evaluator(cfg: Config, split: str) -> None:
 
     Args:
         cfg: the config of a run.
-        split: ``'val'`` or ``'test'``.
+        split: ``'train'``, which has none, ``'val'`` or ``'test'``.
 
     Raises:
         UsageError: an option does not work, with the others or at all; or a hook or scheduler
