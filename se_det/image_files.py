@@ -1,18 +1,30 @@
-"""Image files, decoded as in training; of a file that is cut off, how much is missing."""
+"""Image files, decoded alike by the check of data, in training and in inference.
+
+Of a file that is cut off, how much is missing. An exported detector reads files where neither
+MMDetection nor OpenCV, or not Pillow, is installed: they are imported where they are needed.
+"""
+
+from __future__ import annotations
 
 import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import mmcv
 import numpy as np
-from mmcv.transforms import LoadImageFromFile
-from mmdet.datasets.transforms import LoadImageFromNDArray
-from mmengine import fileio
-from PIL import Image, ImageFile
 
+from se_det.errors import UsageError
+
+if TYPE_CHECKING:
+    from mmcv.transforms import LoadImageFromFile
+
+if find_spec('cv2'):
+    import cv2
+else:
+    cv2 = None
 TAIL = 4096  # bytes at the end of a file that must hold the mark of its end
 END_OF_JPEG = b'\xff\xd9'
 END_MARKS = {b'\xff\xd8': END_OF_JPEG, b'\x89P': b'IEND\xaeB`\x82'}  # of JPEG and PNG
@@ -66,6 +78,25 @@ def decode(content: bytes, color_type: str = 'color', backend: str | None = 'cv2
     return Picture(pixels, 'cannot be decoded' if pixels is None else '', LACKS_END)
 
 
+def read_image(path: str | Path, gray: bool = False) -> np.ndarray:
+    """Read an image file: (H, W, 3) uint8 in BGR, or (H, W) with ``gray``.
+
+    Raises:
+        UsageError: it cannot be read, or neither OpenCV nor Pillow is installed.
+    """
+    if not (cv2 or find_spec('PIL')):
+        raise UsageError('To read image files, type: pip install opencv-python-headless')
+    path = Path(path).expanduser()
+    try:
+        content = path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise UsageError(f'{path} cannot be read as an image: {error}. Check the file.') from error
+    picture = decode(content, 'grayscale' if gray else 'color')
+    if picture.fault:
+        raise UsageError(f'{path} {picture.fault}. Check the file.')
+    return picture.pixels
+
+
 def load_image(load: LoadImageFromFile, results: dict) -> dict:
     """Load an image as a pipeline does, also one that lacks its end without visible damage.
 
@@ -79,6 +110,8 @@ def load_image(load: LoadImageFromFile, results: dict) -> dict:
     Raises:
         ImageFileError: the image cannot be read, or is visibly damaged.
     """
+    from mmengine import fileio
+
     path = results.get('img_path')
     try:
         loaded = load(results)
@@ -101,6 +134,8 @@ def load_image(load: LoadImageFromFile, results: dict) -> dict:
 
 def set_image(load: LoadImageFromFile, results: dict, pixels: np.ndarray) -> dict:
     """Set the image of results to pixels, with the keys that a loading transform sets."""
+    from mmdet.datasets.transforms import LoadImageFromNDArray
+
     path = results.get('img_path')
     loaded = LoadImageFromNDArray(to_float32=load.to_float32)(dict(results, img=pixels))
     return dict(loaded, img_path=path)
@@ -128,6 +163,8 @@ def _damage(missing: float, has_end: bool, content: bytes) -> str:
     if not has_end:
         return 'is cut off' + share
     try:
+        from PIL import Image
+
         Image.open(io.BytesIO(content)).close()
     except Exception:  # decoders raise what they like on damaged files
         return 'is not an image'
@@ -136,9 +173,24 @@ def _damage(missing: float, has_end: bool, content: bytes) -> str:
 
 def _decode(content: bytes, color_type: str, backend: str | None) -> np.ndarray | None:
     try:
+        if backend == 'cv2' and color_type in ('color', 'grayscale'):
+            return _decode_upright(content, color_type == 'grayscale')
+        import mmcv
+
         return mmcv.imfrombytes(content, color_type, backend=backend)
     except Exception:  # decoders raise what they like on damaged files
         return None
+
+
+def _decode_upright(content: bytes, gray: bool) -> np.ndarray | None:
+    if cv2:
+        flag = cv2.IMREAD_GRAYSCALE if gray else cv2.IMREAD_COLOR
+        return cv2.imdecode(np.frombuffer(content, np.uint8), flag)
+    from PIL import Image, ImageOps
+
+    with Image.open(io.BytesIO(content)) as image:
+        upright = np.asarray(ImageOps.exif_transpose(image).convert('L' if gray else 'RGB'))
+    return upright if gray else np.ascontiguousarray(upright[..., ::-1])
 
 
 def _missing_of_jpeg(content: bytes) -> float:
@@ -154,6 +206,8 @@ def _missing_of_jpeg(content: bytes) -> float:
 def _missing_lines(content: bytes) -> float:
     """The share of lines that Pillow leaves at zero, above or below all others."""
     try:
+        from PIL import Image
+
         with Image.open(io.BytesIO(content)) as image:
             image.load()
             return 0
@@ -170,6 +224,8 @@ def _missing_lines(content: bytes) -> float:
 @contextmanager
 def _truncated_images() -> Iterator[None]:
     """Let Pillow decode what is there of a file."""
+    from PIL import ImageFile
+
     before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, True
     try:
         yield

@@ -1,9 +1,5 @@
-"""Images as MMDetection takes, reads and resizes them, with OpenCV or without.
+"""Images as MMDetection takes and resizes them, with OpenCV or with NumPy alone."""
 
-Without OpenCV, Pillow reads files and NumPy resizes.
-"""
-
-import io
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +13,6 @@ if find_spec('cv2'):
 else:
     cv2 = None
 ONE = 1 << 11  # OpenCV's weights have 11 bits
-END_OF_JPEG = b'\xff\xd9'
 
 
 Image = str | Path | np.ndarray  # what a detector takes
@@ -42,26 +37,6 @@ def check_array(image: np.ndarray, channels: int, types: Sequence[str] = ('uint8
             f'them; found an array {image.shape} of {image.dtype}. Convert it: cv2.cvtColor, '
             '.astype.'
         )
-
-
-def read_image(path: str | Path, gray: bool = False) -> np.ndarray:
-    """Read an image file: (H, W, 3) uint8 in BGR, or (H, W) with ``gray``.
-
-    As in training, a JPEG may lack its end if less than 1 % of the picture is missing.
-
-    Raises:
-        UsageError: it cannot be read, or neither OpenCV nor Pillow is installed.
-    """
-    path = Path(path).expanduser()
-    try:
-        content = path.read_bytes()
-        lacks_end = content[:2] == b'\xff\xd8' and END_OF_JPEG not in content[-4096:]
-        image = _decode_start(content, gray) if lacks_end else _decode(content, gray)
-    except (OSError, ValueError, SyntaxError) as error:  # Pillow's, for damaged files
-        raise UsageError(f'{path} cannot be read as an image: {error}. Check the file.') from error
-    if image is None:
-        raise UsageError(f'{path} is not an image that OpenCV can read. Check the file.')
-    return image
 
 
 def resize(image: np.ndarray, scale: Sequence[int], keep_ratio: bool) -> np.ndarray:
@@ -109,29 +84,3 @@ def _neighbours(length: int, target: int) -> tuple[np.ndarray, ...]:
     share = places - first
     first, second = (np.clip(first.astype(int) + step, 0, length - 1) for step in (0, 1))
     return first, second, *(np.rint(part * ONE).astype(np.int32) for part in (1 - share, share))
-
-
-def _decode_start(content: bytes, gray: bool) -> np.ndarray | None:
-    """Decode a JPEG that is cut off; pixels are missing that depend on what would follow."""
-    image = _decode(content + END_OF_JPEG, gray)
-    if image is not None:
-        noise = np.random.default_rng(0).integers(0, 255, 2 * image.size, np.uint8).tobytes()
-        differs = image != _decode(content + noise + END_OF_JPEG, gray)
-        missing = differs.reshape(*image.shape[:2], -1).any(-1).mean()
-        if missing >= 0.01:
-            raise ValueError(f'it is cut off: {missing:.0%} of the picture is missing')
-    return image
-
-
-def _decode(content: bytes, gray: bool) -> np.ndarray | None:
-    if cv2:
-        # imdecode, unlike imread, reads paths with any letters on any system.
-        flag = cv2.IMREAD_GRAYSCALE if gray else cv2.IMREAD_COLOR
-        return cv2.imdecode(np.frombuffer(content, np.uint8), flag) if content else None
-    if not find_spec('PIL'):
-        raise UsageError('To read image files, type: pip install opencv-python-headless')
-    from PIL import Image, ImageOps
-
-    with Image.open(io.BytesIO(content)) as image:
-        upright = np.asarray(ImageOps.exif_transpose(image).convert('L' if gray else 'RGB'))
-    return upright if gray else np.ascontiguousarray(upright[..., ::-1])
