@@ -3,6 +3,7 @@
 import logging
 import os
 import socket
+import sys
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -15,6 +16,8 @@ from mmengine.logging import MMLogger
 import se_det  # noqa: F401  (before mmcv.ops, which needs it if mmcv is not compiled)
 from se_det.engine.launch import load_config
 
+# Last: tools/test.py has the name of a module of Python.
+sys.path.append(str(Path(__file__).parents[1] / 'tools'))
 settings.register_profile('se_det', deadline=None, max_examples=50, derandomize=True)
 settings.load_profile('se_det')
 

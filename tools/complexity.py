@@ -3,7 +3,7 @@
 
 import argparse
 
-from se_det.command_line import config_file, usage_errors_alone
+from _command_line import usage_errors_alone
 
 
 def main() -> None:
@@ -13,7 +13,7 @@ def main() -> None:
     table 2 calls FLOPs are multiply-adds of the backbone for one image of 224 x 224 pixels.
     """
     parser = argparse.ArgumentParser(description='Parameters and multiply-adds of configs')
-    parser.add_argument('configs', type=config_file, nargs='+', metavar='CONFIG')
+    parser.add_argument('configs', nargs='+', metavar='CONFIG')
     configs = parser.parse_args().configs
     with usage_errors_alone():
         import torch

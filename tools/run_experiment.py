@@ -6,7 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
-from se_det.command_line import config_file, usage_errors_alone
+from _command_line import usage_errors_alone
 
 
 def main() -> None:
@@ -15,9 +15,7 @@ def main() -> None:
         description='Train the arms of a plan on the same seeds and compare them. After a '
         'kill, start it again: it continues.'
     )
-    parser.add_argument(
-        'plan', type=config_file, help='a plan, such as configs/experiments/shapes_scratch.py'
-    )
+    parser.add_argument('plan', help='a plan, such as configs/experiments/shapes_scratch.py')
     parser.add_argument('--work-dir', help='default work_dirs/<name of the plan>')
     parser.add_argument(
         '--jobs',

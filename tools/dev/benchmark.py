@@ -10,8 +10,8 @@ from peers.contenders import BACKBONES
 from peers.plot import check_picture, draw
 from peers.timing import PRECISIONS, Setting, as_table, benchmark, beside_the_fastest
 
-from se_det.command_line import height_and_width, usage_errors_alone
 from se_det.files import check_output, write_json
+from tools._command_line import height_and_width, usage_errors_alone
 
 
 def main() -> None:

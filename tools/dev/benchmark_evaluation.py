@@ -4,7 +4,7 @@
 import argparse
 from tempfile import TemporaryDirectory
 
-from se_det.command_line import usage_errors_alone
+from tools._command_line import usage_errors_alone
 
 
 def main() -> None:

@@ -24,16 +24,15 @@ from torch import Tensor, nn
 
 from se_det.backbones import SEResNet
 from se_det.checkpoints.safe_loading import safe_loading
-from se_det.command_line import (
+from se_det.engine.launch import load_config
+from se_det.engine.start.data import check_data
+from se_det.errors import UsageError
+from tools._command_line import (
     add_config_arguments,
-    config_file,
     height_and_width,
     parse_config_arguments,
     usage_errors_alone,
 )
-from se_det.engine.launch import load_config
-from se_det.engine.start.data import check_data
-from se_det.errors import UsageError
 
 CONFIDENT = 0.3  # the least score of a detection that is compared
 SAME_OBJECT = 0.5  # the least IoU of two detections of an object
@@ -45,7 +44,7 @@ def main() -> None:
         description="How far the other images of a batch move an image's feature maps and scores, "
         'with and without mask_padding'
     )
-    parser.add_argument('config', type=config_file, help='config file, or mmdet::folder/name.py')
+    parser.add_argument('config', help='config file, or mmdet::folder/name.py')
     parser.add_argument(
         'checkpoint', nargs='?', help='default: random weights, beside the plain backbone'
     )

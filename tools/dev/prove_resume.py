@@ -18,8 +18,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from se_det import TOOLS
-from se_det.command_line import usage_errors_alone
+from se_det.config_files import TOOLS
+from tools._command_line import usage_errors_alone
 
 if TYPE_CHECKING:
     import torch

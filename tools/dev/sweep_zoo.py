@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from se_det.command_line import usage_errors_alone
+from tools._command_line import usage_errors_alone
 
 T = TypeVar('T')
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from se_det import TOOLS
+from se_det.config_files import TOOLS
 from se_det.engine.experiments.run_folder import CONFIG
 from se_det.errors import UsageError
 

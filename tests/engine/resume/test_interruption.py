@@ -11,10 +11,10 @@ import threading
 import time
 
 import pytest
+from _command_line import usage_errors_alone
 from mmengine.hooks import Hook
 
 from se_det.checkpoints.reading import read_checkpoint
-from se_det.command_line import usage_errors_alone
 from se_det.engine.child_processes import SIGNALS
 from se_det.engine.resume import interruption
 from se_det.engine.resume.checkpoint_files import latest_checkpoint

@@ -1,4 +1,8 @@
-"""Arguments and error messages that the command line tools share."""
+"""Arguments and error messages that the command line tools share.
+
+To import se_det registers it with MMDetection, which takes seconds: the tools do so after they have
+parsed their arguments.
+"""
 
 import argparse
 import os
@@ -8,18 +12,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-
-from se_det.config_files import find_config
-from se_det.errors import Interrupted, UsageError
-
-
-def config_file(config: str) -> str:
-    """Check that a config file exists."""
-    try:
-        find_config(config)
-    except (OSError, UsageError) as error:  # a name that is too long, or has no file
-        raise argparse.ArgumentTypeError(str(error)) from error
-    return config
 
 
 def height_and_width(text: str) -> tuple[int, int]:
@@ -95,26 +87,33 @@ def usage_errors_alone() -> Iterator[None]:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors='backslashreplace')  # names of files and classes may not be text
     try:
-        from se_det import registration  # noqa: F401  (takes seconds: after parsing)
+        import se_det  # noqa: F401  (takes seconds: after parsing)
 
         try:
             yield
         finally:
             sys.stdout.flush()
-    except Interrupted as interrupted:
-        print(f'\n{interrupted}', file=sys.stderr)
-        sys.exit(interrupted.exit_status)
     except KeyboardInterrupt:
         print('\nStopped by Ctrl-C.', file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own flush
         sys.exit(128 + signal.SIGPIPE)
-    except UsageError as error:
-        print(f'\nerror: {error}', file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:
-        if error.filename is None:
+    except Exception as error:
+        message, status = _in_words(error)
+        if message is None:
             raise
-        print(f'\nerror: {error.filename}: {error.strerror}.', file=sys.stderr)
-        sys.exit(2)
+        print(f'\n{message}', file=sys.stderr)
+        sys.exit(status)
+
+
+def _in_words(error: Exception) -> tuple[str | None, int]:
+    """What to print of an error, None for its traceback, and the exit status."""
+    errors = sys.modules.get('se_det.errors')  # without mmcv, se_det itself cannot be imported
+    if errors and isinstance(error, errors.Interrupted):
+        return str(error), error.exit_status
+    if errors and isinstance(error, errors.UsageError):
+        return f'error: {error}', 2
+    if isinstance(error, OSError) and error.filename is not None:
+        return f'error: {error.filename}: {error.strerror}.', 2
+    return None, 1

@@ -2,8 +2,8 @@ import argparse
 import os
 
 import pytest
+from _command_line import add_run_arguments, parse_run_arguments, usage_errors_alone
 
-from se_det.command_line import add_run_arguments, parse_run_arguments, usage_errors_alone
 from se_det.errors import UsageError
 
 
