@@ -9,8 +9,8 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
+from se_det.backbones.whole_state_dict import named
 from se_det.checkpoints.fit import refuse_se_in_plain_backbones
-from se_det.checkpoints.layouts import named
 from se_det.checkpoints.state_dicts import find_weights
 from se_det.errors import UsageError
 
