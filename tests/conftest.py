@@ -1,5 +1,6 @@
 """Fixtures for several test files."""
 
+import json
 import logging
 import os
 import socket
@@ -76,6 +77,18 @@ def log():
     logger.addHandler(handler)
     yield texts
     logger.removeHandler(handler)
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write JSON files and return their paths."""
+
+    def write_file(name, content):
+        path = tmp_path / name
+        path.write_text(json.dumps(content))
+        return path
+
+    return write_file
 
 
 @pytest.fixture(scope='session')

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mmengine.logging import print_log
+from mmengine.logging import MMLogger
 from mmengine.model import BaseModule, PretrainedInit
 from mmengine.model.weight_init import update_init_info
 from mmengine.registry import WEIGHT_INITIALIZERS
@@ -90,7 +90,7 @@ class SEPretrained:
             message += f'; not loaded: {named(beside)}'
         if public:
             message += f'; trained on images of {as_text(public.data_preprocessor)}'
-        print_log(message, logger='current')
+        MMLogger.get_current_instance().info(message)
 
         for child in module.children():  # mmengine initialises children after init_cfg
             child.is_init = True

@@ -10,15 +10,15 @@ from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from unittest.mock import patch
 
 import hotcoco
 import numpy as np
+from mmdet.datasets.api_wrappers import COCO
 from mmdet.evaluation import CocoMetric
-from mmdet.evaluation.metrics import coco_metric
 from mmengine.fileio import get_local_path, load
-from mmengine.logging import print_log
+from mmengine.logging import MMLogger, print_log
 from pycocotools.cocoeval import COCOeval, Params
+from terminaltables import AsciiTable
 
 from se_det.datasets.check.annotation_file import read_annotations
 from se_det.errors import UsageError
@@ -65,7 +65,7 @@ class HotCOCOeval(COCOeval):
         arrays = {key: self._hotcoco.eval[key] for key in ('precision', 'recall', 'scores')}
         self.eval = {'params': self.params, 'counts': [*arrays['precision'].shape], **arrays}
 
-    def _index(self, coco: coco_metric.COCO) -> hotcoco.COCO:
+    def _index(self, coco: COCO) -> hotcoco.COCO:
         """Hotcoco parses all that it is given: names and, for boxes, segmentations are left out."""
         annotations = coco.dataset['annotations']
         if self.params.iouType == 'bbox' and coco is self.cocoGt:
@@ -77,6 +77,11 @@ class HotCOCOeval(COCOeval):
 
 
 LIBRARIES = dict(hotcoco=HotCOCOeval, pycocotools=COCOeval)
+
+NAMES = (
+    *('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l'),
+    *('AR@100', 'AR@300', 'AR@1000', 'AR_s@1000', 'AR_m@1000', 'AR_l@1000'),
+)
 
 
 class EitherCocoMetric(CocoMetric):
@@ -153,9 +158,70 @@ class EitherCocoMetric(CocoMetric):
         return self._compute_by(other, results)
 
     def _compute_by(self, library: str, results: list) -> dict[str, float]:
-        evaluation = LIBRARIES[library]
-        with patch.multiple(coco_metric, COCOeval=evaluation, COCOevalMP=evaluation):
-            return super().compute_metrics(results)
+        """As CocoMetric, which takes its own COCOeval alone."""
+        logger = MMLogger.get_current_instance()
+        found = [predicted for _, predicted in results]
+        self.cat_ids = self.cat_ids or self._coco_api.get_cat_ids(self.dataset_meta['classes'])
+        self.img_ids = self.img_ids or self._coco_api.get_img_ids()
+        values = {}
+        with TemporaryDirectory() as folder:
+            prefix = self.outfile_prefix or str(Path(folder, 'results'))
+            files = self.results2json(found, prefix)
+            if self.format_only:
+                logger.info(f'Results are in {Path(prefix).parent}')
+                return values
+            for metric in self.metrics:
+                logger.info(f'Evaluating {metric}...')
+                if metric == 'proposal_fast':
+                    numbers = self.proposal_nums
+                    recalls = self.fast_eval_recall(found, numbers, self.iou_thrs, logger=logger)
+                    values |= {f'AR@{n}': ar for n, ar in zip(numbers, recalls, strict=True)}
+                else:
+                    values |= self._evaluated(library, metric, load(files[metric]))
+        return values
+
+    def _evaluated(self, library: str, metric: str, found: list[dict]) -> dict[str, float]:
+        """The values of ``'bbox'``, ``'segm'`` or ``'proposal'``."""
+        is_proposal = metric == 'proposal'
+        if metric == 'segm':
+            for detection in found:
+                del detection['bbox']  # the area is that of the mask
+        evaluation = LIBRARIES[library](
+            self._coco_api, self._coco_api.loadRes(found), 'bbox' if is_proposal else metric
+        )
+        params = evaluation.params
+        params.catIds, params.imgIds, params.iouThrs = self.cat_ids, self.img_ids, self.iou_thrs
+        params.maxDets, params.useCats = list(self.proposal_nums), int(not is_proposal)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+        stats = dict(zip(NAMES, np.round(evaluation.stats, 3).tolist(), strict=True))
+        chosen = self.metric_items
+        if chosen is None:
+            chosen = NAMES[6:] if is_proposal else NAMES[:6]
+        if unknown := set(chosen) - set(NAMES):
+            raise KeyError(f'metric item {unknown.pop()!r} is not one of {", ".join(NAMES)}')
+        if is_proposal:
+            return {name: stats[name] for name in chosen}
+        by_class = self._by_class(evaluation) if self.classwise else {}
+        first = ' '.join(f'{stats[name]:.3f}' for name in NAMES[:6])
+        MMLogger.get_current_instance().info(f'{metric}_mAP_copypaste: {first}')
+        return {**by_class, **{f'{metric}_{name}': stats[name] for name in chosen}}
+
+    def _by_class(self, evaluation: COCOeval) -> dict[str, float]:
+        """The AP of each class; logs a table with AP50, AP75 and the APs of sizes."""
+        precision = evaluation.eval['precision'][..., -1]  # (T, R, K, A) at most detections
+        precision = np.ma.masked_less_equal(precision, -1)
+        rows = []
+        for k, category in enumerate(self._coco_api.loadCats(self.cat_ids)):
+            whole = precision[:, :, k]
+            parts = [whole[..., 0], whole[0, :, 0], whole[5, :, 0]]
+            parts += [whole[..., size] for size in (1, 2, 3)]
+            aps = [round(float(np.ma.filled(part.mean(), np.nan)), 3) for part in parts]
+            rows.append((category['name'], *aps))
+        titles = ('category', 'mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
+        MMLogger.get_current_instance().info(f'\n{AsciiTable([titles, *rows]).table}')
+        return {f'{name}_precision': ap for name, ap, *_ in rows}
 
 
 def checked_library(library: str) -> str:
@@ -170,9 +236,8 @@ def checked_library(library: str) -> str:
             'Add --cfg-options coco_evaluation=hotcoco'
         )
     other = next(name for name in LIBRARIES if name != library)
-    print_log(
+    MMLogger.get_current_instance().info(
         f'COCO metrics by {library} {version(library)}; '
-        f'by {other}, with the same digits: --cfg-options coco_evaluation={other}',
-        logger='current',
+        f'by {other}, with the same digits: --cfg-options coco_evaluation={other}'
     )
     return library

@@ -9,9 +9,10 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS, LOOPS, Registry
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch import nn
+from torch.utils.data import DataLoader
 
 from se_det.engine.coco_metric import EitherCocoMetric, checked_library
-from se_det.engine.console import quieten
+from se_det.engine.console import quieten, silent_annotations
 from se_det.engine.finite import FiniteLossHook, check_finite
 from se_det.engine.progress import ProgressHook
 from se_det.engine.resume.checkpoint_files import WholeCheckpointHook
@@ -124,6 +125,12 @@ class DetectorRunner(Runner):
         options = {name: value for name, value in metric.items() if name not in ('type', '_scope_')}
         library = checked_library(self.cfg.get('coco_evaluation', 'hotcoco'))
         return EitherCocoMetric(library=library, **options)
+
+    @staticmethod
+    def build_dataloader(*args: Any, **kwargs: Any) -> DataLoader:
+        """Build a data loader and its data set."""
+        with silent_annotations():
+            return Runner.build_dataloader(*args, **kwargs)
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """Build the training loop."""

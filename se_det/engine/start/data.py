@@ -3,7 +3,7 @@
 import os
 
 from mmengine.config import Config
-from mmengine.logging import print_log
+from mmengine.logging import MMLogger
 
 from se_det.datasets.check.annotation_file import read_annotations, without_garbage_collection
 from se_det.datasets.check.config import (
@@ -55,7 +55,7 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
                 facts = _facts(source, config_name(cfg))
                 check_config(cfg, source, facts)
                 for note in facts.notes:
-                    print_log(f'{source.ann_file}: {note}.', logger='current')
+                    MMLogger.get_current_instance().info(f'{source.ann_file}: {note}.')
             check_num_classes(cfg.model, source)
 
 

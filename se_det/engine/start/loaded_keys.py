@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Any, NamedTuple
 
 from mmengine.hooks import Hook
-from mmengine.logging import print_log
+from mmengine.logging import MMLogger
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
@@ -70,4 +70,4 @@ class CheckpointFitHook(Hook):
                 'config that it was trained with; its work directory has it. Weights of a backbone '
                 'alone go into init_cfg of the backbone.'
             )
-        print_log(summary, logger='current')
+        MMLogger.get_current_instance().info(summary)
