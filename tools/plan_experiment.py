@@ -3,11 +3,14 @@
 
 import sys
 
-from sample_size import main
+import sample_size
+
+
+def main() -> None:
+    """Name the tool's new name, and do what it does."""
+    print('plan_experiment is sample_size now; the old name goes in se_det 0.2', file=sys.stderr)
+    sample_size.main()
+
 
 if __name__ == '__main__':
-    print(
-        'plan_experiment is now called sample_size; this name goes with se_det 0.2.',
-        file=sys.stderr,
-    )
     main()

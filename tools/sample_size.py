@@ -38,17 +38,17 @@ def main() -> None:
         if arguments[name] is not None:
             arguments[name] /= 100
     with usage_errors_alone():
-        from se_det.evaluation import plan_experiment
+        from se_det.evaluation import find_sample_size
         from se_det.files import check_output, write_json
 
         ann_file = arguments.pop('ann')
         if out:
             inputs = [ann_file, *arguments['baseline'], *(arguments['candidate'] or [])]
             check_output(out, inputs)
-        plan = plan_experiment(ann_file=ann_file, **arguments)
-        print(plan.to_table())
+        found = find_sample_size(ann_file=ann_file, **arguments)
+        print(found.to_table())
         if out:
-            write_json(out, plan.to_dict())
+            write_json(out, found.to_dict())
 
 
 if __name__ == '__main__':

@@ -15,7 +15,7 @@ from se_det.evaluation.ground_truth import GroundTruth
 from se_det.evaluation.matching import match
 from se_det.evaluation.metrics import class_mean, resampled_metrics, summaries
 from se_det.evaluation.resampling import draw_images
-from se_det.evaluation.results import read_detections
+from se_det.evaluation.results import read_results
 
 FEWEST_RESAMPLES, MOST_RESAMPLES = 100, 100_000
 
@@ -91,6 +91,6 @@ def _evaluate(
     path: str | Path, truth: GroundTruth, metric: str, weights: np.ndarray
 ) -> tuple[np.ndarray, ...]:
     """Metrics (12,), AP of classes (K,), and both in each draw, (12, B) and (K, B)."""
-    matches = match(read_detections(path, truth, metric), truth, metric)
+    matches = match(read_results(path, truth, metric), truth, metric)
     resampled = resampled_metrics(matches, truth.positives, weights)
     return *summaries(matches, truth.positives), class_mean(resampled), resampled[0]

@@ -22,7 +22,7 @@ _short = reprlib.Repr()
 
 
 @dataclass(frozen=True)
-class Detections:
+class Results:
     """What a detector found, in the order of its file.
 
     Attributes:
@@ -40,7 +40,7 @@ class Detections:
     shapes: np.ndarray | list[dict]
 
 
-def read_detections(path: str | Path, truth: GroundTruth, metric: str = 'bbox') -> Detections:
+def read_results(path: str | Path, truth: GroundTruth, metric: str = 'bbox') -> Results:
     """Read a result file.
 
     Args:
@@ -74,7 +74,7 @@ def read_detections(path: str | Path, truth: GroundTruth, metric: str = 'bbox') 
             f'{len(finite)} detections, first for image {image_ids[finite.argmin()]}. '
             'Did the training diverge? Evaluate another checkpoint.'
         )
-    return Detections(image, category, scores, area, shapes)
+    return Results(image, category, scores, area, shapes)
 
 
 def _read_json(path: Path, truth: GroundTruth, metric: str) -> tuple[Any, ...]:

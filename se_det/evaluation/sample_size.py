@@ -55,7 +55,7 @@ class Pilot:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SampleSize:
     """The seeds and images that it takes to show a difference.
 
     Attributes:
@@ -103,7 +103,7 @@ class Plan:
         return '\n'.join(lines)
 
 
-def plan_experiment(
+def find_sample_size(
     baseline: Sequence[str | Path],
     candidate: Sequence[str | Path] | None,
     ann_file: str | Path,
@@ -117,7 +117,7 @@ def plan_experiment(
     seed: int = 0,
     classes: Sequence[str] | None = None,
     workers: int = 2,
-) -> Plan:
+) -> SampleSize:
     """Plan an experiment from a pilot.
 
     Args:
@@ -170,7 +170,7 @@ def plan_experiment(
             numbers, 'simulating experiments', console=console, disable=not console.is_terminal
         )
     }
-    return Plan(difference, power, pilot, powers)
+    return SampleSize(difference, power, pilot, powers)
 
 
 def pilot_of(

@@ -10,7 +10,7 @@ from mmengine.config import Config
 
 from se_det.evaluation import Comparison
 from se_det.evaluation.ground_truth import GroundTruth
-from se_det.evaluation.results import read_detections
+from se_det.evaluation.results import read_results
 from se_det.report.comparison_figures import comparison_figures
 from se_det.report.detection_errors import ErrorCosts, error_costs
 from se_det.report.judged_images import JudgedImage, judge_images
@@ -64,7 +64,7 @@ def write_comparison_page(
     metric = comparison.metric
     truth = GroundTruth.read(ann_file, classes, masks=metric == 'segm')
     judged = [
-        [list(judge_images(truth, read_detections(file, truth, metric), metric)) for file in side]
+        [list(judge_images(truth, read_results(file, truth, metric), metric)) for file in side]
         for side in (baseline, candidate)
     ]
     costs = [[error_costs(seed) for seed in side] for side in judged]

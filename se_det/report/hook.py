@@ -14,7 +14,7 @@ from pycocotools import mask as coco_mask
 
 from se_det.engine.coco_metric import EitherCocoMetric
 from se_det.evaluation.ground_truth import GroundTruth
-from se_det.evaluation.results import Detections
+from se_det.evaluation.results import Results
 from se_det.report.history import VALIDATED_AT, History
 from se_det.report.run_page import write_run_page
 from se_det.report.scores import Scores, score
@@ -114,7 +114,7 @@ def _scores(metric: EitherCocoMetric, results: Sequence[dict]) -> list[Scores]:
     ]
 
 
-def _detections(results: Sequence[dict], truth: GroundTruth, kind: str) -> Detections:
+def _detections(results: Sequence[dict], truth: GroundTruth, kind: str) -> Results:
     """What CocoMetric would write to a result file, in the same order and precision."""
     numbers = [truth.coco.image_numbers[result['img_id']] for result in results]
     counts = [len(result['labels']) for result in results]
@@ -128,7 +128,7 @@ def _detections(results: Sequence[dict], truth: GroundTruth, kind: str) -> Detec
         shapes = np.concatenate([np.zeros((0, 4)), *(result['bboxes'] for result in results)])
         shapes[:, 2:] -= shapes[:, :2]
         area = shapes[:, 2] * shapes[:, 3]
-    return Detections(
+    return Results(
         image=np.searchsorted(truth.images, numbers).repeat(counts),
         category=np.searchsorted(truth.categories, truth.labels[labels.astype(int)]),
         score=np.concatenate([np.zeros(0), *(result[scores] for result in results)]),

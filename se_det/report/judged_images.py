@@ -9,7 +9,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from se_det.evaluation.ground_truth import MAX_DETECTIONS, GroundTruth
-from se_det.evaluation.results import Detections
+from se_det.evaluation.results import Results
 
 FOREGROUND = 0.5  # TIDE's t_f: from this IoU on, a detection finds an object
 BACKGROUND = 0.1  # TIDE's t_b: up to this IoU, a detection is background
@@ -111,7 +111,7 @@ class JudgedImage:
         return float(2 * correct / total) if total else 1.0
 
 
-def judge_images(truth: GroundTruth, detections: Detections, metric: str) -> Iterator[JudgedImage]:
+def judge_images(truth: GroundTruth, detections: Results, metric: str) -> Iterator[JudgedImage]:
     """Judge the detections of each image, in the order of their ids.
 
     Args:

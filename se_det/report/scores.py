@@ -9,7 +9,7 @@ import numpy as np
 from se_det.evaluation.ground_truth import GroundTruth
 from se_det.evaluation.matching import match
 from se_det.evaluation.metrics import METRICS, precision_and_recall, summaries
-from se_det.evaluation.results import Detections
+from se_det.evaluation.results import Results
 from se_det.report.detection_errors import ErrorCosts, error_costs
 from se_det.report.judged_images import FOREGROUND, JudgedImage, judge_images
 
@@ -49,7 +49,7 @@ class Scores:
     confusion: np.ndarray
 
 
-def score(truth: GroundTruth, detections: Detections, metric: str) -> Scores:
+def score(truth: GroundTruth, detections: Results, metric: str) -> Scores:
     """Evaluate as pycocotools does, judge each detection, and count.
 
     Args:

@@ -11,7 +11,7 @@ from pycocotools import mask as rle
 
 from se_det.errors import UsageError
 from se_det.evaluation.ground_truth import GroundTruth
-from se_det.evaluation.results import read_detections
+from se_det.evaluation.results import read_results
 
 from .conftest import SIZE, draw
 
@@ -63,8 +63,8 @@ def test_pkl_and_json_of_mmdet_hold_the_same(tmp_path, files, metric):
         writer.evaluate(len(annotations['images']))
 
     truth = GroundTruth.read(ann_file)
-    from_pkl = read_detections(tmp_path / 'run.pkl', truth, metric)
-    from_json = read_detections(tmp_path / f'run.{metric}.json', truth, metric)
+    from_pkl = read_results(tmp_path / 'run.pkl', truth, metric)
+    from_json = read_results(tmp_path / f'run.{metric}.json', truth, metric)
     assert len(from_json.score) > 5
     for name in ('image', 'category', 'score', 'area'):
         np.testing.assert_array_equal(getattr(from_pkl, name), getattr(from_json, name))
@@ -92,12 +92,12 @@ def test_ids_that_are_text(tmp_path, write, files, metric):
         image['id'] = ids[image['id']]
     truth = GroundTruth.read(write('text.json', annotations), masks=True)
     assert truth.coco.image_ids == [first, *sorted(key for key in ids.values() if key != first)]
-    found = read_detections(write('results.json', results), truth, metric)
+    found = read_results(write('results.json', results), truth, metric)
     assert [truth.coco.image_ids[i] for i in found.image] == [r['image_id'] for r in results]
     samples = list(samples_of(annotations))
     (tmp_path / 'run.pkl').write_bytes(pickle.dumps(samples))
     if metric == 'bbox':
-        found = read_detections(tmp_path / 'run.pkl', truth, metric)
+        found = read_results(tmp_path / 'run.pkl', truth, metric)
         counts = {s['img_id']: len(s['pred_instances']['scores']) for s in samples}
         places = np.bincount(found.image, minlength=len(ids))
         assert dict(zip(truth.coco.image_ids, places.tolist(), strict=True)) == counts
@@ -105,7 +105,7 @@ def test_ids_that_are_text(tmp_path, write, files, metric):
 
 def refused(path, truth, metric='bbox'):
     with pytest.raises(UsageError) as error:
-        read_detections(path, truth, metric)
+        read_results(path, truth, metric)
     return str(error.value)
 
 
@@ -200,7 +200,7 @@ def test_a_field_of_another_type_is_named_with_its_detection(write, files, key, 
     path = write('bad.json', [*results, {**results[0], key: VALUES[kind]}])
     truth = GroundTruth.read(ann_file)
     if key == 'score' and kind in ('large', 'half'):
-        assert read_detections(path, truth, metric).score[-1] == VALUES[kind]
+        assert read_results(path, truth, metric).score[-1] == VALUES[kind]
         return
     message = refused(path, truth, metric)
     assert f'detection {len(results)}' in message or 'not a finite number' in message

@@ -14,7 +14,7 @@ from torch import nn
 from se_det.evaluation import compare_runs
 from se_det.evaluation.ground_truth import GroundTruth
 from se_det.evaluation.numbered_coco import NumberedCOCO
-from se_det.evaluation.results import Detections
+from se_det.evaluation.results import Results
 from se_det.report.comparison_page import write_comparison_page
 from se_det.report.history import History
 from se_det.report.run_page import write_run_page
@@ -56,7 +56,7 @@ def make_results(truth, detections, metric='bbox'):
     if metric == 'segm':
         shapes = [coco_mask.merge(coco_mask.frPyObjects(_corners(*box), 100, 100)) for box in boxes]
         area = coco_mask.area(shapes).astype(float) if shapes else np.zeros(0)
-    return Detections(
+    return Results(
         image=np.array([found[0] - 1 for found in detections], int),
         category=np.array([found[1] - 1 for found in detections], int),
         score=np.array([found[3] for found in detections], float),

@@ -13,7 +13,7 @@ from se_det.report.scores import score
 
 @pytest.fixture
 def results(make_random):
-    """Random detections as CocoMetric keeps them, its truth, and the same as `Detections`."""
+    """Random detections as CocoMetric keeps them, its truth, and the same as `Results`."""
     truth, found = make_random(1)
     per_image = []
     for index, image in enumerate(truth.images.tolist()):

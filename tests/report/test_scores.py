@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pycocotools.cocoeval import COCOeval
 
-from se_det.evaluation.results import Detections
+from se_det.evaluation.results import Results
 from se_det.report.scores import confusion_matrix, score
 
 BOX, AWAY = (10, 10, 20, 20), (70, 70, 20, 20)
@@ -61,7 +61,7 @@ def test_a_subset_of_the_classes(make_random):
     kept = np.isin(found.category, some - 1)
     category = np.searchsorted(some, found.category[kept] + 1)
     parts = (found.image[kept], category, found.score[kept], found.area[kept], found.shapes[kept])
-    scores = score(replace(truth, categories=some, labels=some), Detections(*parts), 'bbox')
+    scores = score(replace(truth, categories=some, labels=some), Results(*parts), 'bbox')
     assert list(scores.names) == [2, 4]
     assert scores.confusion.shape == (3, 3)
     assert all(ann['category_id'] in (2, 4) for image in scores.images for ann in image.truth)
