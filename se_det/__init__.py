@@ -5,15 +5,11 @@
 """
 
 import importlib
-import sys
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
-__all__ = ['TOOLS', 'Detections', 'Detector', 'OnnxDetector', 'swap_backbone']
+__all__ = ['Detections', 'Detector', 'OnnxDetector', 'swap_backbone']
 __version__ = '0.1.0'
-
-TOOLS = Path(__file__).with_name('tools')
 
 _HOMES = {
     'Detections': 'se_det.inference.detections',
@@ -30,13 +26,5 @@ def __getattr__(name: str) -> Any:
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 
-def _in_a_tool() -> bool:
-    """Whether this is `python -m se_det` or a script of the tools."""
-    program = getattr(sys.modules['__main__'], '__file__', None) or '.'
-    return sys.argv[:1] == ['-m'] or Path(program).resolve().parent == TOOLS.resolve()
-
-
-# Not where mmdet is missing, which an exported detector does not need, and not in the tools. They
-# parse their arguments before they import se_det.registration: `--help` does not wait for torch.
-if find_spec('mmdet') and not _in_a_tool():
-    from se_det import registration  # noqa: F401
+if find_spec('mmdet'):  # which an exported detector does not need
+    from se_det import registry  # noqa: F401

@@ -1,19 +1,16 @@
 """Find and read config files."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from mmengine.config import Config
 
 from se_det.errors import UsageError
 
-if TYPE_CHECKING:
-    from mmengine.config import Config
-
 CHECKOUT = Path(__file__).resolve().parents[1]
+TOOLS = Path(__file__).with_name('tools')
 
 
 def read_config(config: str | Path) -> Config:
@@ -26,8 +23,6 @@ def read_config(config: str | Path) -> Config:
     Raises:
         UsageError: the file does not exist or is not a config.
     """
-    from mmengine.config import Config  # the tools call find_config before they import mmengine
-
     path = find_config(config)
     try:
         if '::' not in str(config):

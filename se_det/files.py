@@ -1,11 +1,13 @@
 """Files are written whole or not at all, and only where that loses nothing."""
 
 import contextlib
+import json
 import os
 import stat
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from se_det.errors import UsageError
 
@@ -27,6 +29,19 @@ def write_whole(path: str | Path, content: bytes | memoryview) -> None:
         _write(Path(path), content)
     except OSError as error:
         raise UsageError(f'{path} cannot be written: {error.strerror}.') from error
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write a JSON file, whole or not at all.
+
+    Args:
+        path: the file; its folder is made.
+        value: what ``json.dump`` takes.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    write_whole(path, json.dumps(value, indent=1, allow_nan=False).encode())
 
 
 def check_output(path: str | Path, inputs: Iterable[str | Path] = ()) -> None:

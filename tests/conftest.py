@@ -1,8 +1,10 @@
 """Fixtures for several test files."""
 
+import json
 import logging
 import os
 import socket
+import sys
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -15,6 +17,8 @@ from mmengine.logging import MMLogger
 import se_det  # noqa: F401  (before mmcv.ops, which needs it if mmcv is not compiled)
 from se_det.engine.launch import load_config
 
+# Last: tools/test.py has the name of a module of Python.
+sys.path.append(str(Path(__file__).parents[1] / 'tools'))
 settings.register_profile('se_det', deadline=None, max_examples=50, derandomize=True)
 settings.load_profile('se_det')
 
@@ -73,6 +77,18 @@ def log():
     logger.addHandler(handler)
     yield texts
     logger.removeHandler(handler)
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write JSON files and return their paths."""
+
+    def write_file(name, content):
+        path = tmp_path / name
+        path.write_text(json.dumps(content))
+        return path
+
+    return write_file
 
 
 @pytest.fixture(scope='session')

@@ -59,7 +59,9 @@ def test_configs_tools_and_the_extension_are_in_the_wheel(wheel):
                 assert files[f'se_det/{installed}/{name}'] == file.read_bytes()
     assert not any(name.endswith('.tar.xz') for name in files)
     top = {name.partition('/')[0] for name in files}
-    assert top == {'se_det', 'mmcv', f'{"-".join(wheel.name.split("-")[:2])}.dist-info'}
+    name = '-'.join(wheel.name.split('-')[:2])
+    assert top == {'se_det', 'mmcv', f'{name}.dist-info', f'{name}.data'}
+    assert f'{name}.data/scripts/se_det' in files  # the command
 
 
 def test_the_sdist_builds_the_same_wheel(wheel, tmp_path):
@@ -106,14 +108,14 @@ def test_an_installed_wheel(wheel, tmp_path, quick):
         'train_dataloader.batch_size=2',
         *(f'{loader}_dataloader.dataset.num_images=2' for loader in ('train', 'val', 'test')),
     ]
-    tool = (python, '-m', 'se_det')
+    tool = (tmp_path / 'venv/bin/se_det',)
     run(*tool, 'train', 'child.py', '--cfg-options', *options, cwd=folder)
     assert (folder / 'data/shapes').is_dir()
     (folder / 'work_dirs/child/epoch_1.pth').rename(folder / 'epoch.pth')
     (folder / 'work_dirs/child/child.py').rename(folder / 'used.py')
     run(*tool, 'test', 'used.py', 'epoch.pth', cwd=folder)
     plain = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'
-    run(*tool, 'swap_backbone', plain, '--out', 'twin.py', cwd=folder)
+    run(python, '-m', 'se_det', 'swap_backbone', plain, '--out', 'twin.py', cwd=folder)
     inferred = run(python, '-c', INFER, cwd=folder)
     assert 'SEResNet' in inferred and 'predictions' in inferred
 

@@ -1,4 +1,4 @@
-"""``python -m se_det``, and what the tools import before they have parsed their arguments."""
+"""``se_det`` and ``python -m se_det``; what tools import before their arguments are parsed."""
 
 import re
 import subprocess
@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).parents[1]
-TOOLS = sorted((CHECKOUT / 'tools').glob('*.py'))
+TOOLS = sorted((CHECKOUT / 'tools').glob('[!_]*.py'))
+SCRIPT = 'tools/se_det'
+HEAVY = {'torch', 'mmengine', 'mmdet', 'numpy'}
 
 
 def run_python(*arguments):
@@ -27,28 +29,30 @@ def imported(process):
     return {name.partition('.')[0] for name in names}
 
 
-def test_the_tools_are_listed():
-    listed = run_python('-m', 'se_det')
+@pytest.mark.parametrize('command', [('-m', 'se_det'), (SCRIPT,)], ids=['python -m', 'script'])
+def test_the_tools_are_listed(command):
+    listed = run_python(*command)
     assert listed.returncode == 0
     for tool in TOOLS:
         assert f'\n  {tool.stem} ' in listed.stdout
-    assert not imported(listed) & {'torch', 'mmengine', 'mmdet'}
+    assert '_command_line' not in listed.stdout
 
 
 def test_a_name_that_no_tool_has():
-    failed = run_python('-m', 'se_det', 'trian')
+    failed = run_python(SCRIPT, 'trian')
     assert failed.returncode == 2
     assert 'No tool trian. Did you mean train?' in failed.stderr
     assert 'Traceback' not in failed.stderr
+    assert not imported(failed) & HEAVY
 
 
 @pytest.mark.parametrize('tool', TOOLS, ids=lambda tool: tool.stem)
 def test_help_does_not_wait_for_torch(tool):
-    for program, name in (((tool,), tool.name), (('-m', 'se_det', tool.stem), tool.stem)):
+    for program, name in (((tool,), tool.name), ((SCRIPT, tool.stem), tool.stem)):
         helped = run_python(*program, '--help')
         assert helped.returncode == 0, helped.stderr
         assert f'{name} [-h]' in helped.stdout
-        assert not imported(helped) & {'torch', 'mmengine', 'mmdet', 'numpy'}
+        assert not imported(helped) & HEAVY
 
 
 @pytest.mark.parametrize(
@@ -56,29 +60,32 @@ def test_help_does_not_wait_for_torch(tool):
     [
         (['train'], 'arguments are required: config'),
         (['train', 'faster_rcnn_r50.py', '--cfg-options', 'a=1', '--nope'], 'unrecognized'),
-        (['train', 'faster_rcnn_r05.py'], r'No config file .* Did you mean faster_rcnn_r50.py'),
-        (['run_experiment', 'shapes_scratsh.py'], 'Did you mean shapes_scratch.py'),
-        (['benchmark', '--backbone', 'r51'], 'r50'),
         (['convert_weights', 'a.pth', '--layout', 'timn'], 'timm'),
     ],
 )
 def test_usage_errors_do_not_wait_for_torch(arguments, message):
-    failed = run_python('-m', 'se_det', *arguments)
+    failed = run_python(SCRIPT, *arguments)
     assert failed.returncode == 2
-    assert not imported(failed) & {'torch', 'mmengine', 'mmdet', 'numpy'}
+    assert not imported(failed) & HEAVY
     *_, last = [line for line in failed.stderr.splitlines() if not line.startswith('import time')]
-    assert last.startswith(f'python -m se_det {arguments[0]}: error: ')
+    assert last.startswith(f'se_det {arguments[0]}: error: ')
     assert re.search(message, last)
 
 
-def test_choices_of_tools_are_those_of_the_library():
-    from se_det.analysis.benchmark import PRECISIONS
-    from se_det.analysis.contenders import BACKBONES
+@pytest.mark.parametrize(
+    ('tool', 'config', 'meant'),
+    [
+        ('train', 'faster_rcnn_r05.py', 'faster_rcnn_r50.py'),
+        ('run_experiment', 'shapes_scratsh.py', 'shapes_scratch.py'),
+    ],
+)
+def test_a_misspelt_config(tool, config, meant):
+    failed = run_python(SCRIPT, tool, config)
+    assert failed.returncode == 2
+    assert re.search(f'\nerror: No config file {config}. Did you mean .*{meant}', failed.stderr)
+
+
+def test_choices_of_convert_weights_are_the_layouts():
     from se_det.checkpoints.layouts import LAYOUTS
 
-    for tool, names in (
-        ('benchmark', BACKBONES),
-        ('benchmark', PRECISIONS),
-        ('convert_weights', LAYOUTS),
-    ):
-        assert str(tuple(names)) in (CHECKOUT / 'tools' / f'{tool}.py').read_text()
+    assert str(tuple(LAYOUTS)) in (CHECKOUT / 'tools/convert_weights.py').read_text()

@@ -4,9 +4,8 @@
 import argparse
 import sys
 
-from se_det.command_line import (
+from _command_line import (
     add_config_arguments,
-    config_file,
     parse_config_arguments,
     usage_errors_alone,
 )
@@ -17,7 +16,7 @@ SPLITS = ('train', 'val', 'test')
 def main() -> None:
     """Parse the arguments, check, exit with status 0 only if all is well."""
     parser = argparse.ArgumentParser(description='Check annotations and images of a config')
-    parser.add_argument('config', type=config_file, help='config file, or mmdet::folder/name.py')
+    parser.add_argument('config', help='config file, or mmdet::folder/name.py')
     parser.add_argument('--split', nargs='+', choices=SPLITS, default=SPLITS, help='default: all')
     parser.add_argument(
         '--fix',

@@ -3,8 +3,7 @@
 
 import argparse
 
-from se_det.command_line import usage_errors_alone, write_json
-from se_det.files import check_output
+from _command_line import usage_errors_alone
 
 
 def main() -> None:
@@ -31,6 +30,7 @@ def main() -> None:
     out = arguments.pop('json')
     with usage_errors_alone():
         from se_det.evaluation import compare_runs
+        from se_det.files import check_output, write_json
 
         ann_file = arguments.pop('ann')
         if out:

@@ -3,7 +3,7 @@
 
 import argparse
 
-from se_det.command_line import usage_errors_alone
+from _command_line import usage_errors_alone
 
 
 def main() -> None:

@@ -3,9 +3,8 @@
 
 import argparse
 
-from se_det.command_line import (
+from _command_line import (
     add_config_arguments,
-    config_file,
     parse_config_arguments,
     usage_errors_alone,
 )
@@ -14,7 +13,7 @@ from se_det.command_line import (
 def main() -> None:
     """Parse the arguments, export, print."""
     parser = argparse.ArgumentParser(description='Export a detector to ONNX, NMS included')
-    parser.add_argument('config', type=config_file, help='config file, or mmdet::folder/name.py')
+    parser.add_argument('config', help='config file, or mmdet::folder/name.py')
     parser.add_argument('checkpoint', help='checkpoint file or URL')
     parser.add_argument('out', help='the .onnx file to write')
     add_config_arguments(parser)

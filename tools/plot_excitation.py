@@ -4,9 +4,8 @@
 import argparse
 from pathlib import Path
 
-from se_det.command_line import (
+from _command_line import (
     add_config_arguments,
-    config_file,
     parse_config_arguments,
     usage_errors_alone,
 )
@@ -17,7 +16,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description='The gates of an SE detector by class (arXiv 1709.01507, figures 6 and 7)'
     )
-    parser.add_argument('config', type=config_file, help='config file, or mmdet::folder/name.py')
+    parser.add_argument('config', help='config file, or mmdet::folder/name.py')
     parser.add_argument('checkpoint', help='checkpoint file or URL')
     parser.add_argument('--out', help='folder; default <work dir>/excitation')
     parser.add_argument('--num-images', type=int, default=500, help='validation images at most')
@@ -28,8 +27,8 @@ def main() -> None:
     add_config_arguments(parser)
     args = parse_config_arguments(parser)
     with usage_errors_alone():
-        from se_det.analysis.excitation import as_text, plot_excitation
         from se_det.engine.launch import load_config
+        from se_det.excitation import as_text, plot_excitation
 
         cfg = load_config(args.config, cfg_options=args.cfg_options, se=args.se)
         out = args.out or Path(cfg.work_dir, 'excitation')

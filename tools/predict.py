@@ -6,9 +6,8 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
-from se_det.command_line import (
+from _command_line import (
     add_config_arguments,
-    config_file,
     parse_config_arguments,
     usage_errors_alone,
 )
@@ -20,7 +19,7 @@ def main() -> None:
         description='Detect objects: COCO results and pictures. The exit status is 1 if a file '
         'could not be read'
     )
-    parser.add_argument('config', type=config_file, help='config file, or mmdet::folder/name.py')
+    parser.add_argument('config', help='config file, or mmdet::folder/name.py')
     parser.add_argument('checkpoint', help='checkpoint file or URL')
     parser.add_argument(
         'inputs',

@@ -6,7 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
-from se_det.command_line import config_file, usage_errors_alone
+from _command_line import usage_errors_alone
 
 
 def main() -> None:
@@ -15,9 +15,7 @@ def main() -> None:
         description='Train the arms of a plan on the same seeds and compare them. After a '
         'kill, start it again: it continues.'
     )
-    parser.add_argument(
-        'plan', type=config_file, help='a plan, such as configs/experiments/shapes_scratch.py'
-    )
+    parser.add_argument('plan', help='a plan, such as configs/experiments/shapes_scratch.py')
     parser.add_argument('--work-dir', help='default work_dirs/<name of the plan>')
     parser.add_argument(
         '--jobs',
@@ -36,13 +34,13 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # an exit stops the runs
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     with usage_errors_alone():
-        from se_det.analysis.report.comparison_page import write_comparison_page
-        from se_det.analysis.report.page import command
-        from se_det.engine.experiments.comparing import compare_arms
+        from se_det.engine.experiments.compared_arms import compare_arms
         from se_det.engine.experiments.display import Display
         from se_det.engine.experiments.experiment import Experiment
-        from se_det.engine.experiments.launching import Launcher
         from se_det.engine.experiments.plan import read_plan
+        from se_det.engine.experiments.start_process import Launcher
+        from se_det.report.comparison_page import write_comparison_page
+        from se_det.report.page import command
 
         launcher = Launcher(
             arguments.jobs, arguments.gpus_per_run, arguments.slurm, tuple(arguments.srun_args)

@@ -3,13 +3,13 @@
 
 import argparse
 
-from se_det.command_line import config_file, usage_errors_alone
+from _command_line import usage_errors_alone
 
 
 def main() -> None:
     """Parse the arguments, write, print what was written."""
     parser = argparse.ArgumentParser(description='Write the SE twin of a config, as its child')
-    parser.add_argument('config', type=config_file, help='config file, or mmdet::folder/name.py')
+    parser.add_argument('config', help='config file, or mmdet::folder/name.py')
     parser.add_argument('--out', required=True, metavar='FILE', help='the .py file to write')
     parser.add_argument(
         '--checkpoint',

@@ -3,9 +3,8 @@
 
 import argparse
 
-from se_det.command_line import (
+from _command_line import (
     add_run_arguments,
-    config_file,
     parse_run_arguments,
     usage_errors_alone,
 )
@@ -14,7 +13,7 @@ from se_det.command_line import (
 def main() -> None:
     """Parse the arguments and test."""
     parser = argparse.ArgumentParser(description='Evaluate a detector')
-    parser.add_argument('config', type=config_file, help='config file, or mmdet::folder/name.py')
+    parser.add_argument('config', help='config file, or mmdet::folder/name.py')
     parser.add_argument('checkpoint', help='checkpoint file or URL')
     parser.add_argument('--out', help='a .pkl file for the predictions')
     parser.add_argument('--show', action='store_true', help='show the detections in a window')

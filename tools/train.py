@@ -3,9 +3,8 @@
 
 import argparse
 
-from se_det.command_line import (
+from _command_line import (
     add_run_arguments,
-    config_file,
     parse_run_arguments,
     usage_errors_alone,
 )
@@ -14,7 +13,7 @@ from se_det.command_line import (
 def main() -> None:
     """Parse the arguments and train."""
     parser = argparse.ArgumentParser(description='Train a detector')
-    parser.add_argument('config', type=config_file, help='config file, or mmdet::folder/name.py')
+    parser.add_argument('config', help='config file, or mmdet::folder/name.py')
     parser.add_argument('--amp', action='store_true', help='train in mixed precision (GPU)')
     parser.add_argument(
         '--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size'

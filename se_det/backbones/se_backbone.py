@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from se_det.backbones.arguments import argument_errors, check_pretrained
 from se_det.backbones.se_cfg import SEConfig
-from se_det.checkpoints.fit import refuse_what_does_not_fit
+from se_det.backbones.whole_state_dict import refuse_what_does_not_fit
 from se_det.errors import ArgumentError
 from se_det.layers import within_batch
 from se_det.mmcv_ops import is_compiled
@@ -59,6 +59,11 @@ class SEBackbone:
     se_blocks: ClassVar[dict[type[nn.Module], tuple[str, type[nn.Module]]]]
     # Keys of se_cfg that do not start from the defaults of SEConfig.
     se_defaults: ClassVar[dict[str, Any]] = {}
+    # What to do with a checkpoint that does not fit.
+    misfit_hint = (
+        'If it is of a plain detector, graft SE to it: leave load_from out and set\n'
+        "model = dict(init_cfg=dict(type='SEPretrained', checkpoint=CHECKPOINT, graft=True))"
+    )
 
     def __init__(self, *args: Any, se_cfg: dict | None = None, **kwargs: Any) -> None:
         self._check_arguments(kwargs)

@@ -42,6 +42,12 @@ class SEResNet(SEBackbone, ResNet):
     """
 
     se_blocks: ClassVar = {BasicBlock: ('', SEBasicBlock), Bottleneck: ('', SEBottleneck)}
+    misfit_hint = (
+        'If it is of a plain detector, or in another layout, convert it first and load the '
+        'converted file:\n'
+        'python -m se_det convert_weights CHECKPOINT detector.pth --graft  (of a plain one)\n'
+        'python -m se_det convert_weights CHECKPOINT detector.pth          (of an SE detector)'
+    )
 
     def __init__(
         self, depth: int, se_cfg: dict | None = None, stem_pool: str = 'padded', **kwargs: Any

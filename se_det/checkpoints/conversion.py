@@ -6,12 +6,13 @@ from pathlib import Path
 import torch
 from mmdet.registry import MODELS
 
+from se_det.backbones.whole_state_dict import ADDED_BY_OPTIONS, named
 from se_det.checkpoints.architecture import as_text, blocks, describe_backbone, published_as
 from se_det.checkpoints.fetching import fetch
-from se_det.checkpoints.fit import ADDED_BY_OPTIONS, check_state_dict
+from se_det.checkpoints.fit import check_state_dict
 from se_det.checkpoints.grafting import graft as graft_se
 from se_det.checkpoints.grafting import hidden_channels_of_all
-from se_det.checkpoints.layouts import find_backbone, named
+from se_det.checkpoints.layouts import find_backbone
 from se_det.checkpoints.reading import read_checkpoint
 from se_det.checkpoints.state_dicts import StateDict
 from se_det.errors import UsageError

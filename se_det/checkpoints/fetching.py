@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 import torch
 from mmengine.dist import all_gather_object, is_distributed
-from mmengine.logging import print_log
+from mmengine.logging import MMLogger
 from mmengine.runner.checkpoint import (
     get_deprecated_model_names,
     get_external_models,
@@ -110,7 +110,7 @@ def _cached_name(url: str) -> str:
 
 def _download(url: str, path: Path) -> None:
     """Download a file under a temporary name, check it, then rename it to ``path``."""
-    print_log(f'Downloading {url} to {path}', logger='current')
+    MMLogger.get_current_instance().info(f'Downloading {url} to {path}')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=path.parent) as folder:

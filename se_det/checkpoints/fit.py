@@ -1,34 +1,27 @@
 """Whether weights fit a backbone, its arguments and its state dict, or a whole detector."""
 
 import re
-from collections.abc import Iterable
 from typing import Any
 
 from mmdet.models.backbones.resnet import ResNet
 from torch import nn
 
+from se_det.backbones import SEBackbone
+from se_det.backbones.whole_state_dict import (
+    ADDED_BY_OPTIONS,
+    described,
+    differences,
+    misshapen_keys,
+    named,
+)
 from se_det.checkpoints.architecture import SE_OPTIONS, as_text
-from se_det.checkpoints.layouts import named
 from se_det.checkpoints.state_dicts import StateDict
 from se_det.errors import UsageError
 
-# Layers of mmdet's options dcn and plugins, which a checkpoint may lack; and with those of
-# DetectoRS and conv_cfg, all that files of ImageNet classifiers lack.
-ADDED_BY_OPTIONS = re.compile(r'\.conv_offset\.|_block\.|attention|\.plugin')
+# With those of DetectoRS and conv_cfg, all that files of ImageNet classifiers lack.
 NOT_IN_CLASSIFIERS = re.compile(
     ADDED_BY_OPTIONS.pattern
     + r'|\.rfp_conv\.|\.weight_(diff|gamma|beta)$|\.switch\.|(pre|post)_context\.'
-)
-
-# What to do with a checkpoint that does not fit an SE backbone.
-OF_RESNET = (
-    'If it is of a plain detector, or in another layout, convert it first and load the converted '
-    'file:\npython -m se_det convert_weights CHECKPOINT detector.pth --graft  (of a plain one)\n'
-    'python -m se_det convert_weights CHECKPOINT detector.pth          (of an SE detector)'
-)
-OF_ANOTHER = (
-    'If it is of a plain detector, graft SE to it: leave load_from out and set\n'
-    "model = dict(init_cfg=dict(type='SEPretrained', checkpoint=CHECKPOINT, graft=True))"
 )
 
 
@@ -122,14 +115,14 @@ def load_whole(model: nn.Module, weights: StateDict, source: str, config: str) -
         UsageError: keys are missing, unexpected or of another shape.
     """
     weights = {k: v for k, v in weights.items() if not k.startswith('data_preprocessor.')}
-    misshapen = _misshapen(model.state_dict(), weights)
+    misshapen = misshapen_keys(model.state_dict(), weights)
     missing, unexpected = model.load_state_dict(
         {key: tensor for key, tensor in weights.items() if key not in misshapen}, strict=False
     )
     missing = [
         key for key in missing if key not in misshapen and not key.endswith('.num_batches_tracked')
     ]
-    if problems := _described(missing, unexpected, misshapen.values()):
+    if problems := described(missing, unexpected, misshapen.values()):
         raise UsageError(
             f'{source} does not fit the {type(model).__name__} of {config}: {problems}. Give the '
             'config that it was trained with; its work directory has it. Weights in another '
@@ -137,20 +130,11 @@ def load_whole(model: nn.Module, weights: StateDict, source: str, config: str) -
         )
 
 
-def refuse_what_does_not_fit(backbone: nn.Module) -> None:
-    """Make an SE backbone raise on a detector's state dict that has a part of its keys, or others.
-
-    mmengine loads with ``strict=False``: it skips missing and unexpected keys and only logs them.
-    The state dict of the backbone alone is loaded as torch does.
-    """
-    backbone.register_load_state_dict_pre_hook(_refuse)
-
-
 def refuse_se_in_plain_backbones(detector: nn.Module) -> None:
     """Make the plain backbones of a detector raise on a state dict with SE."""
     for name, module in detector.named_modules():
         is_backbone = isinstance(module, ResNet) or name.endswith('backbone')
-        if is_backbone and not hasattr(module, 'layers_before_se'):
+        if is_backbone and not isinstance(module, SEBackbone):
             module.register_load_state_dict_pre_hook(_refuse_se)
 
 
@@ -169,44 +153,3 @@ def _refuse_se(backbone: nn.Module, state_dict: StateDict, prefix: str, *_: Any)
             f'{prefix or "the top"} does not: {named(surplus)}. Add --se, or use the config that '
             'the checkpoint was trained with; its work directory has it.'
         )
-
-
-def _refuse(backbone: nn.Module, state_dict: StateDict, prefix: str, *_: Any) -> None:
-    given = {key: tensor for key, tensor in state_dict.items() if key.startswith(prefix)}
-    if not prefix or not given:
-        return
-    expected = {prefix + key: tensor for key, tensor in backbone.state_dict().items()}
-    uncounted = [key for key in expected if key.endswith('.num_batches_tracked')]
-    given = {**{key: expected[key] for key in uncounted}, **given}
-    if problems := differences(expected, given, ADDED_BY_OPTIONS):
-        hint = OF_RESNET if hasattr(backbone, 'stem_pool') else OF_ANOTHER
-        raise UsageError(
-            f'The checkpoint does not fit the {type(backbone).__name__} at {prefix}: '
-            f"{problems}. Check the backbone's arguments. {hint}"
-        )
-
-
-def differences(expected: StateDict, weights: StateDict, may_lack: re.Pattern[str]) -> str:
-    """Name the first keys that are missing, unexpected or of another shape; '' if there are none.
-
-    Keys in which ``may_lack`` is found may be missing.
-    """
-    missing = [key for key in expected if key not in weights and not may_lack.search(key)]
-    unexpected = [key for key in weights if key not in expected]
-    return _described(missing, unexpected, _misshapen(expected, weights).values())
-
-
-def _misshapen(expected: StateDict, weights: StateDict) -> dict[str, str]:
-    """Keys whose tensors differ in shape, each with a description."""
-    return {
-        key: f'{key} {tuple(weights[key].shape)} instead of {tuple(expected[key].shape)}'
-        for key in weights
-        if key in expected and weights[key].shape != expected[key].shape
-    }
-
-
-def _described(missing: Iterable[str], unexpected: Iterable[str], misshapen: Iterable[str]) -> str:
-    """Count and name the first keys of each kind; '' if there are none."""
-    kinds = ('missing', missing), ('unexpected', unexpected), ('of another shape', misshapen)
-    counted = [(list(keys), what) for what, keys in kinds]
-    return '; '.join(f'{len(keys)} {what}: {named(keys)}' for keys, what in counted if keys)

@@ -4,13 +4,13 @@ Our keys are timm's: ``layer1.0.se.fc1.weight`` and so on.
 """
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from se_det.backbones.whole_state_dict import named
 from se_det.checkpoints.state_dicts import StateDict, find_weights, metadata
 from se_det.errors import UsageError
 
@@ -18,7 +18,6 @@ FIRST_BLOCK = 'layer1.0.conv1.weight'  # a key of every layout, after some prefi
 # Caffe2's ResNets have this bias. mmdet's do not: batch norm follows, and makes it redundant.
 CAFFE2_BIAS = 'conv1.bias'
 GATE = re.compile(r'\.se(_\w+)?\.')  # in the keys of any kind of channel attention
-NAMED = 5  # keys listed in an error message
 
 
 @dataclass(frozen=True)
@@ -151,12 +150,6 @@ def find_backbone(
         beside=beside,
         meta=metadata(checkpoint),
     )
-
-
-def named(keys: Iterable[str]) -> str:
-    """Join the first few keys, for a message."""
-    first = list(keys)
-    return ', '.join(first[:NAMED]) + (', ...' if len(first) > NAMED else '')
 
 
 def prefixes_of(weights: StateDict, key: str) -> list[str]:

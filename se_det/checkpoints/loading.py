@@ -2,12 +2,14 @@
 
 from typing import Any
 
-from mmengine.logging import print_log
+from mmengine.logging import MMLogger
 from mmengine.model import BaseModule, PretrainedInit
 from mmengine.model.weight_init import update_init_info
 from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import nn
 
+from se_det.backbones import SEBackbone, SEResNet
+from se_det.backbones.whole_state_dict import named
 from se_det.checkpoints.architecture import (
     as_text,
     describe_backbone,
@@ -17,7 +19,7 @@ from se_det.checkpoints.architecture import (
 from se_det.checkpoints.fetching import fetch
 from se_det.checkpoints.fit import check_arguments, check_se_options, check_state_dict
 from se_det.checkpoints.grafting import check_graftable, graft_into
-from se_det.checkpoints.layouts import Found, find_backbone, named
+from se_det.checkpoints.layouts import Found, find_backbone
 from se_det.checkpoints.mmdet_keys import weights_for
 from se_det.checkpoints.reading import read_checkpoint
 from se_det.checkpoints.state_dicts import StateDict
@@ -68,12 +70,12 @@ class SEPretrained:
         """Load the weights into ``module``."""
         self._check_initialised_last(module)
         backbone = getattr(module, 'backbone', module)
-        if not hasattr(backbone, 'layers_before_se'):
+        if not isinstance(backbone, SEBackbone):
             raise UsageError(
                 'SEPretrained initialises a backbone with SE, or a detector with one; got '
                 f"{type(backbone).__name__}. Set its SE twin, such as type='SEResNet', in it."
             )
-        if hasattr(backbone, 'stem_pool'):
+        if isinstance(backbone, SEResNet):
             weights, beside, source, public = self._of_resnet(backbone)
         else:
             weights, beside, source, public = self._of_another(backbone)
@@ -88,7 +90,7 @@ class SEPretrained:
             message += f'; not loaded: {named(beside)}'
         if public:
             message += f'; trained on images of {as_text(public.data_preprocessor)}'
-        print_log(message, logger='current')
+        MMLogger.get_current_instance().info(message)
 
         for child in module.children():  # mmengine initialises children after init_cfg
             child.is_init = True
@@ -213,7 +215,7 @@ def _load_beside(detector: nn.Module, weights: StateDict, graft: bool) -> str:
 def _graft_others(detector: nn.Module, weights: StateDict) -> StateDict:
     """Graft SE to the other backbones of a detector, such as those of DetectoRS' neck."""
     for name, module in detector.named_modules():
-        if hasattr(module, 'layers_before_se') and module is not detector.backbone:
+        if isinstance(module, SEBackbone) and module is not detector.backbone:
             prefix = f'{name}.'
             own = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
             if own:

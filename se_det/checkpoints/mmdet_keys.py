@@ -7,7 +7,8 @@ import re
 
 from torch import nn
 
-from se_det.checkpoints.fit import NOT_IN_CLASSIFIERS, differences
+from se_det.backbones.whole_state_dict import differences
+from se_det.checkpoints.fit import NOT_IN_CLASSIFIERS
 from se_det.checkpoints.grafting import graft_into
 from se_det.checkpoints.layouts import (
     CAFFE2_BIAS,

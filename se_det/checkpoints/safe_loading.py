@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from unittest.mock import patch
 
 from mmengine.runner.checkpoint import CheckpointLoader, _process_mmcls_checkpoint
 
@@ -18,10 +17,14 @@ def safe_loading() -> Iterator[None]:
 
     Schemes of other storage (``s3://``, ``petrel://``) are mmengine's own.
     """
-    with patch.object(CheckpointLoader, '_schemes', CheckpointLoader._schemes.copy()):
-        CheckpointLoader.register_scheme('', loader=load_from_file, force=True)
-        CheckpointLoader.register_scheme(SCHEMES, loader=load_from_url, force=True)
+    own = dict(CheckpointLoader._schemes)
+    CheckpointLoader.register_scheme('', loader=load_from_file, force=True)
+    CheckpointLoader.register_scheme(SCHEMES, loader=load_from_url, force=True)
+    try:
         yield
+    finally:
+        for prefix, loader in own.items():
+            CheckpointLoader.register_scheme(prefix, loader=loader, force=True)
 
 
 def load_from_file(path: str, map_location: Any = None) -> dict:

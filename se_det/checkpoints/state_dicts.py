@@ -5,9 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
+from se_det.backbones.whole_state_dict import StateDict
 from se_det.errors import UsageError
-
-StateDict = dict[str, Tensor]
 
 # Keys under which training programs save weights. Averaged copies (EMA) come first, but mmengine
 # swaps: its state_dict has the averaged weights, its ema_state_dict the others.

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
-from mmengine.logging import print_log
+from mmengine.logging import MMLogger
 from pycocotools import mask as coco_mask
 
 from se_det.datasets.drawing import CATEGORIES, draw_scene
@@ -90,7 +90,8 @@ def draw_split(data_root: Path, split: str, num_images: int, seed: int) -> None:
                 'them again, or set data_root to another folder.'
             )
         return
-    print_log(f'Drawing {num_images} {split} images into {data_root}, once', logger='current')
+    logger = MMLogger.get_current_instance()
+    logger.info(f'Drawing {num_images} {split} images into {data_root}, once')
     images, annotations = [], []
     for index in range(num_images):
         rng = np.random.default_rng([seed, SPLITS.index(split), index])

@@ -3,43 +3,67 @@
 Everything else that is logged is in the log file.
 """
 
+import io
 import logging
 import os
-import sys
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
-from unittest.mock import patch
 
+import mmcv
+import mmdet
+import mmengine
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import get_world_size
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import CheckpointHook, Hook, logger_hook
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
-from se_det.checkpoints.starting_weights import starting_weights
+from se_det.engine.start.starting_weights import starting_weights
 
-LIBRARIES = ('mmengine', 'mmdet', 'mmcv')
-PROGRESS = 'mmengine.hooks.logger_hook'
-LOGGING = ('logging', 'mmengine.logging')
+PROGRESS = logger_hook.__file__
+STEPS_OF_PYCOCOTOOLS = ('loading annotations', 'Done (t=', 'creating index', 'index created')
+
+
+class ShownLines(logging.Filter):
+    """Pass what se_det and the user's code log, progress and warnings."""
+
+    libraries = tuple(
+        os.path.join(os.path.dirname(library.__file__), '') for library in (mmengine, mmdet, mmcv)
+    )
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to show a record. That of ``print_log`` is one of mmengine, whoever calls it."""
+        if record.levelno >= logging.WARNING:
+            return 'deprecated' not in record.getMessage()
+        return record.pathname == PROGRESS or not record.pathname.startswith(self.libraries)
 
 
 def quieten(logger: MMLogger) -> None:
-    """Show what se_det logs, progress and warnings; the rest goes to the log file alone.
+    """Show what `ShownLines` passes; the rest goes to the log file alone.
 
     Args:
         logger: the logger of a run.
     """
     for handler in logger.handlers:
         if not isinstance(handler, logging.FileHandler):
-            handler.addFilter(_is_shown)
+            handler.addFilter(ShownLines())
 
 
-def silent_annotations() -> AbstractContextManager:
+@contextmanager
+def silent_annotations() -> Iterator[None]:
     """Let pycocotools read annotations without a print for each of its steps."""
-    return patch('pycocotools.coco.print', lambda *_: None, create=True)
+    printed = io.StringIO()
+    try:
+        with redirect_stdout(printed):
+            yield
+    finally:
+        for line in printed.getvalue().splitlines():
+            if not line.startswith(STEPS_OF_PYCOCOTOOLS):
+                print(line)
 
 
 class ConsoleHook(Hook):
@@ -106,16 +130,6 @@ class ConsoleHook(Hook):
             ('Log', _short(runner.logger.log_file)),
         ):
             runner.logger.info(f'{name + ":":8} {value}')
-
-
-def _is_shown(record: logging.LogRecord) -> bool:
-    """Whether a record is of se_det or the user's code, or progress, or a warning."""
-    if record.levelno >= logging.WARNING:
-        return 'deprecated' not in record.getMessage()
-    frame = sys._getframe(1)
-    while (module := frame.f_globals.get('__name__', '')).startswith(LOGGING):
-        frame = frame.f_back
-    return module == PROGRESS or module.partition('.')[0] not in LIBRARIES
 
 
 def _short(path: str) -> str:

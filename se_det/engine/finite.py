@@ -8,7 +8,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
 
-from se_det.checkpoints.layouts import named
+from se_det.backbones.whole_state_dict import named
 from se_det.errors import UsageError
 
 ADVICE = (

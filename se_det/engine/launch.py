@@ -1,8 +1,7 @@
 """Train and test: from the arguments of the tools to a run of mmengine's Runner."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from mmdet.evaluation import DumpDetResults
 from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
-from mmengine.logging import print_log
+from mmengine.logging import MMLogger
 from mmengine.registry import RUNNERS, init_default_scope
 from mmengine.runner import Runner
 
@@ -19,21 +18,18 @@ from se_det.checkpoints.fetching import fetch
 from se_det.checkpoints.reading import read_checkpoint
 from se_det.checkpoints.safe_loading import safe_loading
 from se_det.config_files import CHECKOUT, read_config
-from se_det.config_options import check_top_level, set_options
-from se_det.datasets.check import check_data
-from se_det.engine.checkpoint_fit import CheckpointFitHook
-from se_det.engine.console import ConsoleHook, silent_annotations
+from se_det.engine.console import ConsoleHook
+from se_det.engine.detector_runner import DetectorRunner
 from se_det.engine.distributed import join_process_group
-from se_det.engine.evaluator_trial import try_evaluator
-from se_det.engine.frozen_stages import check_frozen_stages
 from se_det.engine.resume.checkpoint_files import is_resumable, latest_checkpoint
-from se_det.engine.runner import DetectorRunner
-from se_det.engine.start_errors import FirstIterationHook, named_start_errors
+from se_det.engine.start import check_start
+from se_det.engine.start.loaded_keys import CheckpointFitHook
+from se_det.engine.start.options import check_top_level, set_options
+from se_det.engine.start.start_errors import named_start_errors
 from se_det.engine.unreadable_images import UnreadableImagesHook
 from se_det.errors import UsageError
 from se_det.files import check_folder, check_output
 from se_det.swap import swap_backbone
-from se_det.swap.preprocessing import check_preprocessing
 
 
 def train(
@@ -67,7 +63,7 @@ def train(
     Raises:
         UsageError: config, options, data or checkpoint cannot be used; the message says why.
     """
-    with _start(config, cfg_options) as first_iteration:
+    with named_start_errors(config, cfg_options) as first_iteration, safe_loading():
         cfg = load_config(config, work_dir, cfg_options, se)
         check_folder(cfg.work_dir)
         if amp:
@@ -83,11 +79,7 @@ def train(
                 )
             cfg.auto_scale_lr.enable = True
         _resume_or_start(cfg, resume)
-        check_frozen_stages(cfg)
-        check_preprocessing(cfg)
-        try_evaluator(cfg, 'val')
-        if data_check:
-            check_data(cfg, ('train', 'val'))
+        check_start(cfg, ('train', 'val'), data_check)
         runner = _build_runner(cfg, launcher, whole_checkpoint=cfg.resume)
         runner.register_hook(first_iteration)
         runner.train()
@@ -131,7 +123,7 @@ def test(
         raise UsageError(f'--out must end in .pkl; got {out}.')
     if out:
         check_output(out, [checkpoint])
-    with _start(config, cfg_options) as first_iteration:
+    with named_start_errors(config, cfg_options) as first_iteration, safe_loading():
         cfg = load_config(config, work_dir, cfg_options, se)
         check_folder(cfg.work_dir)
         cfg.load_from = _existing_checkpoint(checkpoint)
@@ -140,25 +132,12 @@ def test(
             cfg.default_hooks.visualization.test_out_dir = show_dir
         if tta:
             _augment_at_test_time(cfg)
-        try_evaluator(cfg, 'test')
-        if data_check:
-            check_data(cfg, ('test',))
+        check_start(cfg, ('test',), data_check)
         runner = _build_runner(cfg, launcher, whole_checkpoint=True)
         runner.register_hook(first_iteration)
         if out:
             runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=out))
         runner.test()
-
-
-@contextmanager
-def _start(config: str, cfg_options: Mapping[str, Any] | None) -> Iterator[FirstIterationHook]:
-    """What libraries raise, load and print in a run goes through se_det."""
-    with (
-        named_start_errors(config, cfg_options) as first_iteration,
-        safe_loading(),
-        silent_annotations(),
-    ):
-        yield first_iteration
 
 
 def load_config(
@@ -240,9 +219,8 @@ def _resume_or_start(cfg: Config, resume: str | None) -> None:
                 'Add --resume to continue it, choose another --work-dir, or remove the folder.'
             )
         if resume and latest is None:
-            print_log(
-                f'Nothing to resume in {cfg.work_dir}: training starts from the beginning.',
-                logger='current',
+            MMLogger.get_current_instance().info(
+                f'Nothing to resume in {cfg.work_dir}: training starts from the beginning.'
             )
         resume = latest and str(latest)
     cfg.resume = bool(resume)

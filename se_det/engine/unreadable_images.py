@@ -19,8 +19,8 @@ from mmengine.structures import BaseDataElement
 from torch import nn
 from torch.utils.data import Dataset
 
-from se_det.datasets.image_files import ImageFileError, load_image, set_image
 from se_det.errors import UsageError
+from se_det.image_files import ImageFileError, load_image, set_image
 
 NEXT = 'To find all such images, type: python -m se_det check_dataset CONFIG'
 

@@ -1,6 +1,6 @@
 """COCO results: what a difference between detectors is worth, and what showing one takes."""
 
 from se_det.evaluation.comparison import Comparison, Difference, compare_runs
-from se_det.evaluation.planning import Plan, plan_experiment
+from se_det.evaluation.sample_size import SampleSize, find_sample_size
 
-__all__ = ['Comparison', 'Difference', 'Plan', 'compare_runs', 'plan_experiment']
+__all__ = ['Comparison', 'Difference', 'SampleSize', 'compare_runs', 'find_sample_size']

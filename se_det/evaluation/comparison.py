@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from se_det.errors import UsageError
+from se_det.evaluation.evaluated_results import evaluate_runs
 from se_det.evaluation.metrics import METRICS
 from se_det.evaluation.resampling import interval
-from se_det.evaluation.runs import evaluate_runs
 from se_det.evaluation.verdict import table, verdict
 
 

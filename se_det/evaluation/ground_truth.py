@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from pycocotools.cocoeval import Params
 
+from se_det.datasets.check.annotation_file import read_annotations
 from se_det.datasets.check.form import check_annotations, check_categories, check_images
 from se_det.datasets.check.problems import Problems
-from se_det.datasets.check.reading import read_annotations
 from se_det.datasets.check.segmentations import check_segmentations
 from se_det.errors import UsageError
 from se_det.evaluation.numbered_coco import NumberedCOCO

@@ -14,8 +14,8 @@ import numpy as np
 from pycocotools import mask as mask_api
 from pycocotools.cocoeval import COCOeval
 
-from se_det.evaluation.detections import Detections
 from se_det.evaluation.ground_truth import AREAS, IOU_THRESHOLDS, MAX_DETECTIONS, GroundTruth
+from se_det.evaluation.results import Results
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Matches:
     ignored: np.ndarray
 
 
-def match(detections: Detections, truth: GroundTruth, metric: str = 'bbox') -> Matches:
+def match(detections: Results, truth: GroundTruth, metric: str = 'bbox') -> Matches:
     """Match detections to objects as pycocotools does.
 
     Args:
@@ -88,7 +88,7 @@ def match(detections: Detections, truth: GroundTruth, metric: str = 'bbox') -> M
     )
 
 
-def _best_of_each_image(detections: Detections) -> tuple[np.ndarray, np.ndarray]:
+def _best_of_each_image(detections: Results) -> tuple[np.ndarray, np.ndarray]:
     """The detections that count, by category, image and rank, and their ranks."""
     order = np.lexsort((-detections.score, detections.image, detections.category))
     category, image = detections.category[order], detections.image[order]
@@ -101,7 +101,7 @@ def _best_of_each_image(detections: Detections) -> tuple[np.ndarray, np.ndarray]
 
 
 def _overlaps(
-    detections: Detections,
+    detections: Results,
     kept: np.ndarray,
     objects: list[dict],
     truth: GroundTruth,

@@ -12,10 +12,10 @@ from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
 from mmengine.structures import InstanceData
 
-from se_det.datasets.image_files import ImageFileError, load_image
 from se_det.errors import UsageError
+from se_det.image_files import ImageFileError, load_image
 from se_det.inference.detections import Detections, class_indices
-from se_det.inference.images import Image, check_array
+from se_det.inference.image_arrays import Image, check_array
 from se_det.inference.reading_ahead import read_ahead
 from se_det.inference.trained_model import (
     input_channels,

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from se_det.errors import UsageError
+from se_det.image_files import read_image
 from se_det.inference.detections import Detections, class_indices
-from se_det.inference.images import Image, check_array, read_image, resize
+from se_det.inference.image_arrays import Image, check_array, resize
 from se_det.inference.paste_masks import paste_masks
 
 

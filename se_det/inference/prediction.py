@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from se_det.errors import Interrupted, UsageError
 from se_det.inference.detector import Detector
 from se_det.inference.inputs import InputFile, find_inputs, video_facts, video_frames
-from se_det.inference.pictures import PictureFiles
+from se_det.inference.picture_files import PictureFiles
 from se_det.inference.prediction_files import Ids, PredictionFiles
 
 SECONDS_BETWEEN_LINES = 10  # of progress where there is no terminal

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from se_det.command_line import write_json
+from se_det.datasets.check.annotation_file import read_annotations
 from se_det.datasets.check.form import check_categories
 from se_det.datasets.check.problems import Problems
-from se_det.datasets.check.reading import read_annotations
 from se_det.errors import UsageError
+from se_det.files import write_json
 from se_det.inference.detections import Detections
 
 PREDICTIONS, IMAGES = 'predictions.json', 'images.json'

@@ -17,10 +17,10 @@ from se_det.checkpoints.fetching import fetch
 from se_det.checkpoints.fit import load_whole
 from se_det.checkpoints.reading import read_checkpoint
 from se_det.checkpoints.state_dicts import find_weights, metadata
-from se_det.checkpoints.training_config import training_config
 from se_det.config_files import locate_teacher, model_of, read_config
 from se_det.errors import UsageError
-from se_det.inference.roi_align import pool_separably
+from se_det.inference.separable_roi_align import pool_separably
+from se_det.inference.training_config import training_config
 from se_det.mmcv_ops import is_compiled
 
 STARTING_WEIGHTS = ('init_cfg', 'pretrained', 'teacher_ckpt')  # read or downloaded to no purpose

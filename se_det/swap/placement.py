@@ -11,7 +11,7 @@ from mmengine.model import BaseModule, PretrainedInit
 from se_det.checkpoints.architecture import as_text
 from se_det.checkpoints.zoo import PublicWeights
 from se_det.swap.choice import Choice, choose_weights
-from se_det.swap.preprocessing import preprocessing_changes, preprocessors
+from se_det.swap.public_preprocessing import preprocessing_changes, preprocessors
 
 EPS = 1e-5  # of batch norm, in the training of the public weights
 

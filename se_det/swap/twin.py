@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.logging import print_log
+from mmengine.logging import MMLogger
 
 from se_det.backbones.se_cfg import SEConfig
 from se_det.config_files import locate_teacher, read_config
@@ -142,7 +142,7 @@ def swap_backbone(
     log += [f'{backbone}, not changed: {_why_not(backbone)}' for backbone in left]
     if 'model.teacher_config' in others:
         log.append(f'model.teacher_config: {teacher}, not changed: {FROZEN}')
-    print_log('\n  '.join(log), logger='current')
+    MMLogger.get_current_instance().info('\n  '.join(log))
     return twin
 
 

@@ -13,11 +13,11 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 from torch.nn.utils import parametrizations
 
-from se_det.analysis.benchmark import saved_bytes
 from se_det.backbones import SEBasicBlock, SEBottleneck, SEResNeXtBottleneck, fusing
 from se_det.backbones.fusing import fuses
 from se_det.layers import ChannelAttention, SqueezeExcitation
 from se_det.layers.squeeze_excitation import Convolution
+from tools.dev.peers.timing import saved_bytes
 
 from .conftest import make_block
 

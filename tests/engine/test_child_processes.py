@@ -14,7 +14,7 @@ from mmengine.dataset import worker_init_fn
 from torch.utils.data import DataLoader
 
 from se_det.engine.child_processes import SIGNALS, guard_workers
-from tools.prove_resume import is_gone, still_alive
+from tools.dev.prove_resume import is_gone, still_alive
 
 pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='for Linux')
 STARTED = []

@@ -3,37 +3,42 @@
 import logging
 from types import SimpleNamespace
 
+import mmdet
 import pytest
 from mmengine.config import Config
-from mmengine.hooks import CheckpointHook
+from mmengine.hooks import CheckpointHook, logger_hook
 from mmengine.logging import MMLogger
+from mmengine.runner import runner
+from pycocotools.coco import COCO
 
-from se_det.engine.console import ConsoleHook, quieten
+from se_det.engine import console
+from se_det.engine.console import ConsoleHook, quieten, silent_annotations
 
 
-def _log_from(module, logger, message, level=logging.INFO):
-    """Log as the code of a module does."""
-    exec('logger.log(level, message)', dict(logger=logger, level=level, message=message) | module)
+def _log_from(path, logger, message, level=logging.INFO):
+    """Log as the code in a file does."""
+    code = compile('logger.log(level, message)', path, 'exec')
+    exec(code, dict(logger=logger, level=level, message=message))
 
 
 @pytest.mark.parametrize(
-    ('module', 'level', 'message', 'shown'),
+    ('path', 'level', 'message', 'shown'),
     [
-        ('se_det.engine.launch', logging.INFO, 'COCO metrics by hotcoco', True),
-        ('of_a_user', logging.INFO, 'mine', True),
-        (None, logging.INFO, 'of code without a module', True),
-        ('mmengine.hooks.logger_hook', logging.INFO, 'Epoch(train)', True),
-        ('mmengine.runner.runner', logging.INFO, 'Config:', False),
-        ('mmdet.models', logging.INFO, 'initialised', False),
-        ('mmengine.runner.runner', logging.WARNING, 'careful', True),
-        ('mmengine.fileio', logging.WARNING, 'FileClient will be deprecated', False),
+        (console.__file__, logging.INFO, 'COCO metrics by hotcoco', True),
+        ('/home/mine.py', logging.INFO, 'mine', True),
+        ('<string>', logging.INFO, 'of no file', True),
+        (logger_hook.__file__, logging.INFO, 'Epoch(train)', True),
+        (runner.__file__, logging.INFO, 'Config:', False),
+        (mmdet.__file__, logging.INFO, 'initialised', False),
+        (runner.__file__, logging.WARNING, 'careful', True),
+        (runner.__file__, logging.WARNING, 'FileClient will be deprecated', False),
     ],
 )
-def test_what_is_shown(tmp_path, capfd, module, level, message, shown):
+def test_what_is_shown(tmp_path, capfd, path, level, message, shown):
     file = tmp_path / 'run.log'
     logger = MMLogger(tmp_path.name, log_file=str(file))
     quieten(logger)
-    _log_from(dict(__name__=module) if module else {}, logger, message, level)
+    _log_from(path, logger, message, level)
     assert (message in capfd.readouterr().out) == shown
     assert message in file.read_text()
 
@@ -55,7 +60,15 @@ def test_the_last_line_of_a_training(saved, loaded, end):
     )
     cfg = Config(dict(load_from=loaded))
     object.__setattr__(cfg, '_filename', 'a.py')
-    console = ConsoleHook(cfg)
-    console.after_train(runner)
-    console.after_run(runner)
+    shown = ConsoleHook(cfg)
+    shown.after_train(runner)
+    shown.after_run(runner)
     assert lines[-1].endswith(end)
+
+
+def test_annotations_are_read_without_prints(capsys):
+    with pytest.raises(KeyError), silent_annotations():
+        COCO().createIndex()
+        print('of a data set')
+        raise KeyError
+    assert capsys.readouterr().out == 'of a data set\n'

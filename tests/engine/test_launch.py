@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from se_det.datasets.check import check_data
 from se_det.engine import launch
 from se_det.engine.launch import load_config, train
+from se_det.engine.start.data import check_data
 from se_det.errors import UsageError
 
 R50 = 'configs/faster_rcnn_se_r50.py'

@@ -3,10 +3,8 @@
 import contextlib
 import copy
 import io
-import json
 
 import numpy as np
-import pytest
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -119,15 +117,3 @@ def resample(annotations, results, drawn):
             ]
     objects = [{**entry, 'id': number} for number, entry in enumerate(objects, 1)]
     return {**annotations, 'images': pictures, 'annotations': objects}, found
-
-
-@pytest.fixture
-def write(tmp_path):
-    """Write JSON files and return their paths."""
-
-    def write_file(name, content):
-        path = tmp_path / name
-        path.write_text(json.dumps(content))
-        return path
-
-    return write_file

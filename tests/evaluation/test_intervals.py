@@ -4,10 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ttest_ind
 
-from se_det.evaluation.planning import pilot_of, power_of
 from se_det.evaluation.resampling import draw_images, interval, seeds_interval
-from tools.evaluation_checks.simulation import Arms, Images, detect, resampled_ap
-from tools.evaluation_checks.trials import coverage, draw_pilot, observed_power, pooled
+from se_det.evaluation.sample_size import pilot_of, power_of
+from tools.dev.evaluation_checks.simulation import Arms, Images, detect, resampled_ap
+from tools.dev.evaluation_checks.trials import coverage, draw_pilot, observed_power, pooled
 
 
 def test_each_resample_draws_as_many_images_as_there_are():

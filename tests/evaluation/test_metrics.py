@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
-from se_det.evaluation.detections import read_detections
 from se_det.evaluation.ground_truth import GroundTruth
 from se_det.evaluation.matching import match
 from se_det.evaluation.metrics import (
@@ -19,6 +18,7 @@ from se_det.evaluation.metrics import (
     summaries,
 )
 from se_det.evaluation.resampling import draw_images
+from se_det.evaluation.results import read_results
 
 from .conftest import SIZE, draw, judge, resample
 
@@ -27,7 +27,7 @@ def ours(folder, annotations, results, metric='bbox'):
     (folder / 'gt.json').write_text(json.dumps(annotations))
     (folder / 'dt.json').write_text(json.dumps(results))
     truth = GroundTruth.read(folder / 'gt.json')
-    return match(read_detections(folder / 'dt.json', truth, metric), truth, metric), truth
+    return match(read_results(folder / 'dt.json', truth, metric), truth, metric), truth
 
 
 def check_points(folder, annotations, results, metric='bbox'):

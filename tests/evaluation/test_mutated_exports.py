@@ -13,13 +13,13 @@ import pytest
 import torch
 from pycocotools import mask as coco_mask
 
-from se_det.analysis.report.hook import _scores
+from se_det.datasets.check.annotation_file import read_annotations
 from se_det.datasets.check.facts import check_content
 from se_det.datasets.check.problems import Problems
-from se_det.datasets.check.reading import read_annotations
+from se_det.engine.coco_metric import LIBRARIES, EitherCocoMetric
 from se_det.errors import UsageError
 from se_det.evaluation import compare_runs
-from se_det.evaluation.coco_evaluation import LIBRARIES, EitherCocoMetric
+from se_det.report.hook import _scores
 
 from ..datasets.check.mutated_exports import SIZES, mutated_export
 

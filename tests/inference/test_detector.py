@@ -15,7 +15,7 @@ from PIL import Image
 
 import se_det
 from se_det.errors import UsageError
-from se_det.inference.roi_align import SeparableRoIAlign
+from se_det.inference.separable_roi_align import SeparableRoIAlign
 
 from .conftest import CLASSES, SIZES
 

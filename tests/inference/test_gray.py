@@ -8,9 +8,9 @@ import pytest
 
 import se_det
 from se_det.errors import UsageError
+from se_det.image_files import read_image
 from se_det.inference.export import export_onnx
-from se_det.inference.export.preprocessing import preprocessing
-from se_det.inference.images import read_image
+from se_det.inference.export.image_facts import preprocessing
 from se_det.inference.prediction import predict
 
 from .conftest import save_random, small_config

@@ -70,7 +70,7 @@ def test_compiled_operators_are_not_replaced(extension):
     compiled = extension / f'_ext{EXTENSION_SUFFIXES[0]}'
     compiled.touch()
     process = run_python(
-        add_to_mmcv(extension) + 'sys.argv[0] = "-m"  # so that se_det does not register\n'
+        add_to_mmcv(extension) + 'sys.modules["mmdet"] = None  # so that se_det does not register\n'
         'from se_det.mmcv_ops import install\n'
         'from importlib.util import find_spec\n'
         'print(install(), find_spec("mmcv._ext").origin)\n'

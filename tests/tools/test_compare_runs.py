@@ -56,7 +56,7 @@ def test_comparison_and_plan_of_two_results(run, files):
     assert found['verdict'] in out
 
     status, out, _ = run(
-        'plan_experiment.py', *sides, '--difference', '5', '--images', '1000', '--json', 'plan.json'
+        'sample_size.py', *sides, '--difference', '5', '--images', '1000', '--json', 'plan.json'
     )
     assert status == 0
     assert '| 1000 | ' in out
@@ -111,7 +111,7 @@ def test_what_is_out_of_range_or_would_overwrite(run, files, options, message):
     ],
 )
 def test_numbers_that_a_plan_cannot_have(run, files, options, message):
-    status, out, error = run('plan_experiment.py', *SIDES, '--difference', '5', *options)
+    status, out, error = run('sample_size.py', *SIDES, '--difference', '5', *options)
     assert (status, out, error.count('error:')) == (2, '', 1)
     assert message in error
 
@@ -123,6 +123,7 @@ def test_annotations_without_an_object(run, files):
     assert status == 0 and 'nothing to compare' in out
     status, _, error = run('plan_experiment.py', *SIDES, '--difference', '5')
     assert status == 2 and 'has no object to find' in error
+    assert error.startswith('plan_experiment is sample_size now')
 
 
 def test_the_table_is_printed_where_its_values_cannot_be_written(run, files):

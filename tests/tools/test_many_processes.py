@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.prove_resume import descendants, kill, still_alive
+from tools.dev.prove_resume import descendants, kill, still_alive
 
 CHECKOUT = Path(__file__).parents[2]
 SHAPES = 'configs/faster_rcnn_se_r50_shapes.py'

@@ -25,13 +25,13 @@ os.environ['TRITON_INTERPRET'] = '1'  # read when Triton is imported
 import torch
 from mmdet.models.backbones.resnet import ResNet
 from mmdet.models.layers import SELayer
+from peers.contenders import FROZEN, _with_se_layers
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from triton.runtime.interpreter import InterpreterBuilder
 
-from se_det.analysis.contenders import FROZEN, _with_se_layers
 from se_det.backbones import SEResNet, fusing
 from se_det.layers import SqueezeExcitation, padding, tail_cuda
 

@@ -19,11 +19,11 @@ from typing import Any
 
 import torch
 from mmdet.models.backbones.resnet import ResNet
+from peers.contenders import _with_se_layers
 from torch import Tensor, nn
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 
-from se_det.analysis.contenders import _with_se_layers
 from se_det.backbones import SEResNet, fusing
 from se_det.layers import padding
 

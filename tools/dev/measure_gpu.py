@@ -28,10 +28,10 @@ if '--tiny' in sys.argv:
 
 import torch
 import triton
+from peers.contenders import PLAIN, Contender, contenders
+from peers.timing import Setting, _Run
 from torch import Tensor, nn
 
-from se_det.analysis.benchmark import Setting, _Run
-from se_det.analysis.contenders import PLAIN, Contender, contenders
 from se_det.layers import Padding, SqueezeExcitation
 from se_det.layers.tail_cuda import cuda_tail
 
@@ -50,7 +50,7 @@ class Measurement:
     """A setting in which contenders are timed.
 
     Attributes:
-        setting: as in `se_det.analysis.benchmark`.
+        setting: as in `peers.timing`.
         names: contenders, some with `PADDED` or `COMPILED` behind the name.
         goal: of the time of `FUSED` to that of plain.
         memory_goal: of the peak memory of `FUSED` to that of plain.
@@ -253,7 +253,7 @@ def tests(seconds: float) -> Iterable[Row]:
     end = time.monotonic() + seconds
     for command in (
         ['-m', 'pytest', '-q', '-m', 'long or not long', 'tests/backbones/test_cuda.py'],
-        ['tools/prove_resume.py', '--kills', '1', '--deterministic'],
+        ['tools/dev/prove_resume.py', '--kills', '1', '--deterministic'],
     ):
         try:
             ended = subprocess.run(

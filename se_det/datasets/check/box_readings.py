@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection
 
 import numpy as np
 
-from se_det.datasets.check.boxes import OVERHANG, Boxes
+from se_det.datasets.check.box_checks import OVERHANG, Boxes
 
 ENOUGH = 10  # boxes that are all possible as corners are so by chance in no file
 

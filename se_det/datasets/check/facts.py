@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from se_det.datasets.check.boxes import Boxes, check_boxes
+from se_det.datasets.check.box_checks import Boxes, check_boxes
 from se_det.datasets.check.form import check_annotations, check_categories, check_images
 from se_det.datasets.check.problems import Problems
 from se_det.datasets.check.segmentations import check_segmentations

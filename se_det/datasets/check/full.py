@@ -9,11 +9,12 @@ from pathlib import Path
 from mmengine.config import Config
 from rich.console import Console
 
+from se_det.datasets.check.annotation_file import read_annotations, without_garbage_collection
 from se_det.datasets.check.box_readings import FORMATS
 from se_det.datasets.check.config import check_config, check_num_classes, missing_data
-from se_det.datasets.check.decoding import decode_images
+from se_det.datasets.check.decode_all import decode_images
 from se_det.datasets.check.facts import check_content
-from se_det.datasets.check.images import (
+from se_det.datasets.check.image_checks import (
     AS_STORED,
     found_elsewhere,
     misplaced,
@@ -21,10 +22,9 @@ from se_det.datasets.check.images import (
     turned_by_exif,
 )
 from se_det.datasets.check.problems import Problems, printable
-from se_det.datasets.check.reading import read_annotations, without_garbage_collection
 from se_det.datasets.check.repair import repair
+from se_det.datasets.check.repair_outcome import DROP, ImageFiles, Repairs
 from se_det.datasets.check.repair_records import FILE_SIZE
-from se_det.datasets.check.repairs import DROP, ImageFiles, Repairs
 from se_det.datasets.check.sources import Source, find_sources
 from se_det.datasets.check.summary import print_summary
 from se_det.errors import UsageError

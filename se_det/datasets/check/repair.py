@@ -10,8 +10,8 @@ from se_det.datasets.check.form import LARGEST, check_annotations
 from se_det.datasets.check.problems import Problems
 from se_det.datasets.check.references import References, as_number, is_id, is_integer, unused
 from se_det.datasets.check.repair_boxes import repair_boxes
+from se_det.datasets.check.repair_outcome import ImageFiles, Repairs
 from se_det.datasets.check.repair_records import as_coordinate, repair_categories, repair_images
-from se_det.datasets.check.repairs import ImageFiles, Repairs
 from se_det.datasets.check.segmentations import check_segmentations, mend_polygons
 
 FLAGS = {'0': 0, '0.0': 0, 'false': 0, 'none': 0, '1': 1, '1.0': 1, 'true': 1}

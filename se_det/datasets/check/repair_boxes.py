@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from se_det.datasets.check.box_checks import Boxes
 from se_det.datasets.check.box_readings import BoxReadings
-from se_det.datasets.check.boxes import Boxes
 from se_det.datasets.check.problems import Problems
-from se_det.datasets.check.repairs import Repairs
+from se_det.datasets.check.repair_outcome import Repairs
 from se_det.datasets.check.segmentations import check_segmentations
 
 NEGATIVE = 'width and height of a bbox must not be negative'

@@ -6,7 +6,7 @@ from typing import Any
 from se_det.datasets.check.form import LARGEST, check_categories, check_images
 from se_det.datasets.check.problems import Problems
 from se_det.datasets.check.references import References, as_number, is_id, is_integer, unused
-from se_det.datasets.check.repairs import ImageFiles, Repairs
+from se_det.datasets.check.repair_outcome import ImageFiles, Repairs
 
 FILE_SIZE = 'file-size'
 

@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.table import Table
 
 from se_det.engine.experiments.experiment import Experiment
-from se_det.engine.experiments.run import AP, Run, State
+from se_det.engine.experiments.run_folder import AP, Run, State
 
 WIDTH_IN_FILES = 160
 

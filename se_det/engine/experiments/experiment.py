@@ -10,14 +10,14 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from se_det.datasets.check import check_data
-from se_det.engine.experiments.launching import Launcher
 from se_det.engine.experiments.plan import START, Plan
-from se_det.engine.experiments.run import OUTPUT, Run, State
+from se_det.engine.experiments.run_folder import OUTPUT, Run, State
+from se_det.engine.experiments.start_process import Launcher
 from se_det.engine.launch import find_data_folders
+from se_det.engine.start.data import check_data
+from se_det.engine.start.preprocessing import check_preprocessing
 from se_det.errors import UsageError
 from se_det.files import check_folder
-from se_det.swap.preprocessing import check_preprocessing
 
 LOOK_AGAIN = 0.5  # seconds
 

@@ -2,7 +2,7 @@
 
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
-from mmengine.logging import print_log
+from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
@@ -26,4 +26,6 @@ class FreshSEHook(Hook):
             if '.se.fc' in key and key not in weights
         }
         weights.update(fresh)
-        print_log(f'SE keeps its usual initialisation: {len(fresh)} keys', logger='current')
+        MMLogger.get_current_instance().info(
+            f'SE keeps its usual initialisation: {len(fresh)} keys'
+        )

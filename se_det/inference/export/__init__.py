@@ -6,9 +6,9 @@ from pathlib import Path
 from mmengine.config import Config
 
 from se_det.errors import UsageError
-from se_det.inference.export.detectors import Features, WholeDetector
+from se_det.inference.export.image_facts import preprocessing
+from se_det.inference.export.modules import Features, WholeDetector
 from se_det.inference.export.parts import check_settings, unknown_part
-from se_det.inference.export.preprocessing import preprocessing
 from se_det.inference.trained_model import load_trained
 
 __all__ = ['export_onnx']
@@ -19,7 +19,7 @@ def export_onnx(config: str | Config, checkpoint: str, out: str | Path) -> str:
 
     Faster, Mask and Cascade R-CNN and RetinaNet are exported whole: `se_det.OnnxDetector` runs the
     file, without torch. Its inputs and outputs are those of
-    `se_det.inference.export.detectors.WholeDetector`; names of the classes and what to do to images
+    `se_det.inference.export.modules.WholeDetector`; names of the classes and what to do to images
     are in its ``metadata_props``. Of other detectors the backbone and the neck are exported.
 
     Args:

@@ -6,7 +6,7 @@ import torch
 from mmdet.models.dense_heads.anchor_head import AnchorHead
 from torch import Tensor
 
-from se_det.inference.export.boxes import decode
+from se_det.inference.export.box_coding import decode
 from se_det.inference.export.suppression import best, nms_in_groups, take
 
 

@@ -29,7 +29,7 @@ def write_onnx(
     """Export a module with any batch, height and width.
 
     Args:
-        module: a forward function of `se_det.inference.export.detectors`.
+        module: a forward function of `se_det.inference.export.modules`.
         path: the file to write; the weights are in it.
         metadata: values for the file's ``metadata_props``, written as JSON; ``mean`` has a value
             for each channel.

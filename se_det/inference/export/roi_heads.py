@@ -12,7 +12,7 @@ from mmengine.config import ConfigDict
 from torch import Tensor, nn
 from torchvision.ops import roi_align
 
-from se_det.inference.export.boxes import decode
+from se_det.inference.export.box_coding import decode
 from se_det.inference.export.suppression import best, nms, take
 
 RoIHead = StandardRoIHead | CascadeRoIHead

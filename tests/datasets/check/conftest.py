@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from se_det.datasets.check import check_data
 from se_det.engine.launch import load_config
+from se_det.engine.start.data import check_data
 from se_det.errors import UsageError
 
 CLASSES = ('red cell', 'white cell', 'platelet')

@@ -10,7 +10,7 @@ from copy import deepcopy
 import pytest
 from mmdet.datasets import CocoDataset
 
-from se_det.datasets.check import check_data
+from se_det.engine.start.data import check_data
 from se_det.errors import UsageError
 
 FILES = {image: (80 + 8 * image, 64) for image in range(6)}

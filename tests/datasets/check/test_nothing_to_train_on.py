@@ -11,7 +11,7 @@ import re
 import pytest
 from mmdet.datasets import CocoDataset
 
-from se_det.datasets.check import check_data
+from se_det.engine.start.data import check_data
 from se_det.errors import UsageError
 
 

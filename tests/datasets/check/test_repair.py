@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from se_det.datasets.check.repair import repair
-from se_det.datasets.check.repairs import ImageFiles
+from se_det.datasets.check.repair_outcome import ImageFiles
 
 
 def _boxes(coco):

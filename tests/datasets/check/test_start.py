@@ -10,7 +10,8 @@ import pytest
 from mmdet.registry import DATASETS
 from pycocotools import mask as coco_mask
 
-from se_det.datasets.check import check_data, start
+from se_det.engine.start import data as start
+from se_det.engine.start.data import check_data
 from se_det.errors import UsageError
 
 NAN, INFINITY = float('nan'), float('inf')

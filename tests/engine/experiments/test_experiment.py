@@ -6,7 +6,7 @@ import time
 import pytest
 
 from se_det.engine.experiments.experiment import Experiment
-from se_det.engine.experiments.run import State
+from se_det.engine.experiments.run_folder import State
 from se_det.errors import UsageError
 
 

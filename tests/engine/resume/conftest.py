@@ -12,7 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from torch import nn
 
-from se_det.engine.runner import DetectorRunner
+from se_det.engine.detector_runner import DetectorRunner
 
 
 class Numbers(BaseDataset):

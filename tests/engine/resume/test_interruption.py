@@ -11,15 +11,15 @@ import threading
 import time
 
 import pytest
+from _command_line import usage_errors_alone
 from mmengine.hooks import Hook
 
 from se_det.checkpoints.reading import read_checkpoint
-from se_det.command_line import usage_errors_alone
 from se_det.engine.child_processes import SIGNALS
 from se_det.engine.resume import interruption
 from se_det.engine.resume.checkpoint_files import latest_checkpoint
 from se_det.errors import Interrupted
-from tools.prove_resume import kill, still_alive
+from tools.dev.prove_resume import kill, still_alive
 
 EVERY_EPOCH = dict(checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=1))
 

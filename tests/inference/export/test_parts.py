@@ -8,8 +8,8 @@ from mmdet.registry import MODELS
 
 from se_det.engine.launch import load_config
 from se_det.errors import UsageError
+from se_det.inference.export.image_facts import preprocessing
 from se_det.inference.export.parts import check_settings, unknown_part
-from se_det.inference.export.preprocessing import preprocessing
 
 
 def changed(cfg, path, value):

@@ -1,1 +1,0 @@
-"""What a model costs, what its gates do, and the report page of a run."""

@@ -1,0 +1,296 @@
+"""Result files of a detector: the json of mmdet's CocoMetric, the pkl of its DumpDetResults."""
+
+import contextlib
+import io
+import json
+import pickle
+import reprlib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pycocotools import mask as rle
+
+from se_det.datasets.check.segmentations import run_lengths_fault
+from se_det.errors import UsageError
+from se_det.evaluation.ground_truth import GroundTruth
+
+_short = reprlib.Repr()
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a detector found, in the order of its file.
+
+    Attributes:
+        image: indices into the images of the ground truth, (D,).
+        category: indices into its categories, (D,).
+        score: (D,).
+        area: of the box, or of the mask if there are masks, in pixels, (D,).
+        shapes: boxes, [x, y, width, height] (D, 4), or a list of run-length encoded masks.
+    """
+
+    image: np.ndarray
+    category: np.ndarray
+    score: np.ndarray
+    area: np.ndarray
+    shapes: np.ndarray | list[dict]
+
+
+def read_results(path: str | Path, truth: GroundTruth, metric: str = 'bbox') -> Results:
+    """Read a result file.
+
+    Args:
+        path: ``*.bbox.json`` or ``*.segm.json``, as CocoMetric writes them with
+            ``outfile_prefix``, or the pkl of ``tools/test.py --out``.
+        truth: the annotations of the images.
+        metric: ``'bbox'`` or ``'segm'``. As in mmdet, the area of a mask counts its pixels.
+
+    Raises:
+        UsageError: the file is missing, cut off or of another format, holds no masks for
+            ``'segm'``, images or categories that the annotations do not have, or a score or box
+            that is not a number.
+    """
+    path = Path(path)
+    read = _read_pkl if _is_pickle(path) else _read_json
+    image_ids, category_ids, scores, shapes = read(path, truth, metric)
+    numbers, category_numbers = truth.coco.image_numbers, truth.coco.category_numbers
+    image = _indices(image_ids, numbers, truth.images, 'image_id', path, truth)
+    category = _indices(
+        category_ids, category_numbers, truth.categories, 'category_id', path, truth
+    )
+    if metric == 'segm':
+        area = _areas(shapes, image, path, truth)
+        finite = np.isfinite(scores)
+    else:
+        area = shapes[:, 2] * shapes[:, 3]
+        finite = np.isfinite(scores) & np.isfinite(shapes).all(1)
+    if not finite.all():
+        raise UsageError(
+            f'{path} has a score or box that is not a finite number, in {(~finite).sum()} of '
+            f'{len(finite)} detections, first for image {image_ids[finite.argmin()]}. '
+            'Did the training diverge? Evaluate another checkpoint.'
+        )
+    return Results(image, category, scores, area, shapes)
+
+
+def _read_json(path: Path, truth: GroundTruth, metric: str) -> tuple[Any, ...]:
+    content = _json(path)
+    if not isinstance(content, list):
+        raise UsageError(
+            f'{path} is not a result file: expected a JSON list of detections, found a '
+            f'{type(content).__name__}. Give the *.{metric}.json of outfile_prefix.'
+        )
+    key = 'segmentation' if metric == 'segm' else 'bbox'
+    for number, detection in enumerate(content):
+        if fault := _fault(detection, key):
+            raise UsageError(
+                f'{path} is not a result file for {metric}: detection {number} (of '
+                f'{len(content)}, counted from 0) {fault}. Give the *.{metric}.json of '
+                'outfile_prefix.'
+            )
+    shapes = [detection[key] for detection in content]
+    if metric == 'bbox':
+        shapes = np.array(shapes, dtype=float).reshape(-1, 4)
+    return (
+        [detection['image_id'] for detection in content],
+        [detection['category_id'] for detection in content],
+        np.array([detection['score'] for detection in content], dtype=float),
+        shapes,
+    )
+
+
+def _json(path: Path) -> object:
+    try:
+        return json.loads(path.read_bytes())
+    except RecursionError as error:
+        raise UsageError(f"{path} is nested too deep. It is no file of COCO's formats.") from error
+    except OSError as error:
+        raise UsageError(f'{path} cannot be read: {error.strerror}. Check the path.') from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f'{path} is not a whole JSON file, as if it was cut off while it was written: {error}. '
+            'Write it again.'
+        ) from error
+    except ValueError as error:  # of a number of thousands of digits
+        raise UsageError(f'{path} has a number that cannot be read: {error}.') from error
+
+
+def _fault(detection: Any, key: str) -> str | None:
+    """What is wrong with a detection in a JSON file, None if nothing is."""
+    if type(detection) is not dict:
+        return f'is {_short.repr(detection)}, not a JSON object'
+    for name in ('image_id', 'category_id', 'score', key):
+        if name not in detection:
+            return f'has no {name!r}'
+    for name in ('image_id', 'category_id'):
+        if type(detection[name]) not in (int, float, str):
+            return f'has the {name} {_short.repr(detection[name])}'
+    numbers = [detection['score']]
+    if key == 'bbox':
+        box = detection['bbox']
+        if type(box) is not list or len(box) != 4:
+            return f'has the bbox {_short.repr(box)}; expected [x, y, width, height]'
+        numbers += box
+    elif not is_run_length_encoded(detection[key]):
+        return (
+            f'has the segmentation {_short.repr(detection[key])}; expected a run-length encoded '
+            "mask, {'size': [height, width], 'counts': text}"
+        )
+    for number in numbers:
+        is_too_large = type(number) is int and abs(number) > sys.float_info.max
+        if type(number) not in (int, float) or is_too_large:
+            return f'has {_short.repr(number)} as a score or in its box; expected a number'
+    return None
+
+
+def _read_pkl(path: Path, truth: GroundTruth, metric: str) -> tuple[Any, ...]:
+    samples = _unpickle(path)
+    shape, score = ('masks', 'mask_scores') if metric == 'segm' else ('bboxes', 'scores')
+    ids, labels, scores, shapes = [], [np.zeros(0)], [np.zeros(0)], []
+    try:
+        for sample in samples:
+            found = sample['pred_instances']
+            scores.append(np.asarray(found[score if score in found else 'scores'], dtype=float))
+            labels.append(np.asarray(found['labels'], dtype=float))
+            shapes.append(found[shape])
+            if not scores[-1].shape == labels[-1].shape == (len(shapes[-1]),):
+                raise ValueError(
+                    f'image {sample["img_id"]} has {len(shapes[-1])} {shape}, scores of shape '
+                    f'{scores[-1].shape} and labels of shape {labels[-1].shape}'
+                )
+            ids.append(sample['img_id'])
+        if metric == 'segm':
+            shapes = [mask for masks in shapes for mask in masks]
+            wrong = [mask for mask in shapes if not is_run_length_encoded(mask)]
+            if wrong:
+                raise ValueError(f'a mask is {_short.repr(wrong[0])}, not run-length encoded')
+        else:
+            boxes = [np.asarray(boxes, dtype=float).reshape(-1, 4) for boxes in shapes]
+            shapes = np.concatenate([np.zeros((0, 4)), *boxes])
+            shapes[:, 2:] -= shapes[:, :2]
+        seen = {*ids}
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise UsageError(
+            f'{path} does not hold detections for {metric}: {error!r}. Give the pkl of '
+            'tools/test.py --out.'
+        ) from error
+    missing = [key for key in truth.coco.image_ids if key not in seen]
+    if missing:
+        raise UsageError(
+            f'{path} lacks {len(missing)} of the {len(truth.images)} images of {truth.path}, '
+            f'such as {missing[0]!r}. Give the annotations that tools/test.py evaluated.'
+        )
+    image_ids = [image for image, of_image in zip(ids, labels[1:], strict=True) for _ in of_image]
+    labels, scores = np.concatenate(labels), np.concatenate(scores)
+    wrong = ~np.isin(labels, np.arange(len(truth.labels)))
+    if wrong.any():
+        raise UsageError(
+            f'{path} has label {labels[wrong][0]:g}, but {truth.path} has {len(truth.labels)} '
+            'classes, from 0 on. Give the annotations, and the classes, that tools/test.py '
+            'evaluated.'
+        )
+    category_ids = truth.coco.category_ids
+    found = [category_ids[number - 1] for number in truth.labels[labels.astype(int)].tolist()]
+    return image_ids, found, scores, shapes
+
+
+def _is_pickle(path: Path) -> bool:
+    """Whether a file begins as mmengine's pkl files do, and no JSON file does."""
+    with contextlib.suppress(OSError), path.open('rb') as file:
+        return file.read(1) == b'\x80'
+    return False
+
+
+def _unpickle(path: Path) -> list[dict]:
+    try:
+        with path.open('rb') as file:
+            return _ResultsUnpickler(file).load()
+    except OSError as error:
+        raise UsageError(f'{path} cannot be read: {error.strerror}. Check the path.') from error
+    except (
+        pickle.UnpicklingError,
+        EOFError,
+        ImportError,
+        AttributeError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise UsageError(
+            f'{path} is not a whole pkl of tools/test.py --out, as if it was cut off while it was '
+            f'written: {error}. Write it again.'
+        ) from error
+
+
+class _ResultsUnpickler(pickle.Unpickler):
+    """Rebuilds tensors, arrays and containers, and runs nothing else that a file names."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return one of the few functions that the pkl of a detector needs."""
+        if (module, name) == ('torch.storage', '_load_from_bytes'):
+            return lambda data: torch.load(io.BytesIO(data), weights_only=True)
+        allowed = {
+            'torch._utils': ('_rebuild_tensor_v2',),
+            'collections': ('OrderedDict',),
+            '_codecs': ('encode',),
+            'numpy': ('ndarray', 'dtype'),
+            'numpy._core.multiarray': ('_reconstruct', 'scalar'),
+            'numpy.core.multiarray': ('_reconstruct', 'scalar'),
+            'numpy._core.numeric': ('_frombuffer',),
+            'numpy.core.numeric': ('_frombuffer',),
+        }
+        if name not in allowed.get(module, ()):
+            raise pickle.UnpicklingError(f'{module}.{name} is not part of detections')
+        return super().find_class(module, name)
+
+
+def _indices(
+    ids: list, numbers: dict, known: np.ndarray, name: str, path: Path, truth: GroundTruth
+) -> np.ndarray:
+    """The places of ids among those of the annotations; an id is never rounded to one."""
+    place_of = {number: place for place, number in enumerate(known.tolist())}
+    places = np.array([place_of.get(numbers.get(id_), -1) for id_ in ids], dtype=int)
+    if (unknown := np.flatnonzero(places < 0)).size:
+        raise UsageError(
+            f'{path} has {name} {_short.repr(ids[unknown[0]])} in detection {unknown[0]}, and '
+            f'{unknown.size - 1} more detections like it, which {truth.path} does not have. Give '
+            'the annotations that it was evaluated with.'
+        )
+    return places
+
+
+def is_run_length_encoded(mask: Any) -> bool:
+    """Whether a mask is as pycocotools encodes it."""
+    if not isinstance(mask, dict) or not isinstance(mask.get('counts'), str | bytes):
+        return False
+    size = mask.get('size')
+    return isinstance(size, list | tuple) and len(size) == 2 and {*map(type, size)} == {int}
+
+
+def _areas(masks: list[dict], image: np.ndarray, path: Path, truth: GroundTruth) -> np.ndarray:
+    """The pixels of each mask, whose size must be that of its image."""
+    entries = truth.coco.loadImgs(truth.images.tolist())
+    sizes = [(entry['height'], entry['width']) for entry in entries]
+    areas = np.zeros(len(masks))
+    for number, (mask, i) in enumerate(zip(masks, image.tolist(), strict=True)):
+        if tuple(mask['size']) != sizes[i]:
+            raise UsageError(
+                f'{path} has a mask of height and width {tuple(mask["size"])} for image '
+                f'{truth.coco.image_ids[i]!r}, which is {sizes[i]} in {truth.path}. Give the '
+                'annotations that it was evaluated with.'
+            )
+        counts = mask['counts']
+        text = counts if isinstance(counts, str) else counts.decode('latin1')
+        # pycocotools reads past the end of counts that are too short, or compares them for ever.
+        if run_lengths_fault(dict(size=[*mask['size']], counts=text), entries[i]):
+            raise UsageError(
+                f'{path} has a damaged mask in detection {number}: its counts are '
+                f'{_short.repr(counts)}. Write the file again.'
+            )
+        areas[number] = rle.area(mask)
+    return areas

@@ -1,0 +1,150 @@
+"""Reads the gates of a trained detector on images."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.runner import Runner, load_checkpoint
+from torch import Tensor, nn
+
+from se_det.backbones import SEBackbone
+from se_det.checkpoints.safe_loading import safe_loading
+from se_det.config_files import model_of
+from se_det.engine.start.data import check_data
+from se_det.errors import UsageError
+
+
+@dataclass(frozen=True)
+class BlockGates:
+    """The gates of one SE block, an image a row.
+
+    Attributes:
+        name: ``SE_<stage>_<block>`` as in the paper: stages from 2, blocks from 1.
+        stage: from 2 to 5.
+        is_shown: the paper shows the last block of stages 2 to 4 and all of the last stage.
+        gates: ``(I, C)``.
+        parameters: of its SE module.
+    """
+
+    name: str
+    stage: int
+    is_shown: bool
+    gates: np.ndarray
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Excitation:
+    """The gates of all SE blocks over images, and the classes of the objects in these.
+
+    Attributes:
+        blocks: from the first to the last.
+        classes: their names.
+        holds: ``(I, K)`` bool, whether an image holds an object of a class.
+        backbone_parameters: SE included.
+    """
+
+    blocks: list[BlockGates]
+    classes: tuple[str, ...]
+    holds: np.ndarray
+    backbone_parameters: int
+
+    @property
+    def common_classes(self) -> list[int]:
+        """Indices of the classes that images hold, the most common first."""
+        images = self.holds.sum(0)
+        return [index for index in np.argsort(-images, kind='stable').tolist() if images[index]]
+
+
+def load_detector(cfg: Config, checkpoint: str) -> nn.Module:
+    """Build a detector for inference, on the GPU if there is one.
+
+    Raises:
+        UsageError: its backbone has no SE, or the checkpoint does not fit.
+    """
+    model = MODELS.build(model_of(cfg, cfg.filename))
+    if not hasattr(model, 'backbone') or not list(se_blocks(model.backbone)):
+        kind = cfg.model.get('backbone', cfg.model).get('type')
+        raise UsageError(
+            f'There are no gates to plot: expected a backbone with SE, found {kind}. Give the '
+            'config of an SE detector, such as configs/faster_rcnn_se_r50.py, or add --se.'
+        )
+    with safe_loading():
+        load_checkpoint(model, checkpoint, map_location='cpu')
+    return model.to('cuda' if torch.cuda.is_available() else 'cpu').eval()
+
+
+def se_blocks(backbone: nn.Module) -> Iterator[tuple[str, int, bool, nn.Module]]:
+    """Name, stage, whether the paper shows it, and SE module, block by block."""
+    if not isinstance(backbone, SEBackbone):
+        return
+    for stage, name in enumerate(backbone.se_stages, 2):
+        attentions = backbone.attentions(name)
+        for number, se in enumerate(attentions, 1):
+            is_shown = number == len(attentions) or name == backbone.se_stages[-1]
+            yield f'SE_{stage}_{number}', stage, is_shown, se
+
+
+def collect_gates(cfg: Config, model: nn.Module, num_images: int) -> Excitation:
+    """Read the gates for validation images, one image a batch.
+
+    In larger batches the gate of an image would depend on the others, if little.
+
+    Args:
+        cfg: its ``val_dataloader`` is read.
+        model: of `load_detector`.
+        num_images: how many images at most, evenly spread over the data set.
+
+    Raises:
+        UsageError: the data is not there, or has no classes.
+    """
+    check_data(cfg, ('val',))
+    loader = Runner.build_dataloader({**cfg.val_dataloader, 'batch_size': 1}, seed=0)
+    dataset = loader.dataset
+    classes = tuple(dataset.metainfo['classes'])
+    chosen = np.unique(np.linspace(0, len(dataset) - 1, num_images).round().astype(int))
+    holds = np.zeros((len(chosen), len(classes)), bool)
+    blocks = list(se_blocks(model.backbone))
+    rows = {name: [] for name, *_ in blocks}
+    with _watching(blocks, rows), torch.no_grad():
+        for row, index in enumerate(chosen.tolist()):
+            holds[row, dataset.get_cat_ids(index)] = True
+            batch = loader.collate_fn([dataset[index]])
+            model.backbone(model.data_preprocessor(batch, False)['inputs'])
+    return Excitation(
+        [
+            BlockGates(
+                name,
+                stage,
+                is_shown,
+                np.stack(rows[name]),
+                sum(parameter.numel() for parameter in se.parameters()),
+            )
+            for name, stage, is_shown, se in blocks
+        ],
+        classes,
+        holds,
+        sum(parameter.numel() for parameter in model.backbone.parameters()),
+    )
+
+
+@contextmanager
+def _watching(blocks: list[tuple], rows: dict[str, list[np.ndarray]]) -> Iterator[None]:
+    """Append the gates of each forward; a hook on ``se`` makes the block call it."""
+
+    def keep(name: str) -> object:
+        def hook(se: nn.Module, inputs: tuple, _: Tensor) -> None:
+            rows[name].append(se.gate(*inputs).flatten().float().cpu().numpy())
+
+        return hook
+
+    handles = [se.register_forward_hook(keep(name)) for name, *_, se in blocks]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

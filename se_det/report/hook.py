@@ -1,0 +1,137 @@
+"""Writes the page of a run after each validation and after a test."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from mmdet.registry import HOOKS
+from mmdet.structures import DetDataSample
+from mmengine.dist import collect_results, is_main_process
+from mmengine.evaluator import Evaluator
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from pycocotools import mask as coco_mask
+
+from se_det.engine.coco_metric import EitherCocoMetric
+from se_det.evaluation.ground_truth import GroundTruth
+from se_det.evaluation.results import Results
+from se_det.report.history import VALIDATED_AT, History
+from se_det.report.run_page import write_run_page
+from se_det.report.scores import Scores, score
+
+
+@HOOKS.register_module()
+class ReportHook(Hook):
+    """Write ``report.html`` into the work directory after each validation and after a test.
+
+    `tools/train.py` and `tools/test.py` add this hook to each config. The page shows the training
+    curves, also those before a resume, and, if there is a CocoMetric, COCO's metrics and the errors
+    of the detections. After a test, the curves are those of the checkpoint. If the page cannot be
+    written, the log has the error and training continues.
+
+    Args:
+        num_images: how many validation images to show.
+    """
+
+    def __init__(self, num_images: int = 6) -> None:
+        self.num_images = num_images
+        self._seen: list[tuple[str, dict]] = []
+        self._loaded: dict = {}
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Keep the history of the training that a checkpoint comes from."""
+        self._loaded = checkpoint.get('message_hub') or {}
+
+    def _after_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: Sequence[DetDataSample] | None = None,
+        mode: str = 'train',
+    ) -> None:
+        """Keep the results that CocoMetric has of a batch of validation or test."""
+        metric = None if mode == 'train' else _coco_metric(getattr(runner, f'{mode}_evaluator'))
+        if metric is not None:
+            latest = metric.results[-len(outputs) :]
+            self._seen += [
+                (sample.get('img_path', ''), result)
+                for sample, (_, result) in zip(outputs, latest, strict=True)
+            ]
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Write the page; the message hub is in checkpoints, so a resumed run has all curves."""
+        runner.message_hub.update_scalar(VALIDATED_AT, runner.iter)
+        self._write(runner, runner.val_evaluator, len(runner.val_dataloader.dataset))
+
+    def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Write the page."""
+        self._write(runner, runner.test_evaluator, len(runner.test_dataloader.dataset))
+
+    def after_train(self, runner: Runner) -> None:
+        """Write the page of a run without validation."""
+        if runner.val_loop is None:
+            self._write(runner, None, 0)
+
+    def _write(self, runner: Runner, evaluator: Evaluator | None, num_images: int) -> None:
+        seen, self._seen = collect_results(self._seen, num_images), []
+        if not is_main_process():
+            return
+        try:
+            metric = evaluator and _coco_metric(evaluator)
+            page = write_run_page(
+                runner,
+                history=self._history(runner),
+                scores=_scores(metric, [result for _, result in seen]) if metric else [],
+                paths={metric._coco_api.image_numbers[r['img_id']]: path for path, r in seen},
+                num_images=self.num_images,
+            )
+            runner.logger.info(f'The page of this run: {page}')
+        except Exception:  # hours of training are worth more than a page
+            runner.logger.exception('The page of this run could not be written')
+
+    def _history(self, runner: Runner) -> History:
+        hub = runner.message_hub
+        if 'train/loss' in hub.log_scalars or not self._loaded:
+            return History.read(hub.log_scalars, hub.runtime_info)
+        loaded = [self._loaded.get(part) or {} for part in ('log_scalars', 'runtime_info')]
+        return History.read(*loaded)
+
+
+def _coco_metric(evaluator: Evaluator) -> EitherCocoMetric | None:
+    metrics = (metric for metric in evaluator.metrics if isinstance(metric, EitherCocoMetric))
+    return next(metrics, None)
+
+
+def _scores(metric: EitherCocoMetric, results: Sequence[dict]) -> list[Scores]:
+    """Score what the metric evaluated, boxes and masks."""
+    labels = np.array(metric.cat_ids)
+    truth = GroundTruth(Path('annotations'), metric._coco_api, np.unique(labels), labels)
+    return [
+        score(truth, _detections(results, truth, kind), kind)
+        for kind in ('bbox', 'segm')
+        if kind in metric.metrics
+    ]
+
+
+def _detections(results: Sequence[dict], truth: GroundTruth, kind: str) -> Results:
+    """What CocoMetric would write to a result file, in the same order and precision."""
+    numbers = [truth.coco.image_numbers[result['img_id']] for result in results]
+    counts = [len(result['labels']) for result in results]
+    labels = np.concatenate([np.zeros(0, int), *(result['labels'] for result in results)])
+    scores = 'scores'
+    if kind == 'segm':
+        shapes = [mask for result in results for mask in result['masks']]
+        area = np.array([coco_mask.area(mask) for mask in shapes], float)  # a list: 255 at most
+        scores = 'mask_scores' if any('mask_scores' in result for result in results) else 'scores'
+    else:
+        shapes = np.concatenate([np.zeros((0, 4)), *(result['bboxes'] for result in results)])
+        shapes[:, 2:] -= shapes[:, :2]
+        area = shapes[:, 2] * shapes[:, 3]
+    return Results(
+        image=np.searchsorted(truth.images, numbers).repeat(counts),
+        category=np.searchsorted(truth.categories, truth.labels[labels.astype(int)]),
+        score=np.concatenate([np.zeros(0), *(result[scores] for result in results)]),
+        area=area,
+        shapes=shapes,
+    )

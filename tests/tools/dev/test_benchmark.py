@@ -1,0 +1,138 @@
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from se_det.errors import UsageError
+from tools.dev.peers.contenders import PLAIN, contenders
+from tools.dev.peers.plot import check_picture, draw
+from tools.dev.peers.timing import Cost, Setting, as_table, benchmark, beside_the_fastest
+
+TOOL = Path(__file__).parents[3] / 'tools/dev/benchmark.py'
+SMALL = Setting(size=(128, 160))
+
+
+@pytest.mark.parametrize('mode', ['train', 'inference'])
+def test_all_contenders_are_timed_beside_the_plain_one(mode):
+    costs = benchmark(replace(SMALL, mode=mode), rounds=1)
+    assert [cost.name for cost in costs] == list(contenders('r50'))
+    assert costs[0].name == PLAIN and costs[0].ratio(costs[0]) == 1
+    assert all(cost.seconds > 0 for cost in costs)
+    assert len(as_table(costs).splitlines()) == 2 + len(costs)
+    if mode == 'train':
+        saved = {cost.name: cost.saved_bytes / costs[0].saved_bytes for cost in costs}
+        assert saved['se_det'] < 1.05
+        assert saved['se_det, fused=False'] > 1.2
+        assert saved['mmpretrain, efficient_conv_bn_eval'] > 1.2
+    summary = beside_the_fastest(costs)
+    assert summary.startswith('se_det to the fastest plain backbone (mmdet, plain')
+    assert 'se_det to the fastest peer with SE (' in summary
+    assert ('kept for backward' in summary) == (mode == 'train')
+
+
+@pytest.mark.parametrize('mode', ['train', 'inference'])
+def test_a_whole_detector(mode):
+    setting = Setting(mode=mode, detector=True, size=(64, 96))
+    costs = benchmark(setting, rounds=1, only=['fused=False'])
+    assert [cost.name for cost in costs] == [PLAIN, 'se_det, fused=False']
+    assert all(cost.seconds > 0 for cost in costs)
+
+
+def test_from_scratch_nothing_is_frozen():
+    known = contenders('r50', from_scratch=True)
+    assert not any('efficient' in name for name in known)
+    for contender in known.values():
+        model = contender.build()
+        model.train()
+        assert all(parameter.requires_grad for parameter in model.parameters())
+        assert all(m.training for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d))
+
+
+@pytest.mark.parametrize('backbone', ['r50', 'x50', 'regnetx', 'regnety', 'hrnet', 'mobilenetv2'])
+def test_contenders_are_the_same_network(backbone):
+    images = torch.randn(1, 3, 64, 64)
+    shapes = {
+        name: [x.shape for x in contender.build()(images)]
+        for name, contender in contenders(backbone).items()
+    }
+    assert len(shapes) >= 5
+    assert all(shape == shapes[PLAIN] for shape in shapes.values())
+
+
+def test_the_tool_writes_table_figures_and_plot(tmp_path):
+    command = [
+        '--size',
+        '32x32',
+        '64x64',
+        '--batch',
+        '1',
+        '2',
+        '--rounds',
+        '1',
+        '--only',
+        'fused=False',
+    ]
+    outputs = ['--json', tmp_path / 'costs.json', '--plot', tmp_path / 'costs.png']
+    done = subprocess.run(
+        [sys.executable, TOOL, *command, *outputs],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert 'r50, train, 2 x 64 x 64, fp32, cpu' in done.stdout
+    assert done.stdout.count('| mmdet, plain |') == 4
+    costs = json.loads((tmp_path / 'costs.json').read_text())
+    assert [cost['setting']['size'] for cost in costs[::2]] == [[32, 32], [64, 64]] * 2
+    assert (tmp_path / 'costs.png').stat().st_size > 10_000
+
+
+def test_the_plot_shows_all_panels_whole():
+    costs = [
+        Cost('ours', replace(SMALL, batch=batch, size=size), rounds=[batch * size[0]])
+        for batch in (1, 2)
+        for size in ((64, 64), (128, 128))
+    ]
+    first, second = draw(costs).axes
+    assert first.get_ylim() == second.get_ylim() and first.get_ylim()[1] >= 256
+    assert [list(line.get_ydata()) for line in second.lines] == [[128, 256]]
+
+
+def test_a_picture_of_no_format(tmp_path):
+    with pytest.raises(UsageError, match='--plot must end in'):
+        check_picture('costs.doc')
+
+
+@torch.no_grad()
+def test_settings_change_no_result():
+    torch.manual_seed(0)
+    images, expected, state = torch.randn(1, 3, 96, 128), None, None
+    for name, contender in contenders('r50').items():
+        if name.startswith(f'{PLAIN}, ') or name == PLAIN:
+            model = contender.build()
+            model.load_state_dict(state or (state := model.state_dict()))
+            contender.prepare(model, model)
+            model.train()
+            found = model(images)
+            expected = expected or found
+            for ours, theirs in zip(found, expected, strict=True):
+                torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_an_unknown_contender():
+    with pytest.raises(UsageError, match='Known: mmdet, plain'):
+        benchmark(SMALL, 1, only=['detectron'])
+
+
+@pytest.mark.parametrize(
+    ('setting', 'rounds', 'message'),
+    [(SMALL, 0, '1 or more'), (replace(SMALL, device='cuda'), 1, 'No GPU')],
+    ids=['rounds', 'device'],
+)
+def test_what_cannot_be_measured(setting, rounds, message, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    with pytest.raises(UsageError, match=message):
+        benchmark(setting, rounds)

@@ -1,0 +1,25 @@
+import runpy
+from pathlib import Path
+
+import pytest
+
+TOOL = Path(__file__).parents[2] / 'tools/complexity.py'
+PAPER = {  # GFLOPs of table 2; parameters with the classifier
+    'faster_rcnn_r50.py': (3.86, 25_557_032),
+    'faster_rcnn_se_r50.py': (3.87, 28_088_024),
+    'faster_rcnn_se_r101.py': (7.60, 49_326_872),
+    'faster_rcnn_se_x50_32x4d.py': (4.25, 27_559_896),
+}
+
+
+def test_costs_are_the_papers(monkeypatch, capsys):
+    monkeypatch.setattr('sys.argv', [str(TOOL), *PAPER])
+    runpy.run_path(str(TOOL))['main']()
+    rows = [line.strip('| ').split(' | ') for line in capsys.readouterr().out.splitlines()[2:]]
+    for config, whole, backbone, gflops in rows:
+        papers, parameters = PAPER.pop(config)
+        assert float(backbone) == pytest.approx((parameters - 2048 * 1000 - 1000) / 1e6, abs=5e-3)
+        # the paper's ResNets have the stride on the first 1x1 convolution, ours on the 3x3
+        assert float(gflops) == pytest.approx(papers, rel=0.08)
+        assert float(whole) > float(backbone)
+    assert not PAPER

@@ -1,0 +1,1 @@
+"""SE backbones beside those of other libraries, for `benchmark.py`."""

@@ -1,1 +1,0 @@
-"""Checks of `se_det.evaluation` for `tools/benchmark_evaluation.py`: speed, intervals, plans."""
