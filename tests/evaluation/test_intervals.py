@@ -10,7 +10,7 @@ from se_det.evaluation.looks import confidence_at
 from se_det.evaluation.planning import Pilot, pilot_of, power_of
 from se_det.evaluation.resampling import draw_images, interval, mixture
 from tools.evaluation_checks.simulation import Arms, Images, detect, resampled_ap
-from tools.evaluation_checks.trials import coverage, draw_pilot, observed_power, pooled
+from tools.evaluation_checks.trials import EACH, PLANNED, coverage, observed_power
 
 
 def test_each_resample_draws_as_many_images_as_there_are():
@@ -132,7 +132,7 @@ def test_drawing_each_image_once_makes_intervals_too_narrow():
     rng = np.random.default_rng(0)
     images = Images.draw(rng, 150)
     weights = draw_images(150, 400, 0)
-    found = [detect(rng, images, quality) for quality in (1.0, 1.1)]
+    found = [detect(rng, images, np.full(150, quality)) for quality in (1.0, 1.1)]
     baseline, candidate = (resampled_ap(matches, images, weights) for matches in found)
     once = [resampled_ap(matches, images, np.minimum(weights, 1)) for matches in found]
     assert np.std(once[1] - once[0]) / np.std(candidate - baseline) == pytest.approx(0.76, abs=0.1)
@@ -177,36 +177,27 @@ def test_power_grows_with_difference_seeds_and_images():
     assert power_of(pilot, 1e-9, 3, 100) == pytest.approx(0.025, abs=0.005)  # above, by chance
 
 
+@pytest.mark.parametrize('seeds', [2, 7])
+def test_planned_power_is_seen(seeds):
+    pilot = Pilot(360, 7, 0.003**2, 0.004**2, 0.006**2, ())
+    planned = power_of(pilot, 0.012, seeds, 360)
+    seen = observed_power(pilot, 0.012, seeds=seeds, experiments=400)
+    assert planned == pytest.approx(seen, abs=0.06)  # the share of 400 is exact to 0.025
+    assert 0.1 < planned < 0.9
+
+
 @pytest.mark.long
 def test_intervals_hold_the_true_difference():
-    found = coverage(Arms(), trials=500, images=100)
-    assert 0.93 <= found['ours'] <= 0.97
-    assert found['each image once'] < 0.90
+    """The share of 400 trials is exact to 0.01; looks need planning."""
+    arms = Arms(gain=0.1, spreads=(0.03, 0.03))
+    found = coverage(arms, trials=400, images=100)['images']
+    assert all(0.93 <= found[seeds] <= 0.98 for seeds in (3, 5, 7))
+    assert found[PLANNED] >= 0.93 > found[EACH]
 
 
 @pytest.mark.long
-def test_intervals_over_seeds_hold_the_true_difference():
-    arms = Arms(spread=0.05, image_spread=0.0)
-    found = coverage(arms, trials=200, images=100, seeds=3, resamples=400)
-    assert 0.92 <= found['ours'] <= 0.99
-    assert found['images only'] < found['ours'] - 0.1
-
-
-@pytest.mark.long
-@pytest.mark.parametrize('seeds', [2, 3, 5])
-def test_intervals_over_seeds_and_images_hold_the_true_difference(seeds):
-    found = coverage(Arms(spread=0.05), trials=500, images=100, seeds=seeds, resamples=400)
-    assert 0.93 <= found['ours'] <= 0.98  # the share of 500 trials is exact to 0.01
-    assert found['images only'] < found['ours']
-
-
-@pytest.mark.long
-def test_planned_power_is_seen():
-    arms = Arms(gain=0.15, spread=0.05)
-    rng = np.random.default_rng(0)
-    pilots = [draw_pilot(arms, rng, images=150, seeds=5) for _ in range(8)]
-    truth = arms.true_difference()
-    planned = power_of(rng, pooled(pilots), truth, 3, 200)
-    assert planned == pytest.approx(
-        observed_power(arms, experiments=150, images=200, seeds=3), abs=0.12
-    )
+def test_intervals_hold_the_true_difference_where_images_come_in_groups():
+    arms = Arms(spreads=(0.02, 0.02), group=10)
+    found = coverage(arms, trials=300, images=200)
+    assert all(0.93 <= found['groups of 10'][seeds] <= 0.99 for seeds in (3, 5, 7))
+    assert all(found['images'][seeds] < 0.88 for seeds in (3, 5, 7))
