@@ -63,9 +63,9 @@ def main() -> None:
                 print(f'- {code}: {"; ".join(map(str, runs))}')
         if interim := plan.interim(len(plan.seeds)):
             print(
-                f'{interim}: no verdict. It takes {" or ".join(map(str, plan.looks))} seeds. An '
-                'earlier look has to be in the plan before the first run: looks = '
-                f'[{max(2, len(plan.seeds))}, {plan.looks[-1]}]'
+                f'{interim}: no verdict. It takes {" or ".join(map(str, plan.looks))} seeds; '
+                'start again with as many. Earlier looks have to be in the plan before the first '
+                'run, such as looks = [3, 5].'
             )
             return
         for compared in compare_arms(experiment, validation):

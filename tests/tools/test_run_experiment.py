@@ -59,8 +59,9 @@ arms = dict(
 )
 """
     early = run('run_experiment.py', plan(f'{text}seeds = 2'), '--seeds', '1')
-    assert 'interim, 1 of 2 seeds: no verdict. It takes 2 seeds.' in early.stdout
-    assert '# ' not in early.stdout and not [*tmp_path.rglob('report.html')]
+    assert 'interim, 1 of 2 seeds: no verdict. It takes 2 seeds; start again' in early.stdout
+    assert '# ' not in early.stdout
+    assert not (tmp_path / 'work_dirs/mine/grafted_against_inserted').exists()
     finished = run('run_experiment.py', plan(f'{text}seeds = 1'))
     printed = _comparison(finished)
     assert printed.startswith('# grafted against inserted')
