@@ -22,6 +22,20 @@ def main() -> None:
     parser.add_argument('--ann', required=True, metavar='FILE', help='the annotations of both')
     parser.add_argument('--metric', choices=['bbox', 'segm'], default='bbox')
     parser.add_argument('--classes', nargs='+', help="the configs' classes, if some are left out")
+    parser.add_argument(
+        '--group-by',
+        metavar='KEY',
+        help='draw groups of images that belong together, such as frames of a video: a key of '
+        'the images in --ann, or a regular expression on file_name',
+    )
+    parser.add_argument('--paired', action='store_true', help='pair the files in their order')
+    parser.add_argument(
+        '--looks',
+        type=int,
+        nargs='+',
+        metavar='SEEDS',
+        help='looks that were planned, in seeds a side, such as 6 9 12; this is one of them',
+    )
     parser.add_argument('--resamples', type=int, default=1000, help='draws of images')
     parser.add_argument('--seed', type=int, default=0, help='of the draws')
     parser.add_argument('--workers', type=int, default=2, help='processes')

@@ -29,7 +29,11 @@ def main() -> None:
     parser.add_argument('--slurm', metavar='PARTITION', help='train in jobs of Slurm')
     parser.add_argument('--srun-args', nargs='*', default=[], help='further arguments of srun')
     parser.add_argument('--arms', nargs='+', help='train and compare these alone')
-    parser.add_argument('--seeds', type=int, help='no more than the first so many')
+    parser.add_argument(
+        '--seeds',
+        type=int,
+        help='no more than the first so many; no verdict unless the plan has a look there',
+    )
     arguments = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM):  # an exit stops the runs
         signal.signal(number, lambda number, _: sys.exit(128 + number))
@@ -55,6 +59,13 @@ def main() -> None:
             print('Runs were trained by different code:')
             for code, runs in codes.items():
                 print(f'- {code}: {"; ".join(map(str, runs))}')
+        if interim := plan.interim(len(plan.seeds)):
+            print(
+                f'{interim}: no verdict. It takes {" or ".join(map(str, plan.looks))} seeds; '
+                'start again with as many. Earlier looks have to be in the plan before the first '
+                'run, such as looks = [3, 5].'
+            )
+            return
         for compared in compare_arms(experiment, validation):
             page = write_comparison_page(
                 compared.folder,
@@ -64,6 +75,7 @@ def main() -> None:
                 classes=validation.classes,
                 images=validation.images,
                 sides=(compared.baseline, compared.candidate),
+                seeds=plan.seeds,
                 configs=compared.configs,
                 commands=[command()],
             )

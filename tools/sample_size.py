@@ -31,6 +31,7 @@ def main() -> None:
     )
     parser.add_argument('--metric', choices=['bbox', 'segm'], default='bbox')
     parser.add_argument('--classes', nargs='+', help="the configs' classes, if some are left out")
+    parser.add_argument('--group-by', metavar='KEY', help='as for tools/compare_runs.py')
     parser.add_argument('--json', metavar='FILE', help='write all values there too')
     arguments = vars(parser.parse_args())
     out = arguments.pop('json')

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -12,6 +12,7 @@ import numpy as np
 
 from se_det.errors import UsageError
 from se_det.evaluation.ground_truth import GroundTruth
+from se_det.evaluation.grouping import group_images
 from se_det.evaluation.matching import match
 from se_det.evaluation.metrics import class_mean, resampled_metrics, summaries
 from se_det.evaluation.resampling import draw_images
@@ -31,6 +32,7 @@ class Runs:
         class_resampled: AP of each class, (N, K, B).
         names: of the classes.
         images: how many.
+        groups: how many groups of images were drawn; None if images were.
     """
 
     points: np.ndarray
@@ -39,6 +41,7 @@ class Runs:
     class_resampled: np.ndarray
     names: list[str]
     images: int
+    groups: int | None
 
 
 def evaluate_runs(
@@ -50,6 +53,7 @@ def evaluate_runs(
     seed: int = 0,
     classes: Sequence[str] | None = None,
     workers: int = 2,
+    group_by: str | None = None,
 ) -> Runs:
     """Evaluate result files on the same draws of images.
 
@@ -61,6 +65,7 @@ def evaluate_runs(
         seed: as in `compare_runs`.
         classes: as in `compare_runs`.
         workers: as in `compare_runs`.
+        group_by: as in `compare_runs`.
 
     Raises:
         UsageError: a file cannot be used, or a number is out of range.
@@ -73,8 +78,9 @@ def evaluate_runs(
     if seed < 0 or workers < 1:
         raise UsageError(f'seed must be 0 or more and workers 1 or more; got {seed} and {workers}.')
     truth = GroundTruth.read(ann_file, classes, masks=metric == 'segm')
-    weights = draw_images(len(truth.images), resamples, seed)
-    evaluate = partial(_evaluate, truth=truth, metric=metric, weights=weights)
+    groups = group_images(truth.records, group_by, ann_file) if group_by is not None else None
+    weights = draw_images(len(truth.images), resamples, seed, groups)
+    evaluate = partial(_evaluate, truth=replace(truth, records=()), metric=metric, weights=weights)
     workers = min(workers, len(files))
     if workers > 1:
         # A forked process has torch and mmdet loaded; a new one takes seconds to import them.
@@ -84,7 +90,12 @@ def evaluate_runs(
     else:
         results = [evaluate(file) for file in files]
     arrays = (np.stack(values) for values in zip(*results, strict=True))
-    return Runs(*arrays, names=truth.names, images=len(truth.images))
+    return Runs(
+        *arrays,
+        names=truth.names,
+        images=len(truth.images),
+        groups=None if groups is None else int(groups.max()) + 1,
+    )
 
 
 def _evaluate(

@@ -32,12 +32,14 @@ class GroundTruth:
         coco: the index of what is evaluated, in which images and categories have numbers.
         categories: the numbers of the categories to evaluate, ascending.
         labels: the number of the category that each label of a detector means.
+        records: the images as in the file, in the order of their numbers.
     """
 
     path: Path
     coco: NumberedCOCO
     categories: np.ndarray
     labels: np.ndarray
+    records: Sequence[dict] = ()
 
     @classmethod
     def read(
@@ -76,7 +78,8 @@ class GroundTruth:
             )
         coco = NumberedCOCO(content)
         labels = np.array(coco.getCatIds(catNms=list(classes or ())))
-        return cls(path, coco, np.unique(labels), labels)
+        records = sorted(content['images'], key=lambda image: coco.image_numbers[image['id']])
+        return cls(path, coco, np.unique(labels), labels, records)
 
     @cached_property
     def images(self) -> np.ndarray:

@@ -5,38 +5,44 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from se_det.evaluation.comparison import Comparison, Difference
 
-COVERS = {
-    1: 'It covers the choice of images only: with one seed a side, nothing is known of other '
-    'seeds, and runs of one config differ by several tenths of AP.',
-    2: 'It covers the choice of images and of seeds; with two seeds a side the spread between '
-    'seeds is hardly known, and that it is alike on both sides is taken for granted.',
-    3: 'It covers the choice of images and of seeds.',
-}
 
-
-def verdict(ap: 'Difference', seeds: int, images: int) -> str:
-    """Say in words what the interval of AP shows.
+def verdict(comparison: 'Comparison') -> str:
+    """Say in words what the interval of AP shows: of two checkpoints, or of seeds.
 
     Args:
-        ap: AP of both sides.
-        seeds: result files a side.
-        images: that were evaluated.
+        comparison: of two sides.
     """
+    ap, seeds = comparison.metrics['AP'], comparison.seeds
     if ap.difference is None:
         return 'The annotations have no object to find: there is nothing to compare.'
     low, high = 100 * ap.low, 100 * ap.high
-    found = f'AP {100 * ap.difference:+.2f}, 95 % interval {low:+.2f} to {high:+.2f}'
-    if low > 0:
-        says = 'The candidate is better'
-    elif high < 0:
-        says = 'The candidate is worse'
+    side = 1 if low > 0 else -1 if high < 0 else 0
+    images, units = f'{comparison.images} images', 'images'
+    if comparison.groups:
+        images, units = f'{images} in {comparison.groups} groups', 'groups of images'
+    if seeds == 1:
+        says = 'These two checkpoints ' + ('differ' if side else 'show no difference')
+        counted = 'one seed a side'
+        covers = (
+            f'the choice of {units} only: with one seed a side, nothing is known of other seeds, '
+            'and runs of one config differ by several tenths of AP.'
+        )
     else:
-        says = 'No difference is shown'
-    seeds_in_words = 'one seed' if seeds == 1 else f'{seeds} seeds'
-    return (
-        f'{says}: {found}, from {images} images and {seeds_in_words} a side. '
-        f'{COVERS[min(seeds, 3)]}'
-    )
+        says = ('No difference is shown', 'The candidate is better', 'The candidate is worse')[side]
+        counted = f'{seeds} pairs of seeds' if comparison.paired else f'{seeds} seeds a side'
+        unsure = '; with two seeds a side the spread between seeds is hardly known'
+        covers = f'the choice of {units} and of seeds{unsure if seeds == 2 else ""}.'
+    parts = [
+        f'{says}: AP {100 * ap.difference:+.2f}, 95 % interval {low:+.2f} to {high:+.2f}, from '
+        f'{images} and {counted}.',
+        f'It covers {covers}',
+    ]
+    if len(looks := comparison.looks) > 1:
+        parts.append(
+            f'This is look {looks.index(seeds) + 1} of the {len(looks)} that were planned, at '
+            f'{", ".join(map(str, looks))} seeds a side; the intervals are adjusted for all.'
+        )
+    return ' '.join([*parts, *(f'{repeat}.' for repeat in comparison.repeated)])
 
 
 def table(comparison: 'Comparison') -> str:

@@ -53,7 +53,7 @@ def _class_differences(comparison: Comparison) -> FigureOnPage:
     known = {name: value for name, value in comparison.classes.items() if value.low is not None}
     ordered = dict(sorted(known.items(), key=lambda item: -item[1].difference))
     better = sum(value.difference > 0 for value in known.values())
-    title = f'AP by class: {better} of {len(known)} classes are better'
+    title = f'AP by class: higher in {better} of {len(known)}'
     return _forest(ordered, title, comparison)
 
 
@@ -86,7 +86,8 @@ def _forest(
             as_svg(figure, title),
             title,
             f'Dot: difference. Line: {comparison.confidence:.0%} interval; in colour where it '
-            'excludes zero. Of many intervals, one in twenty does so by chance.',
+            'excludes zero. The verdict is on AP; of many intervals, one in twenty is in colour by '
+            'chance.',
         )
 
 

@@ -35,6 +35,7 @@ def write_comparison_page(
     classes: Sequence[str] | None = None,
     images: str | Path | None = None,
     sides: tuple[str, str] = ('baseline', 'candidate'),
+    seeds: Sequence[int] | None = None,
     configs: tuple[Config, Config] | None = None,
     commands: Sequence[str] = (),
     title: str | None = None,
@@ -51,6 +52,7 @@ def write_comparison_page(
         images: the folder that ``file_name`` in the annotations starts from; without it, the page
             has no pictures.
         sides: what to call them.
+        seeds: of the files, in their order; each was trained on both sides.
         configs: of both, for what differs between them.
         commands: that led here.
         title: of the page.
@@ -83,6 +85,7 @@ def write_comparison_page(
         ],
         comparison=comparison,
         sides=sides,
+        seeds=seeds if seeds and len(seeds) == comparison.seeds > 1 else [],
         drawn=comparison_figures(comparison, *costs, sides),
         wins=wins,
         losses=losses,

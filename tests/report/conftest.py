@@ -204,6 +204,7 @@ def comparison_page(make_random, as_coco, photos, tmp_path):
         ann_file,
         images=photos,
         sides=('plain', 'SE'),
+        seeds=(3, 8),
         configs=configs,
         commands=['tools/train.py plain.py', 'tools/train.py se.py'],
     )

@@ -81,6 +81,11 @@ def test_the_page_of_a_comparison(comparison_page):
     for title in ('intervals exclude zero', 'AP by class', '2 seeds a side', 'Errors'):
         assert title in figures
     assert 'The candidate is better' in page.text
+    rows = re.findall(r'<th>([38])</th>' + 3 * r'<td class="num">(\S+)</td>', page.text)
+    assert [seed for seed, *_ in rows] == ['3', '8']
+    for _, plain, se, difference in rows:
+        assert float(difference) == pytest.approx(float(se) - float(plain), abs=0.11)
+    assert 'does not pair seeds' in page.text
     assert 'Largest wins' in page.text
     lines = re.findall(r'class="(minus|plus)">(.*?)</span>', page.text)
     assert [(kind, line.replace('&#39;', "'")) for kind, line in lines] == [

@@ -91,6 +91,8 @@ SIDES = ('worse.json', '--candidate', 'better.json', '--ann', 'gt.json')
         (['--json', 'gt.json'], 'gt.json is read, and would be overwritten'),
         (['--json', 'better.json'], 'better.json is read'),
         (['--json', 'gt.json/new'], 'gt.json is a file'),
+        (['--group-by', 'video'], 'have the keys height, id, width'),
+        (['--looks', '2', '4'], 'are at 2, 4 seeds a side; got 1'),
     ],
 )
 def test_what_is_out_of_range_or_would_overwrite(run, files, options, message):

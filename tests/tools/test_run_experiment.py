@@ -49,19 +49,23 @@ def _comparison(finished):
 
 
 def test_the_graft_study(run, plan, tmp_path):
-    """A plain detector, and two arms that start from it."""
-    file = plan("""
+    """A plain detector, and two arms that start from it: no verdict before all seeds are there."""
+    text = """
 _plain = 'configs/faster_rcnn_r50_shapes.py'
 start = dict(config=_plain)
 arms = dict(
     inserted=dict(config=_plain, se=True, fresh_se=True),
     grafted=dict(config=_plain, se=True),
 )
-seeds = 1
-""")
-    finished = run('run_experiment.py', file)
+"""
+    early = run('run_experiment.py', plan(f'{text}seeds = 2'), '--seeds', '1')
+    assert 'interim, 1 of 2 seeds: no verdict. It takes 2 seeds; start again' in early.stdout
+    assert '# ' not in early.stdout
+    assert not (tmp_path / 'work_dirs/mine/grafted_against_inserted').exists()
+    finished = run('run_experiment.py', plan(f'{text}seeds = 1'))
     printed = _comparison(finished)
     assert printed.startswith('# grafted against inserted')
+    assert 'These two checkpoints' in printed
     folder = tmp_path / 'work_dirs/mine'
     assert 'work_dirs/mine/grafted_against_inserted/report.html' in printed
     assert (folder / 'grafted_against_inserted/report.html').stat().st_size > 10_000

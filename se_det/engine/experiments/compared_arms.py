@@ -36,7 +36,7 @@ class ComparedArms:
 
 
 def compare_arms(experiment: Experiment, validation: Validation) -> Iterator[ComparedArms]:
-    """Compare the pairs of arms in the plan, when all runs have finished.
+    """Compare the pairs of arms in the plan, when all runs of a look have finished.
 
     Args:
         experiment: whose runs have finished.
@@ -55,7 +55,14 @@ def compare_arms(experiment: Experiment, validation: Validation) -> Iterator[Com
             [experiment.runs[arm, seed].detections for seed in plan.seeds] for arm in arms
         )
         configs = tuple(experiment.configs[experiment.runs[arm, plan.seeds[0]]] for arm in arms)
-        comparison = compare_runs(*files, validation.ann_file, classes=validation.classes)
+        comparison = compare_runs(
+            *files,
+            validation.ann_file,
+            classes=validation.classes,
+            group_by=plan.group_by,
+            paired=plan.paired,
+            looks=plan.looks,
+        )
         baseline, candidate = arms
         folder = experiment.work_dir / f'{candidate}_against_{baseline}'
         write_json(folder / 'comparison.json', comparison.to_dict())

@@ -64,14 +64,17 @@ class Display:
     def table(self) -> Table:
         """A row for each arm, a column for each seed, as they are now."""
         plan, runs = self.experiment.plan, self.experiment.runs
-        table = Table('arm', title=f'AP of {plan.name}; {self._left()}')
+        finished = {run for run in runs.values() if run.state is State.FINISHED}
+        whole = sum(all(runs[arm, seed] in finished for arm in plan.arms) for seed in plan.seeds)
+        title = [f'AP of {plan.name}', plan.interim(whole), self._left()]
+        table = Table('arm', title='; '.join(filter(None, title)))
         for seed in plan.seeds:
             table.add_column(f'seed {seed}', justify='right')
         table.add_column('mean', justify='right')
         for arm in dict.fromkeys(arm for arm, _ in runs):
             of_arm = [runs.get((arm, seed)) for seed in plan.seeds]
-            finished = [ap_of(run) for run in of_arm if run and run.state is State.FINISHED]
-            average = f'{mean(finished):.2f}' if finished else ''
+            aps = [ap_of(run) for run in of_arm if run in finished]
+            average = '' if plan.interim(len(aps)) else f'{mean(aps):.2f}'
             table.add_row(arm, *map(_cell, of_arm), average)
         return table
 

@@ -13,11 +13,20 @@ from mmengine.config import Config
 from se_det.config_files import read_config
 from se_det.engine.launch import configure
 from se_det.errors import UsageError
+from se_det.evaluation.looks import check_looks
 
 START = 'start'
 MOST_SEEDS = 10_000
 NAME = re.compile(r'\w[\w.-]*')  # of an arm
-TYPES = dict(cfg_options=dict, se=bool, fresh_se=bool, keep_checkpoints=bool, load_from=str)
+TYPES = dict(
+    cfg_options=dict,
+    se=bool,
+    fresh_se=bool,
+    keep_checkpoints=bool,
+    load_from=str,
+    paired=bool,
+    group_by=str,
+)
 
 
 @dataclass(frozen=True)
@@ -42,7 +51,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Plan:
-    """Arms that are trained on the same seeds and compared.
+    """Arms that are trained on the same seeds and compared by AP, when all seeds are there.
 
     Attributes:
         name: the plan's file without ``.py``.
@@ -53,16 +62,26 @@ class Plan:
         start: a detector to train first; all arms start from its last checkpoint.
         load_from: a checkpoint that all arms, or ``start``, begin with.
         keep_checkpoints: keep the last checkpoint of each run.
+        looks: the numbers of seeds at which arms are compared; the last is all of them.
+        paired: compare each seed of an arm with the same seed of the other.
+        group_by: as in `se_det.evaluation.compare_runs`.
     """
 
     name: str
     arms: dict[str, Arm]
     seeds: tuple[int, ...]
     comparisons: tuple[tuple[str, str], ...]
+    looks: tuple[int, ...]
     cfg_options: Mapping[str, Any] = field(default_factory=dict)
     start: Arm | None = None
     load_from: str | None = None
     keep_checkpoints: bool = False
+    paired: bool = False
+    group_by: str | None = None
+
+    def interim(self, seeds: int) -> str | None:
+        """In words that the plan has no look at so many seeds, None where it has one."""
+        return None if seeds in self.looks else f'interim, {seeds} of {self.looks[-1]} seeds'
 
     def runs(self) -> list[tuple[str, int]]:
         """Arm and seed of each run, in the order to train them: seed by seed, starts before."""
@@ -78,7 +97,7 @@ class Plan:
 
         Args:
             arms: names of arms; None for all.
-            seeds: how many of the seeds, from the first on; None for all.
+            seeds: how many of the seeds, from the first on; None for all. The looks stay.
 
         Raises:
             UsageError: an arm is none of the plan's, these arms have nothing to compare, or there
@@ -167,6 +186,11 @@ def read_plan(file: str) -> Plan:
                 f'{file}: comparisons are pairs of the arms {", ".join(arms)}, baseline and '
                 f"candidate, such as [('{baseline}', '{candidates[0]}')]; got {pair!r}."
             )
+    looks = check_looks(content.pop('looks', (len(seeds),)), f'{file}: looks')
+    if looks[-1] != len(seeds):
+        raise UsageError(
+            f'{file}: the last of the looks is at all {len(seeds)} seeds; got {[*looks]}.'
+        )
     start = content.pop(START, None)
     if start is not None:
         start = _checked(Arm, start, f'{file}: start')
@@ -182,6 +206,7 @@ def read_plan(file: str) -> Plan:
             seeds=seeds,
             comparisons=tuple(map(tuple, comparisons)),
             start=start,
+            looks=looks,
         ),
         file,
     )

@@ -33,7 +33,15 @@ def test_a_table_on_a_terminal(make_experiment, make_launcher):
     with display:
         experiment.train(make_launcher(seconds=0.5), display.update)
     text = file.getvalue()
-    for part in ('AP of mine', 'seed 0', 'seed 1', 'waiting', 'epoch 1, ', 'time left: 0 h 00 min'):
+    for part in (
+        'AP of mine; interim, 0 of 2 seeds; ',
+        'interim, 1 of 2',
+        'seed 0',
+        'seed 1',
+        'waiting',
+        'epoch 1, ',
+        'time left: 0 h 00 min',
+    ):
         assert part in text
     assert '\x1b[?25l' in text and text.rstrip().endswith('\x1b[?25h')  # the cursor comes back
 

@@ -91,6 +91,10 @@ def test_a_run_has_one_checkpoint_to_resume_from(make_plan):
         ('arms["se"]["cfg_options"] = 3', r'arms\.se: cfg_options has to be a dict'),
         ('arms["se"]["se"] = "yes"', r'arms\.se: se has to be a bool'),
         ('load_from = 3', 'load_from has to be a str'),
+        ('paired = 1', 'paired has to be a bool'),
+        ('seeds = 6; looks = [3]', r'last of the looks is at all 6 seeds; got \[3\]'),
+        ('seeds = 6; looks = [1, 6]', 'rising from 2 or more'),
+        ('seeds = 6; looks = 6', 'rising from 2 or more'),
     ],
 )
 def test_what_is_no_plan(make_plan, text, message):
@@ -106,6 +110,7 @@ seeds = 3
     part = plan.only(['plain', 'odd'], 2)
     assert part.runs() == [('plain', 0), ('odd', 0), ('plain', 1), ('odd', 1)]
     assert part.comparisons == (('plain', 'odd'),)
+    assert part.looks == (3,) and part.interim(2) == 'interim, 2 of 3 seeds'
     assert plan.only(None, None) == plan
     with pytest.raises(UsageError, match=r"mine has the arms plain, se, odd; got \['x'\]"):
         plan.only(['x'], None)
@@ -135,3 +140,15 @@ def test_the_plans_here_differ_in_what_they_say(path):
         assert configs[baseline].model != configs[candidate].model
     for arm, cfg in configs.items():
         assert (cfg.model.backbone.type == 'SEResNet') == arm.startswith('se')
+
+
+def test_the_registered_plan_means_what_it_meant():
+    plan = read_plan('configs/experiments/neu_det_registered.py')
+    assert plan.seeds == tuple(range(7, 19))
+    assert (plan.looks, plan.paired, plan.group_by) == ((12,), False, None)
+    assert plan.comparisons == (('plain', 'se'),)
+
+
+def test_looks_before_the_last_seed(make_plan):
+    plan = make_plan('seeds = 6; looks = [3, 6]; paired = True; group_by = "video"')
+    assert [plan.interim(seeds) for seeds in (2, 3, 6)] == ['interim, 2 of 6 seeds', None, None]

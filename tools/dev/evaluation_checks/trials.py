@@ -1,19 +1,26 @@
 """Checks intervals and plans on detectors with a known true difference."""
 
-from dataclasses import replace
+from collections.abc import Sequence
 
 import numpy as np
 
-from se_det.evaluation.matching import Matches
+from se_det.evaluation.looks import confidence_at
 from se_det.evaluation.resampling import draw_images, interval
-from se_det.evaluation.sample_size import Pilot, pilot_of
+from se_det.evaluation.sample_size import Pilot
 
 from .simulation import Arms, Images, ap_of, resampled_ap
 
+EACH, PLANNED = 'each look at 95 %', 'planned looks'
+
 
 def coverage(
-    arms: Arms, *, trials: int, images: int, seeds: int = 1, resamples: int = 1000
-) -> dict[str, float]:
+    arms: Arms,
+    *,
+    trials: int,
+    images: int,
+    seeds: Sequence[int] = (1, 3, 5, 7),
+    resamples: int = 400,
+) -> dict[str, dict[int | str, float]]:
     """How often the true difference lies inside intervals that should hold it in 95 of 100 trials.
 
     Each trial draws new images, new seeds and new detections.
@@ -22,99 +29,89 @@ def coverage(
         arms: what is compared.
         trials: how often.
         images: in each trial.
-        seeds: of each arm.
+        seeds: of each arm, rising.
         resamples: for each interval.
 
     Returns:
-        Shares of the trials, by kind of interval: ours; that of images that count once however
-        often they were drawn (hotcoco's); with several seeds, that of images only, and that of
-        seeds drawn with replacement.
+        Shares of the trials by what is drawn, images or groups of them, and by number of seeds;
+        and the share in which the intervals at all numbers of seeds from 2 on hold it, `EACH` of
+        them at 95 % or `PLANNED`.
     """
-    truth = arms.true_difference()
     rng = np.random.default_rng(1)
-    hits: dict[str, list[bool]] = {}
+    looks = [count for count in seeds if count > 1]
+    groups = np.arange(images) // arms.group
+    drawn = {'images': None, **({f'groups of {arms.group}': groups} if arms.group > 1 else {})}
+    hits: dict[str, dict[int | str, list[bool]]] = {way: {} for way in drawn}
     for trial in range(trials):
         sample = Images.draw(rng, images)
-        weights = draw_images(images, resamples, trial)
-        matches = arms.detect(rng, sample, seeds)
-        points, drawn = _measured(matches, sample, weights)
-        _, shortcut = _measured(matches, sample, np.minimum(weights, 1))
-        intervals = {
-            'ours': interval(points, drawn),
-            'each image once': interval(points, shortcut),
-        }
-        if seeds > 1:
-            again = rng.integers(seeds, size=(2, seeds, resamples))
-            both = np.take_along_axis(drawn, again, axis=1)
-            intervals['images only'] = _percentiles(drawn)
-            intervals['seeds drawn with replacement'] = _percentiles(both)
-        for kind, (low, high) in intervals.items():
-            hits.setdefault(kind, []).append(low <= truth <= high)
-    return {kind: float(np.mean(inside)) for kind, inside in hits.items()}
+        matches = arms.detect(rng, sample, seeds[-1])
+        for way, grouped in drawn.items():
+            weights = draw_images(images, resamples, trial, grouped)
+            points, resampled = _measured(matches, sample, weights)
+
+            def holds(
+                count: int, confidence: float, measured=(points, resampled), grouped=grouped
+            ) -> bool:
+                number = None if grouped is None else int(grouped[-1]) + 1
+                first = (values[:, :count] for values in measured)
+                low, high = interval(*first, confidence, groups=number)
+                return low <= arms.true_difference <= high
+
+            inside = {count: holds(count, 0.95) for count in seeds}
+            if looks:
+                inside[EACH] = all(inside[count] for count in looks)
+                inside[PLANNED] = all(holds(n, confidence_at(looks, n)) for n in looks)
+            for column, hit in inside.items():
+                hits[way].setdefault(column, []).append(hit)
+    return {
+        way: {column: float(np.mean(inside)) for column, inside in columns.items()}
+        for way, columns in hits.items()
+    }
 
 
-def draw_pilot(
-    arms: Arms, rng: np.random.Generator, *, images: int, seeds: int, resamples: int = 500
-) -> Pilot:
-    """Draw a pilot experiment.
+def draw_experiment(
+    rng: np.random.Generator, pilot: Pilot, difference: float, seeds: int, resamples: int = 200
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw AP of an experiment on as many images as the pilot's, from normal distributions.
 
     Args:
-        arms: what is compared.
         rng: the random generator.
-        images: in the pilot.
+        pilot: the variances.
+        difference: the true one.
         seeds: of each arm.
         resamples: of the images.
+
+    Returns:
+        AP of each arm and seed, (2, S), and in each resample, (2, S, resamples).
     """
-    sample = Images.draw(rng, images)
-    weights = draw_images(images, resamples, 0)
-    return pilot_of(*_measured(arms.detect(rng, sample, seeds), sample, weights), images)
+    shared = np.sqrt(pilot.image_variance) * rng.normal(size=resamples + 1)
+    own = np.sqrt(pilot.mixed_variance / 2) * rng.normal(size=(2, seeds, resamples + 1))
+    found = np.sqrt(pilot.seed_variance) * rng.normal(size=(2, seeds))
+    found[1] += difference + shared[-1]
+    found += own[..., -1]
+    resampled = found[..., None] + own[..., :-1]
+    resampled[1] += shared[:-1]
+    return found, resampled
 
 
-def pooled(pilots: list[Pilot]) -> Pilot:
-    """The pilot whose variances are the means of others: power is no linear function of them.
-
-    Args:
-        pilots: of equally many images and seeds.
-    """
-    names = ('image_variance', 'mixed_variance', 'seed_variance')
-    means = {name: np.mean([getattr(pilot, name) for pilot in pilots]) for name in names}
-    return replace(pilots[0], **means)
-
-
-def observed_power(
-    arms: Arms, *, experiments: int, images: int, seeds: int, resamples: int = 200
-) -> float:
+def observed_power(pilot: Pilot, difference: float, *, seeds: int, experiments: int) -> float:
     """Share of experiments whose interval lies above zero.
 
     Args:
-        arms: what is compared.
-        experiments: how many, each with new images, seeds and detections.
-        images: in each.
+        pilot: the variances.
+        difference: the true one.
         seeds: of each arm.
-        resamples: of the images of each.
+        experiments: how many.
     """
     rng = np.random.default_rng(2)
-    shown = 0
-    for experiment in range(experiments):
-        sample = Images.draw(rng, images)
-        weights = draw_images(images, resamples, experiment)
-        points, drawn = _measured(arms.detect(rng, sample, seeds), sample, weights)
-        low, _ = interval(points, drawn)
-        shown += low > 0
-    return shown / experiments
-
-
-def _percentiles(resampled: np.ndarray) -> tuple[float, float]:
-    """Of the difference of the means over seeds, from (2, S, B)."""
-    baseline, candidate = resampled.mean(axis=1)
-    low, high = np.quantile(candidate - baseline, [0.025, 0.975])
-    return low, high
+    drawn = (draw_experiment(rng, pilot, difference, seeds) for _ in range(experiments))
+    return float(np.mean([interval(*experiment)[0] > 0 for experiment in drawn]))
 
 
 def _measured(
-    matches: list[list[Matches]], images: Images, weights: np.ndarray
+    found: list[list[np.ndarray]], images: Images, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """AP of each arm and seed, (2, S), and in each resample, (2, S, B)."""
-    points = [[ap_of(m, images) for m in arm] for arm in matches]
-    resampled = [[resampled_ap(m, images, weights) for m in arm] for arm in matches]
+    points = [[ap_of(run, images) for run in arm] for arm in found]
+    resampled = [[resampled_ap(run, images, weights) for run in arm] for arm in found]
     return np.array(points), np.array(resampled)
