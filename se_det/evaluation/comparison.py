@@ -1,7 +1,6 @@
 """Two sides of result files, compared on the same images."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -14,74 +13,7 @@ from se_det.evaluation.evaluated_results import evaluate_runs
 from se_det.evaluation.looks import check_looks, confidence_at
 from se_det.evaluation.metrics import METRICS
 from se_det.evaluation.resampling import interval
-from se_det.evaluation.verdict import table, verdict
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One metric of both sides.
-
-    Values are pycocotools', from 0 to 1, or -1 where no object is there to find.
-
-    Attributes:
-        baseline: mean over its seeds.
-        candidate: likewise.
-        difference: candidate minus baseline; None where there is nothing to compare.
-        low: the lower end of the interval of the difference, or None.
-        high: the upper end.
-        baseline_seeds: the value of each seed, in the order of the files.
-        candidate_seeds: likewise.
-    """
-
-    baseline: float
-    candidate: float
-    difference: float | None
-    low: float | None
-    high: float | None
-    baseline_seeds: tuple[float, ...]
-    candidate_seeds: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A candidate against a baseline.
-
-    Attributes:
-        metric: ``'bbox'`` or ``'segm'``.
-        metrics: COCO's twelve: AP, AP50, AP75, APs, APm, APl, AR1, AR10, AR100, ARs, ARm, ARl.
-        classes: AP of each class, by name.
-        seeds: result files a side that differ.
-        images: images in the annotations.
-        resamples: draws of images.
-        confidence: of the intervals, 0.95; of those of all looks together, where several were
-            planned.
-        paired: whether each seed is compared with the same of the other side.
-        looks: the numbers of seeds a side at which the experiment was planned to be looked at.
-        groups: how many groups of images were drawn; None if images were.
-        repeated: files with the content of another of their side, which are no seeds.
-        verdict: what AP's interval says, and what it covers: images, or images and seeds.
-    """
-
-    metric: str
-    metrics: dict[str, Difference]
-    classes: dict[str, Difference]
-    seeds: int
-    images: int
-    resamples: int
-    confidence: float
-    paired: bool
-    looks: tuple[int, ...]
-    groups: int | None
-    repeated: tuple[str, ...]
-    verdict: str = ''
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the comparison as a dict that ``json.dump`` takes."""
-        return asdict(self)
-
-    def to_table(self) -> str:
-        """Return a Markdown table of the metrics, one of the classes, and the verdict."""
-        return table(self)
+from se_det.evaluation.verdict import Comparison, Difference
 
 
 def compare_runs(
@@ -159,7 +91,7 @@ def compare_runs(
         name: difference(runs.class_points[:, k], runs.class_resampled[:, k])
         for k, name in enumerate(runs.names)
     }
-    comparison = Comparison(
+    return Comparison(
         metric=metric,
         metrics=metrics,
         classes=per_class,
@@ -172,7 +104,6 @@ def compare_runs(
         groups=runs.groups,
         repeated=repeated,
     )
-    return replace(comparison, verdict=verdict(comparison))
 
 
 def _distinct(files: Sequence[str | Path]) -> tuple[dict[int, str | Path], tuple[str, ...]]:
