@@ -9,7 +9,9 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS, LOOPS, Registry
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch import nn
+from torch.utils.data import DataLoader
 
+from se_det.datasets.check.reading import without_garbage_collection
 from se_det.engine.console import quieten
 from se_det.engine.evaluator_trial import is_coco_metric
 from se_det.engine.finite import FiniteLossHook, check_finite
@@ -110,6 +112,17 @@ class DetectorRunner(Runner):
         for name, error in failed.items():
             self.saved.save(self, self.iter + (fn_name == 'after_train_iter'))
             raise self.saved.failure(self, name, error) from error
+
+    @staticmethod
+    def build_dataloader(*args: Any, **kwargs: Any) -> DataLoader:
+        """Build a data loader, whose data set makes millions of small objects.
+
+        Args:
+            *args: as for Runner.
+            **kwargs: as for Runner.
+        """
+        with without_garbage_collection():
+            return Runner.build_dataloader(*args, **kwargs)
 
     def build_evaluator(self, evaluator: dict | list | Evaluator) -> Evaluator:
         """Build the evaluator, with `EitherCocoMetric` for CocoMetric."""
