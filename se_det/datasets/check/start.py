@@ -96,14 +96,14 @@ def _facts(source: Source, config: str) -> Facts:
     return facts
 
 
+@without_garbage_collection()
 def _check_whole(source: Source, config: str) -> Facts:
     """Check all annotations, and that all images are there."""
     ann_file, folder = source.ann_file, source.image_folder
     problems = Problems()
-    with without_garbage_collection():
-        coco = read_annotations(ann_file)
-        sample = SAMPLE if source.split == 'train' else None
-        facts = check_content(coco, source.reads_masks, problems, sample)
+    coco = read_annotations(ann_file)
+    sample = SAMPLE if source.split == 'train' else None
+    facts = check_content(coco, source.reads_masks, problems, sample)
     if problems.errors:
         raise wrong_data(source, problems.error_lines(), config)
     names = [image['file_name'] for image in coco['images']]
