@@ -11,6 +11,7 @@ from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, R
 from torch import nn
 from torch.utils.data import DataLoader
 
+from se_det.datasets.check.annotation_file import without_garbage_collection
 from se_det.engine.coco_metric import EitherCocoMetric, checked_library
 from se_det.engine.console import quieten, silent_annotations
 from se_det.engine.finite import FiniteLossHook, check_finite
@@ -112,6 +113,17 @@ class DetectorRunner(Runner):
             self.saved.save(self, self.iter + (fn_name == 'after_train_iter'))
             raise self.saved.failure(self, name, error) from error
 
+    @staticmethod
+    def build_dataloader(*args: Any, **kwargs: Any) -> DataLoader:
+        """Build a data loader, whose data set makes millions of small objects.
+
+        Args:
+            *args: as for Runner.
+            **kwargs: as for Runner.
+        """
+        with silent_annotations(), without_garbage_collection():
+            return Runner.build_dataloader(*args, **kwargs)
+
     def build_evaluator(self, evaluator: dict | list | Evaluator) -> Evaluator:
         """Build the evaluator, with `EitherCocoMetric` for CocoMetric."""
         if isinstance(evaluator, Evaluator) or 'metrics' in evaluator:
@@ -125,12 +137,6 @@ class DetectorRunner(Runner):
         options = {name: value for name, value in metric.items() if name not in ('type', '_scope_')}
         library = checked_library(self.cfg.get('coco_evaluation', 'hotcoco'))
         return EitherCocoMetric(library=library, **options)
-
-    @staticmethod
-    def build_dataloader(*args: Any, **kwargs: Any) -> DataLoader:
-        """Build a data loader and its data set."""
-        with silent_annotations():
-            return Runner.build_dataloader(*args, **kwargs)
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """Build the training loop."""

@@ -1,5 +1,6 @@
 """Mistakes of a user raise one error that says what to type next."""
 
+import gc
 import json
 import os
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from se_det.engine import launch
+from se_det.engine.detector_runner import DetectorRunner
 from se_det.engine.launch import load_config, train
 from se_det.engine.start.data import check_data
 from se_det.errors import UsageError
@@ -307,3 +309,18 @@ def test_a_work_dir_that_is_not_writable(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(UsageError, match='is not writable'):
         train(SHAPES, work_dir='w')
+
+
+def test_no_garbage_is_collected_while_a_data_set_is_read():
+    class Numbers(torch.utils.data.Dataset):
+        def __init__(self):
+            self.collects = gc.isenabled()
+
+        def __len__(self):
+            return 4
+
+    loader = dict(
+        dataset=dict(type=Numbers), sampler=dict(type='mmengine.DefaultSampler'), batch_size=2
+    )
+    assert not DetectorRunner.build_dataloader(loader).dataset.collects
+    assert gc.isenabled()

@@ -4,12 +4,14 @@ A file is parsed and checked when it is new or has changed, which for COCO's tak
 as loading it does. Until then its facts are read from a file of some kilobytes.
 """
 
+import fcntl
 import hashlib
 import json
 import os
 import time
 from collections import defaultdict
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -142,6 +144,21 @@ def stamp(path: str | os.PathLike) -> list[int]:
     """What changes when a file does: size and times."""
     status = os.stat(path)
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+
+
+@contextmanager
+def one_at_a_time(path: Path) -> Iterator[None]:
+    """Let one process check a file, while the others of a job wait for what it finds.
+
+    Args:
+        path: of `cache_file`. Where nothing can be locked beside it, no process waits.
+    """
+    with ExitStack() as stack:
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context(path.with_suffix('.lock').open('w'))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def load_facts(path: Path, ann_file: Path) -> Facts | None:

@@ -18,6 +18,7 @@ from se_det.datasets.check.facts import (
     cache_file,
     check_content,
     load_facts,
+    one_at_a_time,
     save_facts,
     stamp,
 )
@@ -82,29 +83,14 @@ def _facts(source: Source, config: str) -> Facts:
     missing = next((path for path in (ann_file, folder) if not path.exists()), None)
     if missing is not None:
         raise missing_data(source, missing)
-    checked = stamp(ann_file)
-    is_training = source.split == 'train'
-    key = (ann_file.resolve(), folder.resolve(), source.reads_masks, is_training)
+    key = (ann_file.resolve(), folder.resolve(), source.reads_masks, source.split == 'train')
     kept_in = cache_file('annotations', *key)
-    facts = load_facts(kept_in, ann_file)
-    is_new = facts is None
-    if is_new:
-        problems = Problems()
-        with without_garbage_collection():
-            coco = read_annotations(ann_file)
-            sample = SAMPLE if is_training else None
-            facts = check_content(coco, source.reads_masks, problems, sample)
-        if problems.errors:
-            raise wrong_data(source, problems.error_lines(), config)
-        names = [image['file_name'] for image in coco['images']]
-        gone = missing_images(folder, names)
-        elsewhere = found_elsewhere(folder, gone, names) if gone else {}
-        if elsewhere:
-            raise wrong_data(
-                source, [misplaced(*pair, folder) for pair in elsewhere.items()], config
-            )
-        if gone:
-            raise missing_data(source, _first_of(folder, gone))
+    with one_at_a_time(kept_in):
+        facts = load_facts(kept_in, ann_file)
+        if facts is None:
+            checked = stamp(ann_file)
+            facts = _check_whole(source, config)
+            save_facts(kept_in, checked, facts)
     faults = (
         (folder / name, header_fault(folder / name, width, height, source.decoder))
         for name, width, height in facts.sample
@@ -112,8 +98,26 @@ def _facts(source: Source, config: str) -> Facts:
     lines = [f'{path} {fault}' for path, fault in faults if fault]
     if lines:
         raise wrong_data(source, lines, config)
-    if is_new:
-        save_facts(kept_in, checked, facts)
+    return facts
+
+
+@without_garbage_collection()
+def _check_whole(source: Source, config: str) -> Facts:
+    """Check all annotations, and that all images are there."""
+    ann_file, folder = source.ann_file, source.image_folder
+    problems = Problems()
+    coco = read_annotations(ann_file)
+    sample = SAMPLE if source.split == 'train' else None
+    facts = check_content(coco, source.reads_masks, problems, sample)
+    if problems.errors:
+        raise wrong_data(source, problems.error_lines(), config)
+    names = [image['file_name'] for image in coco['images']]
+    gone = missing_images(folder, names)
+    elsewhere = found_elsewhere(folder, gone, names) if gone else {}
+    if elsewhere:
+        raise wrong_data(source, [misplaced(*pair, folder) for pair in elsewhere.items()], config)
+    if gone:
+        raise missing_data(source, _first_of(folder, gone))
     return facts
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -268,6 +269,29 @@ def test_an_unchanged_file_is_parsed_once(coco, verdict, cells, config, monkeypa
     coco['annotations'][4]['area'] = 0
     assert 'area must be larger than 0' in verdict(coco)
     assert 'area must be larger than 0' in verdict(coco)
+
+
+def test_of_runs_that_start_together_one_parses(coco, verdict, cells, config, monkeypatch):
+    assert verdict(coco) is None
+    an_hour_ago = time.time() - 3600
+    os.utime(cells / 'train.json', (an_hour_ago, an_hour_ago))
+    parsed, read = [], start.read_annotations
+
+    def read_slowly(file):
+        parsed.append(file)
+        time.sleep(0.3)
+        return read(file)
+
+    monkeypatch.setattr(start, 'read_annotations', read_slowly)
+    with ThreadPoolExecutor(4) as runs:
+        list(runs.map(lambda _: check_data(config(), ('train',)), range(4)))
+    assert len(parsed) == 1
+
+
+def test_where_nothing_can_be_kept_each_run_parses(coco, verdict, tmp_path, monkeypatch):
+    (tmp_path / 'file').touch()
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'file'))
+    assert verdict(coco) is None
 
 
 def test_classes_in_a_file_are_read(coco, verdict, tmp_path):
