@@ -262,17 +262,17 @@ def parts_of_page(comparisons: Sequence[Compared], runs: dict[str, list[str]]) -
         if not c.is_finished
     ]
     return {
-        'counts': f'{len(finished)} comparisons, {sum(len(c.looks) for c in finished)} looks. Of '
-        f'the {len(se)} of SE against plain on seeds of their own, {above} are positive, {below} '
-        'negative. Intervals over images and seeds that exclude zero: '
-        f'{"; ".join(apart) or "none"}.',
+        'counts': f'{len(finished)} comparisons, inspected {sum(len(c.looks) for c in finished)} '
+        f'times. {len(se)} are SE against plain (repeats of the same seeds not counted): {above} '
+        f'are positive, {below} negative. Of these, intervals over images and seeds that exclude '
+        f'zero: {"; ".join(apart) or "none"}.',
         'comparisons': _table(
             'data, detector | compared | ΔAP | 95 %, over seeds | paired by seed '
             '| over images and seeds | seeds a side, images | looks | false alarm | standing',
             rows,
         ),
         'unfinished': '\n'.join(unfinished),
-        'mean': f'The mean is {mean[0]:+.2f} AP ({_ends(mean[1:])}), from {count} families.',
+        'mean': f'The mean is {mean[0]:+.2f} AP ({_ends(mean[1:])}), from {count} groups of comparisons.',
         'seeds': _table(
             'arm | seeds | AP', [f'{arm} | {len(ap)} | {" ".join(ap)}' for arm, ap in seeds.items()]
         ),
