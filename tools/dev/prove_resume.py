@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 CONFIG = 'configs/faster_rcnn_se_r50_shapes.py'
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 BEGUN = 'Device:'  # in the log, before the first iteration
+ENDED = 'Results: '  # in the log, after all is saved
 # A narrow detector and few images, validated after each epoch.
 OPTIONS = [
     'model.backbone.base_channels=16',
@@ -116,6 +117,8 @@ class Training:
                     signalled, job = time.time(), kill(process.pid, number)
                 time.sleep(0.001)
             status = process.wait()
+        if ENDED in log.read_text():  # Python's own end takes a while, in which signals may come
+            status = 0
         seconds = time.monotonic() - begun
         problem = ''
         if left := still_alive(job):
