@@ -37,4 +37,4 @@ comparisons = [
     ('plain', 'se_last_norm_2'),
     ('plain_6_epochs', 'se_6_epochs'),
 ]
-seeds = 11  # tools/sample_size.py: they show 1 AP after six epochs; three epochs take 16
+seeds = 11  # 1 AP after six epochs (spread 0.65) with a power of 0.9, by noncentral t, without images
