@@ -13,7 +13,6 @@ from typing import Any
 
 import hotcoco
 import numpy as np
-from mmdet.datasets.api_wrappers import COCO
 from mmdet.evaluation import CocoMetric
 from mmengine.fileio import get_local_path, load
 from mmengine.logging import MMLogger, print_log
@@ -48,9 +47,8 @@ class HotCOCOeval(COCOeval):
         params.imgIds = list(np.unique(params.imgIds))
         params.catIds = list(np.unique(params.catIds))
         params.maxDets = sorted(params.maxDets)
-        self._hotcoco = hotcoco.COCOeval(
-            self._index(self.cocoGt), self._index(self.cocoDt), params.iouType
-        )
+        indices = (hotcoco_index(c.dataset, params.iouType) for c in (self.cocoGt, self.cocoDt))
+        self._hotcoco = hotcoco.COCOeval(*indices, params.iouType)
         for name in ('imgIds', 'catIds', 'iouThrs', 'recThrs', 'maxDets', 'areaRng', 'areaRngLbl'):
             value = getattr(params, name)
             setattr(self._hotcoco.params, name, np.asarray(value).tolist())
@@ -65,15 +63,22 @@ class HotCOCOeval(COCOeval):
         arrays = {key: self._hotcoco.eval[key] for key in ('precision', 'recall', 'scores')}
         self.eval = {'params': self.params, 'counts': [*arrays['precision'].shape], **arrays}
 
-    def _index(self, coco: COCO) -> hotcoco.COCO:
-        """Hotcoco parses all that it is given: names and, for boxes, segmentations are left out."""
-        annotations = coco.dataset['annotations']
-        if self.params.iouType == 'bbox' and coco is self.cocoGt:
-            unread = {'segmentation'}
-            annotations = [{k: a[k] for k in a.keys() - unread} for a in annotations]
-        images = [{k: i[k] for k in ('id', 'width', 'height')} for i in coco.dataset['images']]
-        categories = [dict(id=c['id'], name=str(c['id'])) for c in coco.dataset['categories']]
-        return hotcoco.COCO(dict(images=images, categories=categories, annotations=annotations))
+
+def hotcoco_index(dataset: dict, metric: str) -> hotcoco.COCO:
+    """Index annotations or detections for hotcoco.
+
+    It parses all that it is given, so names and, for boxes, segmentations are left out.
+
+    Args:
+        dataset: of a `NumberedCOCO`.
+        metric: ``'bbox'`` or ``'segm'``.
+    """
+    annotations = dataset['annotations']
+    if metric == 'bbox':
+        annotations = [{k: a[k] for k in a.keys() - {'segmentation'}} for a in annotations]
+    images = [{k: i[k] for k in ('id', 'width', 'height')} for i in dataset['images']]
+    categories = [dict(id=c['id'], name=str(c['id'])) for c in dataset['categories']]
+    return hotcoco.COCO(dict(images=images, categories=categories, annotations=annotations))
 
 
 LIBRARIES = dict(hotcoco=HotCOCOeval, pycocotools=COCOeval)

@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from se_det.evaluation import Comparison, Difference
-from se_det.report.detection_errors import ErrorCosts
-from se_det.report.judged_images import ERRORS
+from se_det.report.diagnosis import ERRORS, Diagnosis
 from se_det.report.svg import (
     BAD,
     GOOD,
@@ -24,15 +23,15 @@ ROW = 22  # height of a row, in pixels
 
 def comparison_figures(
     comparison: Comparison,
-    baseline: Sequence[ErrorCosts],
-    candidate: Sequence[ErrorCosts],
+    baseline: Sequence[Diagnosis],
+    candidate: Sequence[Diagnosis],
     sides: tuple[str, str],
 ) -> list[FigureOnPage]:
     """Differences of metrics and of classes, AP of each seed, and error types of both sides.
 
     Args:
         comparison: of the sides.
-        baseline: errors of each seed.
+        baseline: what is wrong in each seed.
         candidate: likewise.
         sides: what to call them.
     """
@@ -119,10 +118,10 @@ def _seeds(comparison: Comparison, sides: tuple[str, str]) -> FigureOnPage:
 
 
 def _errors(
-    baseline: Sequence[ErrorCosts], candidate: Sequence[ErrorCosts], sides: tuple[str, str]
+    baseline: Sequence[Diagnosis], candidate: Sequence[Diagnosis], sides: tuple[str, str]
 ) -> FigureOnPage:
     gains = [
-        [100 * np.mean([costs.gains[error] for costs in side]) for error in ERRORS]
+        [100 * np.mean([seed.gains[error] for seed in side]) for error in ERRORS.values()]
         for side in (baseline, candidate)
     ]
     change = np.subtract(gains[1], gains[0])
@@ -142,14 +141,14 @@ def _errors(
                     color=INK,
                     fontsize=10,
                 )
-        axes.set_yticks(range(len(ERRORS)), [error.name.lower() for error in ERRORS], color=INK)
+        axes.set_yticks(range(len(ERRORS)), list(ERRORS.values()), color=INK)
         axes.tick_params(axis='y', length=0)
         axes.grid(axis='y', visible=False)
         axes.set(xlabel='points of AP50 to gain', xlim=(0, 1.2 * max(*gains[0], *gains[1], 0.5)))
         axes.invert_yaxis()
         axes.legend(loc='lower right')
         most = int(np.abs(change).argmax())
-        title = f'Errors: {ERRORS[most].name.lower()} changes most, by {change[most]:+.1f} points'
+        title = f'Errors: {list(ERRORS.values())[most]} changes most, by {change[most]:+.1f} points'
         return FigureOnPage(
             as_svg(figure, title),
             title,

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 
-from se_det.report.judged_images import ERRORS
+from se_det.report.diagnosis import ERRORS
 from se_det.report.scores import Scores
 from se_det.report.svg import (
     INK,
@@ -53,12 +53,12 @@ def _precision_recall(scores: Scores) -> FigureOnPage:
 
 
 def _errors(scores: Scores) -> FigureOnPage:
-    costs = scores.costs
-    gains = [100 * costs.gains[error] for error in ERRORS]
+    diagnosis = scores.diagnosis
+    gains = [100 * diagnosis.gains[error] for error in ERRORS.values()]
     figure = new_figure()
     axes = figure.add_subplot()
     axes.barh(range(len(ERRORS)), gains, color=SERIES[1], height=0.62)
-    for row, error in enumerate(ERRORS):
+    for row, error in enumerate(ERRORS.values()):
         axes.annotate(
             f'{gains[row]:.1f}',
             (gains[row], row),
@@ -68,7 +68,7 @@ def _errors(scores: Scores) -> FigureOnPage:
             color=INK,
         )
         axes.annotate(
-            f'{costs.counts[error]:,}',
+            f'{diagnosis.counts[error]:,}',
             (1, row),
             xycoords=('axes fraction', 'data'),
             va='center',
@@ -79,25 +79,25 @@ def _errors(scores: Scores) -> FigureOnPage:
     axes.annotate(
         'how many', (1, 1), xycoords='axes fraction', ha='right', color=MUTED, fontsize=10
     )
-    axes.set_yticks(range(len(ERRORS)), [error.name.lower() for error in ERRORS], color=INK)
+    axes.set_yticks(range(len(ERRORS)), list(ERRORS.values()), color=INK)
     axes.tick_params(axis='y', length=0)
     axes.grid(axis='y', visible=False)
     axes.set(xlabel='points of AP50 to gain', xlim=(0, 1.35 * max(*gains, 0.5)))
     axes.invert_yaxis()
-    worst = max(ERRORS, key=lambda error: costs.gains[error])
-    title = f'Errors: {worst.name.lower()} costs most, {max(gains):.1f} points of AP50'
+    worst = max(ERRORS.values(), key=diagnosis.gains.get)
+    title = f'Errors: {worst} costs most, {max(gains):.1f} points of AP50'
     return FigureOnPage(
         as_svg(figure, title),
         title,
         "TIDE's six types, each mended alone (AP50 is "
-        f'{100 * costs.ap50:.1f}). Classification: right box, wrong class. Localisation: right '
+        f'{100 * diagnosis.ap50:.1f}). Classification: right box, wrong class. Localisation: right '
         'class, IoU 0.1 to 0.5. Both: neither is right. Duplicate: the object was found already. '
         'Background: no object there. Missed: an object that none of these would find.',
     )
 
 
 def _confusion(scores: Scores) -> FigureOnPage:
-    counts = scores.confusion
+    counts = scores.diagnosis.confusion
     names = [kind.name for kind in scores.classes]
     many = len(names) > 25
     cell = 13 if many else 30
@@ -129,9 +129,9 @@ def _confusion(scores: Scores) -> FigureOnPage:
     return FigureOnPage(
         as_svg(figure, title),
         title,
-        f'Detections of score {scores.costs.threshold:.2f} or more, where F1 is highest, at IoU '
-        '0.5. Each takes the free object that it overlaps most, of whatever class. Shade: share '
-        'of the row.',
+        f'Detections of score {scores.diagnosis.threshold:.2f} or more, where F1 is highest, at '
+        'IoU 0.5. Each takes the free object that it overlaps most, of whatever class. Shade: '
+        'share of the row.',
         is_wide=many,
     )
 
