@@ -45,10 +45,6 @@ CALLS = {  # the operator, and the shapes of its differentiable inputs
         lambda x: ops.SigmoidFocalLoss(2.0, 0.25)(x, torch.tensor(CLASSES, device=x.device)),
         (4, 3),
     ),
-    'softmax_focal_loss': (
-        lambda x: ops.SoftmaxFocalLoss(2.0, 0.25)(x, torch.tensor(CLASSES, device=x.device)),
-        (4, 3),
-    ),
 }
 
 
