@@ -6,16 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from mmdet.registry import MODELS
 from mmengine.config import Config
-from mmengine.runner import Runner, load_checkpoint
+from mmengine.device import get_device
+from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from se_det.backbones import SEBackbone
-from se_det.checkpoints.safe_loading import safe_loading
-from se_det.config_files import model_of
 from se_det.engine.start.data import check_data
 from se_det.errors import UsageError
+from se_det.inference.trained_model import load_trained
 
 
 @dataclass(frozen=True)
@@ -61,21 +60,19 @@ class Excitation:
 
 
 def load_detector(cfg: Config, checkpoint: str) -> nn.Module:
-    """Build a detector for inference, on the GPU if there is one.
+    """Load a trained detector, on the GPU if there is one.
 
     Raises:
-        UsageError: its backbone has no SE, or the checkpoint does not fit.
+        UsageError: as `load_trained` raises it, or the backbone has no SE.
     """
-    model = MODELS.build(model_of(cfg, cfg.filename))
+    model, *_ = load_trained(checkpoint, cfg)
     if not hasattr(model, 'backbone') or not list(se_blocks(model.backbone)):
         kind = cfg.model.get('backbone', cfg.model).get('type')
         raise UsageError(
             f'There are no gates to plot: expected a backbone with SE, found {kind}. Give the '
             'config of an SE detector, such as configs/faster_rcnn_se_r50.py, or add --se.'
         )
-    with safe_loading():
-        load_checkpoint(model, checkpoint, map_location='cpu')
-    return model.to('cuda' if torch.cuda.is_available() else 'cpu').eval()
+    return model.to(get_device())
 
 
 def se_blocks(backbone: nn.Module) -> Iterator[tuple[str, int, bool, nn.Module]]:
