@@ -103,6 +103,9 @@ class EitherCocoMetric(CocoMetric):
         sort_categories: as for CocoMetric.
         **options: as for CocoMetric.
 
+    Attributes:
+        evaluated: the results of all images, as `process` makes them.
+
     Raises:
         UsageError: the annotation file cannot be read.
     """
@@ -119,6 +122,7 @@ class EitherCocoMetric(CocoMetric):
         thresholds = None if iou_thrs is None else np.atleast_1d(np.array(iou_thrs, float))
         super().__init__(iou_thrs=thresholds, **options)
         self.library = library
+        self.evaluated: list[dict] = []
         if ann_file is not None:
             with get_local_path(ann_file, backend_args=self.backend_args) as path:
                 self._coco_api = NumberedCOCO(read_annotations(path), sort_categories)
@@ -143,6 +147,7 @@ class EitherCocoMetric(CocoMetric):
                 "The evaluator's metric has 'segm', but the detector gives no masks. "
                 'Add --cfg-options val_evaluator.metric=bbox test_evaluator.metric=bbox'
             )
+        self.evaluated = [found for _, found in results]
         if self._coco_api is None:
             with TemporaryDirectory() as folder:
                 prefix = self.outfile_prefix or str(Path(folder, 'annotations'))
