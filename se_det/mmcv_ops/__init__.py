@@ -28,7 +28,6 @@ from se_det.mmcv_ops.deform_roi_pool import deform_roi_pool_backward, deform_roi
 from se_det.mmcv_ops.focal_loss import sigmoid_focal_loss_backward, sigmoid_focal_loss_forward
 from se_det.mmcv_ops.masked_conv import masked_col2im_forward, masked_im2col_forward
 from se_det.mmcv_ops.roi_align import roi_align_backward, roi_align_forward
-from se_det.mmcv_ops.roi_pool import roi_pool_backward, roi_pool_forward
 from se_det.mmcv_ops.sync_bn import (
     sync_bn_backward_data,
     sync_bn_backward_param,
@@ -58,8 +57,6 @@ __all__ = [
     'nms_match',
     'roi_align_backward',
     'roi_align_forward',
-    'roi_pool_backward',
-    'roi_pool_forward',
     'sigmoid_focal_loss_backward',
     'sigmoid_focal_loss_forward',
     'softnms',
