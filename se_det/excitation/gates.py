@@ -1,8 +1,9 @@
 """Reads the gates of a trained detector on images."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -107,7 +108,9 @@ def collect_gates(cfg: Config, model: nn.Module, num_images: int) -> Excitation:
     holds = np.zeros((len(chosen), len(classes)), bool)
     blocks = list(se_blocks(model.backbone))
     rows = {name: [] for name, *_ in blocks}
-    with _watching(blocks, rows), torch.no_grad():
+    with ExitStack() as hooks, torch.no_grad():
+        for name, *_, se in blocks:  # a hook on `se` makes the block call it
+            hooks.enter_context(se.register_forward_hook(partial(_keep, rows[name])))
         for row, index in enumerate(chosen.tolist()):
             holds[row, dataset.get_cat_ids(index)] = True
             batch = loader.collate_fn([dataset[index]])
@@ -129,19 +132,5 @@ def collect_gates(cfg: Config, model: nn.Module, num_images: int) -> Excitation:
     )
 
 
-@contextmanager
-def _watching(blocks: list[tuple], rows: dict[str, list[np.ndarray]]) -> Iterator[None]:
-    """Append the gates of each forward; a hook on ``se`` makes the block call it."""
-
-    def keep(name: str) -> object:
-        def hook(se: nn.Module, inputs: tuple, _: Tensor) -> None:
-            rows[name].append(se.gate(*inputs).flatten().float().cpu().numpy())
-
-        return hook
-
-    handles = [se.register_forward_hook(keep(name)) for name, *_, se in blocks]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+def _keep(rows: list[np.ndarray], se: nn.Module, inputs: tuple, _: Tensor) -> None:
+    rows.append(se.gate(*inputs).flatten().float().cpu().numpy())

@@ -12,8 +12,9 @@ from se_det.report.svg import (
     SERIES,
     SURFACE,
     FigureOnPage,
-    as_svg,
+    name_rows,
     new_figure,
+    on_page,
     style,
 )
 
@@ -44,8 +45,8 @@ def _precision_recall(scores: Scores) -> FigureOnPage:
     axes.set(xlabel='recall', ylabel='precision', xlim=(0, 1), ylim=(0, 1.02))
     ap, ap50 = (100 * scores.stats[name] for name in ('AP', 'AP50'))
     title = f'Precision and recall: {ap50:.1f} under the curve at IoU 0.50, {ap:.1f} over all'
-    return FigureOnPage(
-        as_svg(figure, title),
+    return on_page(
+        figure,
         title,
         'A line for each IoU from 0.50 to 0.95, the mean over the classes. '
         'The area under a line is its AP.',
@@ -79,15 +80,13 @@ def _errors(scores: Scores) -> FigureOnPage:
     axes.annotate(
         'how many', (1, 1), xycoords='axes fraction', ha='right', color=MUTED, fontsize=10
     )
-    axes.set_yticks(range(len(ERRORS)), list(ERRORS.values()), color=INK)
-    axes.tick_params(axis='y', length=0)
-    axes.grid(axis='y', visible=False)
+    name_rows(axes, list(ERRORS.values()))
     axes.set(xlabel='points of AP50 to gain', xlim=(0, 1.35 * max(*gains, 0.5)))
     axes.invert_yaxis()
     worst = max(ERRORS.values(), key=diagnosis.gains.get)
     title = f'Errors: {worst} costs most, {max(gains):.1f} points of AP50'
-    return FigureOnPage(
-        as_svg(figure, title),
+    return on_page(
+        figure,
         title,
         "TIDE's six types, each mended alone (AP50 is "
         f'{100 * diagnosis.ap50:.1f}). Classification: right box, wrong class. Localisation: right '
@@ -126,8 +125,8 @@ def _confusion(scores: Scores) -> FigureOnPage:
     axes.set(xlim=(-0.5, len(counts) - 0.5), ylim=(len(counts) - 0.5, -0.5))
     axes.spines[:].set_visible(False)
     title = f'Confusion: {_most_confused(counts, names)}'
-    return FigureOnPage(
-        as_svg(figure, title),
+    return on_page(
+        figure,
         title,
         f'Detections of score {scores.diagnosis.threshold:.2f} or more, where F1 is highest, at '
         'IoU 0.5. Each takes the free object that it overlaps most, of whatever class. Shade: '
