@@ -2,8 +2,10 @@
 
 import difflib
 import re
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
@@ -49,6 +51,25 @@ def model_of(cfg: Config, source: str) -> dict:
     if not isinstance(model, dict) or 'type' not in model:
         raise UsageError(f'Expected the config of a detector; {source} has no model.')
     return model
+
+
+def dicts_in(value: Any, path: str = '') -> Iterator[tuple[str, dict]]:
+    """Every dict in a part of a config, outer ones first, the part itself included.
+
+    Args:
+        value: the part.
+        path: where it is in the config, such as ``'model.backbone'``.
+
+    Yields:
+        Where each dict is, and the dict.
+    """
+    if isinstance(value, dict | Config):
+        yield path, value
+    elif not isinstance(value, list | tuple):
+        return
+    inner = value.items() if hasattr(value, 'items') else enumerate(value)
+    for key, part in list(inner):
+        yield from dicts_in(part, f'{path}.{key}' if path else str(key))
 
 
 def inherited_name(config: str) -> str:

@@ -5,7 +5,13 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from se_det.config_files import find_config, locate_teacher, package_configs, read_config
+from se_det.config_files import (
+    dicts_in,
+    find_config,
+    locate_teacher,
+    package_configs,
+    read_config,
+)
 from se_det.errors import UsageError
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
@@ -77,3 +83,11 @@ def test_where_a_teachers_config_is_found(tmp_path, monkeypatch):
         assert located == model
     with pytest.raises(UsageError, match=r'No config file configs/gfl/mine\.py'):
         locate_teacher(dict(teacher_config='configs/gfl/mine.py'))
+
+
+def test_every_dict_of_a_config_has_its_place():
+    cfg = Config(dict(model=dict(heads=[dict(type='A'), ({'b.c': dict()},)]), lr=1))
+    places = [path for path, _ in dicts_in(cfg)]
+    assert places == ['', 'model', 'model.heads.0', 'model.heads.1.0', 'model.heads.1.0.b.c']
+    assert next(part for path, part in dicts_in(cfg.model) if path == 'heads.0') == dict(type='A')
+    assert list(dicts_in(None)) == []

@@ -14,14 +14,6 @@ from contextlib import contextmanager
 from typing import Any
 
 
-def height_and_width(text: str) -> tuple[int, int]:
-    """Parse an image size like ``800x1344``."""
-    height, separator, width = text.partition('x')
-    if not (separator and height.isdecimal() and width.isdecimal()):
-        raise argparse.ArgumentTypeError(f'{text}: a size is a height and a width, like 800x1344')
-    return int(height), int(width)
-
-
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that the tools train and test share, named as in mmdet."""
     parser.add_argument('--work-dir', help='folder for logs; default work_dirs/<config name>')

@@ -37,4 +37,4 @@ comparisons = [
     ('plain', 'se_last_norm_2'),
     ('plain_6_epochs', 'se_6_epochs'),
 ]
-seeds = 11  # 1 AP after six epochs (spread 0.65) with a power of 0.9, by noncentral t, without images
+seeds = 11  # show 1 AP after six epochs (spread 0.65) with a power of 0.9: noncentral t

@@ -63,11 +63,6 @@ class PublicWeights:
     )
 
     @property
-    def sha256_head(self) -> str:
-        """The first eight hex digits of the file's sha256."""
-        return self.url.removesuffix('.pth')[-8:]
-
-    @property
     def source(self) -> str:
         """The publisher's page or code."""
         if self.name.startswith('mmpretrain/'):

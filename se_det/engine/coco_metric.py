@@ -13,7 +13,6 @@ from typing import Any
 
 import hotcoco
 import numpy as np
-from mmdet.datasets.api_wrappers import COCO
 from mmdet.evaluation import CocoMetric
 from mmengine.fileio import get_local_path, load
 from mmengine.logging import MMLogger, print_log
@@ -48,9 +47,8 @@ class HotCOCOeval(COCOeval):
         params.imgIds = list(np.unique(params.imgIds))
         params.catIds = list(np.unique(params.catIds))
         params.maxDets = sorted(params.maxDets)
-        self._hotcoco = hotcoco.COCOeval(
-            self._index(self.cocoGt), self._index(self.cocoDt), params.iouType
-        )
+        indices = (hotcoco_index(c.dataset, params.iouType) for c in (self.cocoGt, self.cocoDt))
+        self._hotcoco = hotcoco.COCOeval(*indices, params.iouType)
         for name in ('imgIds', 'catIds', 'iouThrs', 'recThrs', 'maxDets', 'areaRng', 'areaRngLbl'):
             value = getattr(params, name)
             setattr(self._hotcoco.params, name, np.asarray(value).tolist())
@@ -65,15 +63,22 @@ class HotCOCOeval(COCOeval):
         arrays = {key: self._hotcoco.eval[key] for key in ('precision', 'recall', 'scores')}
         self.eval = {'params': self.params, 'counts': [*arrays['precision'].shape], **arrays}
 
-    def _index(self, coco: COCO) -> hotcoco.COCO:
-        """Hotcoco parses all that it is given: names and, for boxes, segmentations are left out."""
-        annotations = coco.dataset['annotations']
-        if self.params.iouType == 'bbox' and coco is self.cocoGt:
-            unread = {'segmentation'}
-            annotations = [{k: a[k] for k in a.keys() - unread} for a in annotations]
-        images = [{k: i[k] for k in ('id', 'width', 'height')} for i in coco.dataset['images']]
-        categories = [dict(id=c['id'], name=str(c['id'])) for c in coco.dataset['categories']]
-        return hotcoco.COCO(dict(images=images, categories=categories, annotations=annotations))
+
+def hotcoco_index(dataset: dict, metric: str) -> hotcoco.COCO:
+    """Index annotations or detections for hotcoco.
+
+    It parses all that it is given, so names and, for boxes, segmentations are left out.
+
+    Args:
+        dataset: of a `NumberedCOCO`.
+        metric: ``'bbox'`` or ``'segm'``.
+    """
+    annotations = dataset['annotations']
+    if metric == 'bbox':
+        annotations = [{k: a[k] for k in a.keys() - {'segmentation'}} for a in annotations]
+    images = [{k: i[k] for k in ('id', 'width', 'height')} for i in dataset['images']]
+    categories = [dict(id=c['id'], name=str(c['id'])) for c in dataset['categories']]
+    return hotcoco.COCO(dict(images=images, categories=categories, annotations=annotations))
 
 
 LIBRARIES = dict(hotcoco=HotCOCOeval, pycocotools=COCOeval)
@@ -98,6 +103,9 @@ class EitherCocoMetric(CocoMetric):
         sort_categories: as for CocoMetric.
         **options: as for CocoMetric.
 
+    Attributes:
+        evaluated: the results of all images, as `process` makes them.
+
     Raises:
         UsageError: the annotation file cannot be read.
     """
@@ -114,6 +122,7 @@ class EitherCocoMetric(CocoMetric):
         thresholds = None if iou_thrs is None else np.atleast_1d(np.array(iou_thrs, float))
         super().__init__(iou_thrs=thresholds, **options)
         self.library = library
+        self.evaluated: list[dict] = []
         if ann_file is not None:
             with get_local_path(ann_file, backend_args=self.backend_args) as path:
                 self._coco_api = NumberedCOCO(read_annotations(path), sort_categories)
@@ -138,6 +147,7 @@ class EitherCocoMetric(CocoMetric):
                 "The evaluator's metric has 'segm', but the detector gives no masks. "
                 'Add --cfg-options val_evaluator.metric=bbox test_evaluator.metric=bbox'
             )
+        self.evaluated = [found for _, found in results]
         if self._coco_api is None:
             with TemporaryDirectory() as folder:
                 prefix = self.outfile_prefix or str(Path(folder, 'annotations'))

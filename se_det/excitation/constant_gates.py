@@ -1,7 +1,8 @@
 """Evaluates a detector with constant gates, stage by stage, to see what SE gains there."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import numpy as np
 import torch
@@ -40,19 +41,16 @@ def map_with_constant_gates(
 
 @contextmanager
 def _constant(model: nn.Module, means: dict[str, np.ndarray]) -> Iterator[None]:
-    def scale_by(mean: Tensor) -> object:
-        return lambda se, inputs, output: inputs[0] * mean.to(inputs[0])[:, None, None]
-
-    handles = [
-        se.register_forward_hook(scale_by(torch.from_numpy(means[name])))
-        for name, *_, se in se_blocks(model.backbone)
-        if name in means
-    ]
-    try:
+    with ExitStack() as hooks:
+        for name, *_, se in se_blocks(model.backbone):
+            if name in means:
+                scale = partial(_scale, torch.from_numpy(means[name]))
+                hooks.enter_context(se.register_forward_hook(scale))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
+
+
+def _scale(mean: Tensor, se: nn.Module, inputs: tuple, _: Tensor) -> Tensor:
+    return inputs[0] * mean.to(inputs[0])[:, None, None]
 
 
 def _evaluate(cfg: Config, model: nn.Module) -> float:

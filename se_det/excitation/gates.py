@@ -1,21 +1,21 @@
 """Reads the gates of a trained detector on images."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
-from mmdet.registry import MODELS
 from mmengine.config import Config
-from mmengine.runner import Runner, load_checkpoint
+from mmengine.device import get_device
+from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from se_det.backbones import SEBackbone
-from se_det.checkpoints.safe_loading import safe_loading
-from se_det.config_files import model_of
 from se_det.engine.start.data import check_data
 from se_det.errors import UsageError
+from se_det.inference.trained_model import load_trained
 
 
 @dataclass(frozen=True)
@@ -61,21 +61,19 @@ class Excitation:
 
 
 def load_detector(cfg: Config, checkpoint: str) -> nn.Module:
-    """Build a detector for inference, on the GPU if there is one.
+    """Load a trained detector, on the GPU if there is one.
 
     Raises:
-        UsageError: its backbone has no SE, or the checkpoint does not fit.
+        UsageError: as `load_trained` raises it, or the backbone has no SE.
     """
-    model = MODELS.build(model_of(cfg, cfg.filename))
+    model, *_ = load_trained(checkpoint, cfg)
     if not hasattr(model, 'backbone') or not list(se_blocks(model.backbone)):
         kind = cfg.model.get('backbone', cfg.model).get('type')
         raise UsageError(
             f'There are no gates to plot: expected a backbone with SE, found {kind}. Give the '
             'config of an SE detector, such as configs/faster_rcnn_se_r50.py, or add --se.'
         )
-    with safe_loading():
-        load_checkpoint(model, checkpoint, map_location='cpu')
-    return model.to('cuda' if torch.cuda.is_available() else 'cpu').eval()
+    return model.to(get_device())
 
 
 def se_blocks(backbone: nn.Module) -> Iterator[tuple[str, int, bool, nn.Module]]:
@@ -110,7 +108,9 @@ def collect_gates(cfg: Config, model: nn.Module, num_images: int) -> Excitation:
     holds = np.zeros((len(chosen), len(classes)), bool)
     blocks = list(se_blocks(model.backbone))
     rows = {name: [] for name, *_ in blocks}
-    with _watching(blocks, rows), torch.no_grad():
+    with ExitStack() as hooks, torch.no_grad():
+        for name, *_, se in blocks:  # a hook on `se` makes the block call it
+            hooks.enter_context(se.register_forward_hook(partial(_keep, rows[name])))
         for row, index in enumerate(chosen.tolist()):
             holds[row, dataset.get_cat_ids(index)] = True
             batch = loader.collate_fn([dataset[index]])
@@ -132,19 +132,5 @@ def collect_gates(cfg: Config, model: nn.Module, num_images: int) -> Excitation:
     )
 
 
-@contextmanager
-def _watching(blocks: list[tuple], rows: dict[str, list[np.ndarray]]) -> Iterator[None]:
-    """Append the gates of each forward; a hook on ``se`` makes the block call it."""
-
-    def keep(name: str) -> object:
-        def hook(se: nn.Module, inputs: tuple, _: Tensor) -> None:
-            rows[name].append(se.gate(*inputs).flatten().float().cpu().numpy())
-
-        return hook
-
-    handles = [se.register_forward_hook(keep(name)) for name, *_, se in blocks]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+def _keep(rows: list[np.ndarray], se: nn.Module, inputs: tuple, _: Tensor) -> None:
+    rows.append(se.gate(*inputs).flatten().float().cpu().numpy())

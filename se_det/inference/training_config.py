@@ -3,7 +3,6 @@
 import ast
 import math
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import mmcv.ops
@@ -13,6 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import Registry
 
 from se_det.checkpoints.state_dicts import metadata
+from se_det.config_files import dicts_in
 from se_det.errors import UsageError
 
 BUILT = ('model', 'data_preprocessor', 'test_dataloader', 'test_pipeline')  # for inference
@@ -47,8 +47,9 @@ def training_config(checkpoint: dict, source: str) -> Config:
                 f'`import {module}` before. Or: {give_config}'
             )
     register_all_modules(init_default_scope=False)
-    for kind in _types([cfg.get(part) for part in BUILT]):
-        if not _is_registered(kind):
+    for _, built in dicts_in([cfg.get(part) for part in BUILT]):
+        kind = built.get('type')  # mmengine builds, or calls, what it names
+        if isinstance(kind, str) and not _is_registered(kind):
             raise UsageError(
                 f'The config in {source} builds {kind!r}, which is not registered with '
                 f'MMDetection. Import the module that registers it before. Or: {give_config}'
@@ -85,17 +86,6 @@ def _value(node: ast.expr) -> Any:
             return -_value(operand)
         case _:
             return ast.literal_eval(node)
-
-
-def _types(value: Any) -> Iterator[str]:
-    """All values of ``type`` in a config; mmengine builds, or calls, what they name."""
-    if isinstance(value, dict):
-        if isinstance(value.get('type'), str):
-            yield value['type']
-        value = value.values()
-    if not isinstance(value, str | None):
-        for inner in value if hasattr(value, '__iter__') else ():
-            yield from _types(inner)
 
 
 def _is_registered(kind: str) -> bool:

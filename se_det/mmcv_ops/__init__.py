@@ -14,13 +14,8 @@ from collections.abc import Callable
 from importlib.machinery import EXTENSION_SUFFIXES
 
 from se_det.errors import UsageError
-from se_det.mmcv_ops.boxes import bbox_overlaps, nms, nms_match, softnms
-from se_det.mmcv_ops.carafe import (
-    carafe_backward,
-    carafe_forward,
-    carafe_naive_backward,
-    carafe_naive_forward,
-)
+from se_det.mmcv_ops.boxes import nms, nms_match, softnms
+from se_det.mmcv_ops.carafe import carafe_backward, carafe_forward
 from se_det.mmcv_ops.deform_attention import ms_deform_attn_backward, ms_deform_attn_forward
 from se_det.mmcv_ops.deform_conv import (
     deform_conv_backward_input,
@@ -30,15 +25,9 @@ from se_det.mmcv_ops.deform_conv import (
     modulated_deform_conv_forward,
 )
 from se_det.mmcv_ops.deform_roi_pool import deform_roi_pool_backward, deform_roi_pool_forward
-from se_det.mmcv_ops.focal_loss import (
-    sigmoid_focal_loss_backward,
-    sigmoid_focal_loss_forward,
-    softmax_focal_loss_backward,
-    softmax_focal_loss_forward,
-)
+from se_det.mmcv_ops.focal_loss import sigmoid_focal_loss_backward, sigmoid_focal_loss_forward
 from se_det.mmcv_ops.masked_conv import masked_col2im_forward, masked_im2col_forward
 from se_det.mmcv_ops.roi_align import roi_align_backward, roi_align_forward
-from se_det.mmcv_ops.roi_pool import roi_pool_backward, roi_pool_forward
 from se_det.mmcv_ops.sync_bn import (
     sync_bn_backward_data,
     sync_bn_backward_param,
@@ -49,11 +38,8 @@ from se_det.mmcv_ops.sync_bn import (
 
 __all__ = [
     'MMCV_EXTENSION',
-    'bbox_overlaps',
     'carafe_backward',
     'carafe_forward',
-    'carafe_naive_backward',
-    'carafe_naive_forward',
     'deform_conv_backward_input',
     'deform_conv_backward_parameters',
     'deform_conv_forward',
@@ -71,12 +57,8 @@ __all__ = [
     'nms_match',
     'roi_align_backward',
     'roi_align_forward',
-    'roi_pool_backward',
-    'roi_pool_forward',
     'sigmoid_focal_loss_backward',
     'sigmoid_focal_loss_forward',
-    'softmax_focal_loss_backward',
-    'softmax_focal_loss_forward',
     'softnms',
     'sync_bn_backward_data',
     'sync_bn_backward_param',

@@ -1,4 +1,4 @@
-"""Non-maximum suppression, and the overlap of boxes."""
+"""Non-maximum suppression."""
 
 import torch
 import torchvision.ops  # registers the kernels used below as torch.ops.torchvision
@@ -90,31 +90,6 @@ def softnms(
         scores[remaining] *= weight
         remaining = remaining[scores[remaining] >= min_score]
     return torch.stack(kept) if kept else remaining
-
-
-def bbox_overlaps(
-    bboxes1: Tensor, bboxes2: Tensor, ious: Tensor, mode: int, aligned: bool, offset: int
-) -> None:
-    """Overlap of boxes, written into ``ious``.
-
-    Args:
-        bboxes1: ``(M, 4)``, x1, y1, x2, y2 in pixels.
-        bboxes2: ``(N, 4)``; M equals N if ``aligned``.
-        ious: receives the result: ``(M, N)``, or ``(M,)`` if ``aligned``; NaN where it is 0 / 0.
-        mode: 0 divides the intersection by the union, 1 by the area of the first box.
-        aligned: compare row by row instead of all pairs.
-        offset: as in `nms`.
-    """
-    first, second = _half_open(bboxes1, offset), _half_open(bboxes2, offset)
-    if not aligned:
-        first, second = first[:, None], second[None]
-    top_left = torch.maximum(first[..., :2], second[..., :2])
-    bottom_right = torch.minimum(first[..., 2:], second[..., 2:])
-    intersection = (bottom_right - top_left).clamp(min=0).prod(-1)
-    first_area = (first[..., 2:] - first[..., :2]).prod(-1)
-    second_area = (second[..., 2:] - second[..., :2]).prod(-1)
-    base = first_area if mode == 1 else first_area + second_area - intersection
-    ious.copy_(intersection / base)
 
 
 def _half_open(boxes: Tensor, offset: int) -> Tensor:

@@ -31,7 +31,11 @@ def carafe_forward(
         scale_factor: output pixels per input pixel, along each axis.
     """
     rfeatures.copy_(features)
-    carafe_naive_forward(features, masks, output, kernel_size, group_size, scale_factor)
+    output.zero_()
+    blocks = _blocks(output, group_size, scale_factor)
+    padded = F.pad(features, (kernel_size // 2,) * 4)
+    for seen, kernel in _window(padded, masks, kernel_size, group_size, scale_factor):
+        blocks.addcmul_(seen, kernel)
 
 
 def carafe_backward(
@@ -55,39 +59,8 @@ def carafe_backward(
     bottom_grad.zero_()
     mask_grad.zero_()
     geometry = (kernel_size, group_size, scale_factor)
-    carafe_naive_backward(top_grad, rfeatures, masks, bottom_grad, mask_grad, *geometry)
-
-
-def carafe_naive_forward(
-    features: Tensor,
-    masks: Tensor,
-    output: Tensor,
-    kernel_size: int,
-    group_size: int,
-    scale_factor: int,
-) -> None:
-    """`carafe_forward` without the scratch space."""
-    output.zero_()
-    blocks = _blocks(output, group_size, scale_factor)
-    padded = F.pad(features, (kernel_size // 2,) * 4)
-    for seen, kernel in _window(padded, masks, kernel_size, group_size, scale_factor):
-        blocks.addcmul_(seen, kernel)
-
-
-def carafe_naive_backward(
-    top_grad: Tensor,
-    features: Tensor,
-    masks: Tensor,
-    bottom_grad: Tensor,
-    mask_grad: Tensor,
-    kernel_size: int,
-    group_size: int,
-    scale_factor: int,
-) -> None:
-    """Gradient of `carafe_naive_forward`, added to ``bottom_grad`` and ``mask_grad``."""
-    geometry = (kernel_size, group_size, scale_factor)
     reach = kernel_size // 2
-    padded, padded_grad = (F.pad(tensor, (reach,) * 4) for tensor in (features, bottom_grad))
+    padded, padded_grad = (F.pad(tensor, (reach,) * 4) for tensor in (rfeatures, bottom_grad))
     grad = _blocks(top_grad, group_size, scale_factor).contiguous()  # faster to sum over H, W
     window = _window(padded, masks, *geometry)
     window_grad = _window(padded_grad, mask_grad, *geometry)

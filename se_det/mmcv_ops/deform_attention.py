@@ -1,9 +1,6 @@
-"""Multi-scale deformable attention."""
-
-from collections.abc import Iterator
+"""Multi-scale deformable attention, which mmcv computes in plain torch too."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -18,9 +15,9 @@ def ms_deform_attn_forward(
     """Multi-scale deformable attention (arXiv 2010.04159, equation 3).
 
     Args:
-        value: features of all levels, ``(N, sum of H * W, heads, D)``.
+        value: features of all levels, one after another, ``(N, sum of H * W, heads, D)``.
         spatial_shapes: H and W of each level, ``(levels, 2)`` int64.
-        level_start_index: index in ``value`` at which each level begins, ``(levels,)`` int64.
+        level_start_index: follows from ``spatial_shapes``; not used.
         sampling_loc: x and y of each sample, from 0 to 1 over its level,
             ``(N, queries, heads, levels, points, 2)``.
         attn_weight: weight of each sample, ``(N, queries, heads, levels, points)``.
@@ -29,11 +26,10 @@ def ms_deform_attn_forward(
     Returns:
         ``(N, queries, heads * D)``.
     """
-    result = sum(
-        _attend(features, sampling_loc[:, :, :, level], attn_weight[:, :, :, level])
-        for level, features in _levels(value, spatial_shapes, level_start_index)
-    )
-    return result.unflatten(0, value.shape[::2]).permute(0, 3, 1, 2).flatten(2).to(value)
+    from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
+
+    sizes = spatial_shapes.tolist()
+    return multi_scale_deformable_attn_pytorch(value, sizes, sampling_loc, attn_weight).to(value)
 
 
 def ms_deform_attn_backward(
@@ -49,29 +45,11 @@ def ms_deform_attn_backward(
     im2col_step: int,
 ) -> None:
     """Gradient of `ms_deform_attn_forward`, written into the three ``grad_`` tensors."""
-    grad_output = grad_output.unflatten(2, value.shape[2:]).permute(0, 2, 3, 1).flatten(0, 1)
-    levels = _levels(value, spatial_shapes, level_start_index)
-    grad_levels = _levels(grad_value, spatial_shapes, level_start_index)
-    for (level, features), (_, grad_features) in zip(levels, grad_levels, strict=True):
-        leaves = [features, sampling_loc[:, :, :, level], attn_weight[:, :, :, level]]
-        leaves = [leaf.detach().requires_grad_() for leaf in leaves]
-        with torch.enable_grad():
-            grads = torch.autograd.grad(_attend(*leaves), leaves, grad_output)
-        grad_features.copy_(grads[0])
-        grad_sampling_loc[:, :, :, level] = grads[1]
-        grad_attn_weight[:, :, :, level] = grads[2]
-
-
-def _levels(value, spatial_shapes, level_start_index) -> Iterator[tuple[int, Tensor]]:
-    """Index and features of each level; the features are a view ``(N, heads, D, H, W)``."""
-    shapes, starts = spatial_shapes.tolist(), level_start_index.tolist()
-    for level, ((height, width), start) in enumerate(zip(shapes, starts, strict=True)):
-        features = value[:, start : start + height * width].unflatten(1, (height, width))
-        yield level, features.permute(0, 3, 4, 1, 2)
-
-
-def _attend(features, locations, weights) -> Tensor:
-    """Weighted sum over the samples of one level, ``(N * heads, D, queries)``."""
-    grid = 2 * locations.transpose(1, 2).flatten(0, 1) - 1
-    sampled = F.grid_sample(features.flatten(0, 1), grid, align_corners=False)
-    return (sampled * weights.transpose(1, 2).flatten(0, 1)[:, None]).sum(-1)
+    leaves = [tensor.detach().requires_grad_() for tensor in (value, sampling_loc, attn_weight)]
+    with torch.enable_grad():
+        result = ms_deform_attn_forward(
+            leaves[0], spatial_shapes, level_start_index, *leaves[1:], im2col_step
+        )
+    grads = torch.autograd.grad(result, leaves, grad_output)
+    for into, grad in zip((grad_value, grad_sampling_loc, grad_attn_weight), grads, strict=True):
+        into.copy_(grad)

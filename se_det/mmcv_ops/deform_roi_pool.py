@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from se_det.mmcv_ops.points import interpolate, interpolate_backward, points_at, rois_of, slopes
-from se_det.mmcv_ops.roi_align import sampling_grids
 
 
 def deform_roi_pool_forward(
@@ -81,7 +80,7 @@ def _bins(
     """
     start = rois[:, 1:3] * spatial_scale
     extent = rois[:, 3:] * spatial_scale - start
-    grids = sampling_grids(extent, size, sampling_ratio).clamp(min=0)
+    grids = _sampling_grids(extent, size, sampling_ratio).clamp(min=0)
     rows, columns = (torch.arange(count, device=rois.device) for count in size)
     places = torch.stack(torch.meshgrid(columns, rows, indexing='xy'), dim=-1)
     extent = extent[:, None, None]
@@ -95,6 +94,13 @@ def _bins(
         if across and down:
             chosen = (grids == grids.new_tensor([across, down])).all(1)
             yield chosen, bins[chosen].flatten(0, -2), (down, across)
+
+
+def _sampling_grids(extent, size, sampling_ratio) -> Tensor:
+    """Columns and rows of samples in a bin, ``(K, 2)`` int64, for RoIs of this width and height."""
+    if sampling_ratio > 0:
+        return extent.new_full(extent.shape, sampling_ratio, dtype=torch.int64)
+    return (extent / extent.new_tensor([size[1], size[0]])).ceil().long()
 
 
 def _samples(bins, grid) -> Iterator[Tensor]:

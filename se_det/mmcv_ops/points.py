@@ -53,13 +53,13 @@ def interpolate(input: Tensor, points: Tensor) -> Tensor:
 
 
 def interpolate_backward(
-    grad: Tensor, rois: Tensor, shape: tuple[int, ...], grid: tuple[int, int] = (1, 1)
+    grad: Tensor, rois: Tensor, shape: tuple[int, ...], grid: tuple[int, int]
 ) -> Tensor:
     """Gradient of the interpolation by its input, for a grid of samples in each RoI.
 
     Args:
         grad: the gradient of each sample, equal for all samples of a RoI, ``(P, C)``.
-        rois: ``(P, 5)``, from `rois_of` or `points_at`.
+        rois: ``(P, 5)``, from `rois_of`.
         shape: of the input, ``(N, C, H, W)``.
         grid: rows and columns of samples.
 

@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from se_det.evaluation import Comparison, Difference
-from se_det.report.detection_errors import ErrorCosts
-from se_det.report.judged_images import ERRORS
+from se_det.report.diagnosis import ERRORS, Diagnosis
 from se_det.report.svg import (
     BAD,
     GOOD,
@@ -14,8 +13,9 @@ from se_det.report.svg import (
     MUTED,
     SERIES,
     FigureOnPage,
-    as_svg,
+    name_rows,
     new_figure,
+    on_page,
     style,
 )
 
@@ -24,15 +24,15 @@ ROW = 22  # height of a row, in pixels
 
 def comparison_figures(
     comparison: Comparison,
-    baseline: Sequence[ErrorCosts],
-    candidate: Sequence[ErrorCosts],
+    baseline: Sequence[Diagnosis],
+    candidate: Sequence[Diagnosis],
     sides: tuple[str, str],
 ) -> list[FigureOnPage]:
     """Differences of metrics and of classes, AP of each seed, and error types of both sides.
 
     Args:
         comparison: of the sides.
-        baseline: errors of each seed.
+        baseline: what is wrong in each seed.
         candidate: likewise.
         sides: what to call them.
     """
@@ -78,12 +78,10 @@ def _forest(
                 color=INK if _side(value) else MUTED,
                 fontsize=10,
             )
-        axes.set_yticks(range(len(known)), list(known), color=INK)
-        axes.tick_params(axis='y', length=0)
-        axes.grid(axis='y', visible=False)
+        name_rows(axes, list(known))
         axes.set(xlabel='candidate minus baseline, in points', ylim=(len(known) - 0.4, -0.6))
-        return FigureOnPage(
-            as_svg(figure, title),
+        return on_page(
+            figure,
             title,
             f'Dot: difference. Line: {comparison.confidence:.0%} interval; in colour where it '
             'excludes zero. The verdict is on AP; of many intervals, one in twenty is in colour by '
@@ -106,24 +104,20 @@ def _seeds(comparison: Comparison, sides: tuple[str, str]) -> FigureOnPage:
                 100 * np.array(values), [row] * len(values), 'o', color=SERIES[row], alpha=0.7, ms=7
             )
             axes.plot(100 * np.mean(values), row, '|', color=INK, markersize=22, mew=1.8)
-        axes.set_yticks((0, 1), sides, color=INK)
-        axes.tick_params(axis='y', length=0)
-        axes.grid(axis='y', visible=False)
+        name_rows(axes, sides)
         axes.set(xlabel='AP, in points', ylim=(1.6, -0.6))
         spreads = [
             100 * np.std(values, ddof=1) for values in (ap.baseline_seeds, ap.candidate_seeds)
         ]
         title = f'{comparison.seeds} seeds a side spread by {spreads[0]:.1f} and {spreads[1]:.1f}'
-        return FigureOnPage(
-            as_svg(figure, title), title, 'Dot: a seed. Bar: mean. Spread: standard deviation.'
-        )
+        return on_page(figure, title, 'Dot: a seed. Bar: mean. Spread: standard deviation.')
 
 
 def _errors(
-    baseline: Sequence[ErrorCosts], candidate: Sequence[ErrorCosts], sides: tuple[str, str]
+    baseline: Sequence[Diagnosis], candidate: Sequence[Diagnosis], sides: tuple[str, str]
 ) -> FigureOnPage:
     gains = [
-        [100 * np.mean([costs.gains[error] for costs in side]) for error in ERRORS]
+        [100 * np.mean([seed.gains[error] for seed in side]) for error in ERRORS.values()]
         for side in (baseline, candidate)
     ]
     change = np.subtract(gains[1], gains[0])
@@ -143,16 +137,14 @@ def _errors(
                     color=INK,
                     fontsize=10,
                 )
-        axes.set_yticks(range(len(ERRORS)), [error.name.lower() for error in ERRORS], color=INK)
-        axes.tick_params(axis='y', length=0)
-        axes.grid(axis='y', visible=False)
+        name_rows(axes, list(ERRORS.values()))
         axes.set(xlabel='points of AP50 to gain', xlim=(0, 1.2 * max(*gains[0], *gains[1], 0.5)))
         axes.invert_yaxis()
         axes.legend(loc='lower right')
         most = int(np.abs(change).argmax())
-        title = f'Errors: {ERRORS[most].name.lower()} changes most, by {change[most]:+.1f} points'
-        return FigureOnPage(
-            as_svg(figure, title),
+        title = f'Errors: {list(ERRORS.values())[most]} changes most, by {change[most]:+.1f} points'
+        return on_page(
+            figure,
             title,
             "TIDE's six types, each mended alone; the mean over the seeds of a side. Shorter is "
             'better. No intervals: read them beside those of AP50.',

@@ -12,8 +12,7 @@ from se_det.evaluation import Comparison
 from se_det.evaluation.ground_truth import GroundTruth
 from se_det.evaluation.results import read_results
 from se_det.report.comparison_figures import comparison_figures
-from se_det.report.detection_errors import ErrorCosts, error_costs
-from se_det.report.judged_images import JudgedImage, judge_images
+from se_det.report.diagnosis import Diagnosis, diagnose
 from se_det.report.marked_images import (
     Picture,
     detection_marks,
@@ -65,12 +64,11 @@ def write_comparison_page(
     """
     metric = comparison.metric
     truth = GroundTruth.read(ann_file, classes, masks=metric == 'segm')
-    judged = [
-        [list(judge_images(truth, read_results(file, truth, metric), metric)) for file in side]
+    diagnoses = [
+        [diagnose(truth, read_results(file, truth, metric), metric) for file in side]
         for side in (baseline, candidate)
     ]
-    costs = [[error_costs(seed) for seed in side] for side in judged]
-    wins, losses = _pictures(truth, judged, costs, images, sides) if images else ([], [])
+    wins, losses = _pictures(truth, diagnoses, images, sides) if images else ([], [])
     counted = f'{comparison.seeds} seeds a side' if comparison.seeds > 1 else 'one seed a side'
     return write_page(
         folder,
@@ -86,7 +84,7 @@ def write_comparison_page(
         comparison=comparison,
         sides=sides,
         seeds=seeds if seeds and len(seeds) == comparison.seeds > 1 else [],
-        drawn=comparison_figures(comparison, *costs, sides),
+        drawn=comparison_figures(comparison, *diagnoses, sides),
         wins=wins,
         losses=losses,
         difference=_config_difference(*configs, sides) if configs else [],
@@ -97,19 +95,15 @@ def write_comparison_page(
 
 def _pictures(
     truth: GroundTruth,
-    judged: list[list[list[JudgedImage]]],
-    costs: list[list[ErrorCosts]],
+    diagnoses: list[list[Diagnosis]],
     folder: str | Path,
     sides: tuple[str, str],
 ) -> tuple[list[Picture], list[Picture]]:
     """Images whose F1, the mean over seeds, rises most and falls most."""
     f1 = np.array(
         [
-            [
-                [image.f1(cost.threshold) for image in seed]
-                for seed, cost in zip(side, side_costs, strict=True)
-            ]
-            for side, side_costs in zip(judged, costs, strict=True)
+            [[image.f1(seed.threshold) for image in seed.images] for seed in side]
+            for side in diagnoses
         ]
     )  # (2, seeds, I)
     means = f1.mean(1)
@@ -120,16 +114,15 @@ def _pictures(
     losses = [index for index in order[::-1][:PICTURES] if change[index] < 0]
 
     def draw(index: int) -> Picture | None:
-        sample = judged[0][0][index]
+        sample = diagnoses[0][0].images[index]
         path = Path(folder, truth.coco.imgs[sample.image_id]['file_name'])
         if not path.is_file():
             return None
         names = {category: entry['name'] for category, entry in truth.coco.cats.items()}
         panels = {f'Ground truth: {len(sample.truth)}': truth_marks(sample, names)}
         for number, name in enumerate(sides):
-            seed = shown[number, index]
-            sample, cost = judged[number][seed][index], costs[number][seed]
-            marks = detection_marks(sample, names, cost.threshold)
+            seed = diagnoses[number][shown[number, index]]
+            marks = detection_marks(seed.images[index], names, seed.threshold)
             panels[f'{name}: F1 {means[number, index]:.2f}'] = marks
         return picture(str(path), f'{path.name}: F1 {change[index]:+.2f}', panels)
 

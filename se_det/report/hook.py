@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 from mmdet.registry import HOOKS
-from mmdet.structures import DetDataSample
-from mmengine.dist import collect_results, is_main_process
+from mmengine.dist import master_only
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from pycocotools import mask as coco_mask
+from torch.utils.data import Dataset
 
 from se_det.engine.coco_metric import EitherCocoMetric
 from se_det.evaluation.ground_truth import GroundTruth
@@ -35,55 +35,37 @@ class ReportHook(Hook):
 
     def __init__(self, num_images: int = 6) -> None:
         self.num_images = num_images
-        self._seen: list[tuple[str, dict]] = []
         self._loaded: dict = {}
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Keep the history of the training that a checkpoint comes from."""
         self._loaded = checkpoint.get('message_hub') or {}
 
-    def _after_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: Sequence[DetDataSample] | None = None,
-        mode: str = 'train',
-    ) -> None:
-        """Keep the results that CocoMetric has of a batch of validation or test."""
-        metric = None if mode == 'train' else _coco_metric(getattr(runner, f'{mode}_evaluator'))
-        if metric is not None:
-            latest = metric.results[-len(outputs) :]
-            self._seen += [
-                (sample.get('img_path', ''), result)
-                for sample, (_, result) in zip(outputs, latest, strict=True)
-            ]
-
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Write the page; the message hub is in checkpoints, so a resumed run has all curves."""
         runner.message_hub.update_scalar(VALIDATED_AT, runner.iter)
-        self._write(runner, runner.val_evaluator, len(runner.val_dataloader.dataset))
+        self._write(runner, runner.val_evaluator, runner.val_dataloader.dataset)
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Write the page."""
-        self._write(runner, runner.test_evaluator, len(runner.test_dataloader.dataset))
+        self._write(runner, runner.test_evaluator, runner.test_dataloader.dataset)
 
     def after_train(self, runner: Runner) -> None:
         """Write the page of a run without validation."""
         if runner.val_loop is None:
-            self._write(runner, None, 0)
+            self._write(runner)
 
-    def _write(self, runner: Runner, evaluator: Evaluator | None, num_images: int) -> None:
-        seen, self._seen = collect_results(self._seen, num_images), []
-        if not is_main_process():
-            return
+    @master_only
+    def _write(
+        self, runner: Runner, evaluator: Evaluator | None = None, dataset: Dataset | None = None
+    ) -> None:
         try:
             metric = evaluator and _coco_metric(evaluator)
             page = write_run_page(
                 runner,
                 history=self._history(runner),
-                scores=_scores(metric, [result for _, result in seen]) if metric else [],
-                paths={metric._coco_api.image_numbers[r['img_id']]: path for path, r in seen},
+                scores=_scores(metric) if metric else [],
+                paths=_paths(metric, dataset) if metric else {},
                 num_images=self.num_images,
             )
             runner.logger.info(f'The page of this run: {page}')
@@ -103,15 +85,27 @@ def _coco_metric(evaluator: Evaluator) -> EitherCocoMetric | None:
     return next(metrics, None)
 
 
-def _scores(metric: EitherCocoMetric, results: Sequence[dict]) -> list[Scores]:
+def _scores(metric: EitherCocoMetric) -> list[Scores]:
     """Score what the metric evaluated, boxes and masks."""
     labels = np.array(metric.cat_ids)
     truth = GroundTruth(Path('annotations'), metric._coco_api, np.unique(labels), labels)
+    results, metric.evaluated = metric.evaluated, []
     return [
         score(truth, _detections(results, truth, kind), kind)
         for kind in ('bbox', 'segm')
         if kind in metric.metrics
     ]
+
+
+def _paths(metric: EitherCocoMetric, dataset: Dataset) -> dict[int, str]:
+    """The paths of images by their numbers in the metric's annotations."""
+    numbers = metric._coco_api.image_numbers
+    infos = map(dataset.get_data_info, range(len(dataset)))
+    return {
+        numbers[info['img_id']]: info.get('img_path', '')
+        for info in infos
+        if info['img_id'] in numbers
+    }
 
 
 def _detections(results: Sequence[dict], truth: GroundTruth, kind: str) -> Results:

@@ -10,7 +10,7 @@ import mmcv
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from se_det.report.judged_images import JudgedImage, Verdict
+from se_det.report.diagnosis import JudgedImage
 
 WIDTH = 960  # of all panels side by side, in pixels of a wide page, which scales them
 MARGIN = 20  # above and below the image, for labels
@@ -87,7 +87,7 @@ def truth_marks(
     """The objects of an image; with a threshold, those found with this score, and those missed."""
     kinds = ['truth'] * len(image.truth)
     if threshold is not None:
-        kinds = np.where(image.found(threshold), 'found', 'missed').tolist()
+        kinds = np.where(image.truth_scores >= threshold, 'found', 'missed').tolist()
     return [
         Mark(tuple(ann['bbox']), names[ann['category_id']], kind)
         for ann, kind in zip(image.truth, kinds, strict=True)
@@ -95,18 +95,17 @@ def truth_marks(
 
 
 def detection_marks(image: JudgedImage, names: Mapping[int, str], threshold: float) -> list[Mark]:
-    """The best detections of at least this score, each with its error if it is one."""
+    """The best detections of at least this score, correct or wrong."""
     marks = []
     is_mask = isinstance(image.shapes, list)
     for index in np.flatnonzero(image.scores >= threshold)[:MOST]:
-        verdict, shape = Verdict(image.verdicts[index]), image.shapes[index]
+        shape = image.shapes[index]
         label = f'{names[image.classes[index]]} {image.scores[index]:.2f}'
-        correct = verdict in (Verdict.CORRECT, Verdict.IGNORED)
-        if not correct:
-            label += f' \N{MIDDLE DOT} {verdict.name.lower()}'
         box = coco_mask.toBbox(shape) if is_mask else shape
         outline = _outline(shape) if is_mask else ''
-        marks.append(Mark(tuple(box.tolist()), label, 'correct' if correct else 'wrong', outline))
+        marks.append(
+            Mark(tuple(box.tolist()), label, 'wrong' if image.wrong[index] else 'correct', outline)
+        )
     return marks
 
 

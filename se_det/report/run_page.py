@@ -56,7 +56,7 @@ def write_run_page(
         training=training_figures(history),
         results=[(KINDS[one.metric], score_figures(one), _by_ap(one)) for one in scores],
         pictures=_pictures(scores, paths, num_images),
-        threshold=scores[-1].costs.threshold if scores else None,
+        threshold=scores[-1].diagnosis.threshold if scores else None,
         environment=environment(),
         command=command(),
         config=runner.cfg.pretty_text,
@@ -97,7 +97,7 @@ def _facts(runner: Runner, history: History, scores: Sequence[Scores]) -> list[s
         )
     if scores:
         objects = sum(kind.objects for kind in scores[0].classes)
-        facts.append(f'{len(scores[0].images):,} images, {objects:,} objects')
+        facts.append(f'{len(scores[0].diagnosis.images):,} images, {objects:,} objects')
     if getattr(runner, 'iter', 0):  # a test has a random seed, which has no meaning
         facts.append(f'seed {runner.seed}')
     return [*facts, f'{datetime.now():%Y-%m-%d %H:%M}']
@@ -111,9 +111,11 @@ def _pictures(scores: Sequence[Scores], paths: Mapping[int, str], number: int) -
     if not scores:
         return []
     truth_names = scores[-1].names
-    threshold = scores[-1].costs.threshold
+    threshold = scores[-1].diagnosis.threshold
     readable = [
-        image for image in scores[-1].images if Path(paths.get(image.image_id, '')).is_file()
+        image
+        for image in scores[-1].diagnosis.images
+        if Path(paths.get(image.image_id, '')).is_file()
     ]
     pictures = []
     for image in spread(readable, number, threshold):

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 
-from se_det.report.judged_images import ERRORS
+from se_det.report.diagnosis import ERRORS
 from se_det.report.scores import Scores
 from se_det.report.svg import (
     INK,
@@ -12,8 +12,9 @@ from se_det.report.svg import (
     SERIES,
     SURFACE,
     FigureOnPage,
-    as_svg,
+    name_rows,
     new_figure,
+    on_page,
     style,
 )
 
@@ -44,8 +45,8 @@ def _precision_recall(scores: Scores) -> FigureOnPage:
     axes.set(xlabel='recall', ylabel='precision', xlim=(0, 1), ylim=(0, 1.02))
     ap, ap50 = (100 * scores.stats[name] for name in ('AP', 'AP50'))
     title = f'Precision and recall: {ap50:.1f} under the curve at IoU 0.50, {ap:.1f} over all'
-    return FigureOnPage(
-        as_svg(figure, title),
+    return on_page(
+        figure,
         title,
         'A line for each IoU from 0.50 to 0.95, the mean over the classes. '
         'The area under a line is its AP.',
@@ -53,12 +54,12 @@ def _precision_recall(scores: Scores) -> FigureOnPage:
 
 
 def _errors(scores: Scores) -> FigureOnPage:
-    costs = scores.costs
-    gains = [100 * costs.gains[error] for error in ERRORS]
+    diagnosis = scores.diagnosis
+    gains = [100 * diagnosis.gains[error] for error in ERRORS.values()]
     figure = new_figure()
     axes = figure.add_subplot()
     axes.barh(range(len(ERRORS)), gains, color=SERIES[1], height=0.62)
-    for row, error in enumerate(ERRORS):
+    for row, error in enumerate(ERRORS.values()):
         axes.annotate(
             f'{gains[row]:.1f}',
             (gains[row], row),
@@ -68,7 +69,7 @@ def _errors(scores: Scores) -> FigureOnPage:
             color=INK,
         )
         axes.annotate(
-            f'{costs.counts[error]:,}',
+            f'{diagnosis.counts[error]:,}',
             (1, row),
             xycoords=('axes fraction', 'data'),
             va='center',
@@ -79,25 +80,23 @@ def _errors(scores: Scores) -> FigureOnPage:
     axes.annotate(
         'how many', (1, 1), xycoords='axes fraction', ha='right', color=MUTED, fontsize=10
     )
-    axes.set_yticks(range(len(ERRORS)), [error.name.lower() for error in ERRORS], color=INK)
-    axes.tick_params(axis='y', length=0)
-    axes.grid(axis='y', visible=False)
+    name_rows(axes, list(ERRORS.values()))
     axes.set(xlabel='points of AP50 to gain', xlim=(0, 1.35 * max(*gains, 0.5)))
     axes.invert_yaxis()
-    worst = max(ERRORS, key=lambda error: costs.gains[error])
-    title = f'Errors: {worst.name.lower()} costs most, {max(gains):.1f} points of AP50'
-    return FigureOnPage(
-        as_svg(figure, title),
+    worst = max(ERRORS.values(), key=diagnosis.gains.get)
+    title = f'Errors: {worst} costs most, {max(gains):.1f} points of AP50'
+    return on_page(
+        figure,
         title,
         "TIDE's six types, each mended alone (AP50 is "
-        f'{100 * costs.ap50:.1f}). Classification: right box, wrong class. Localisation: right '
+        f'{100 * diagnosis.ap50:.1f}). Classification: right box, wrong class. Localisation: right '
         'class, IoU 0.1 to 0.5. Both: neither is right. Duplicate: the object was found already. '
         'Background: no object there. Missed: an object that none of these would find.',
     )
 
 
 def _confusion(scores: Scores) -> FigureOnPage:
-    counts = scores.confusion
+    counts = scores.diagnosis.confusion
     names = [kind.name for kind in scores.classes]
     many = len(names) > 25
     cell = 13 if many else 30
@@ -126,12 +125,12 @@ def _confusion(scores: Scores) -> FigureOnPage:
     axes.set(xlim=(-0.5, len(counts) - 0.5), ylim=(len(counts) - 0.5, -0.5))
     axes.spines[:].set_visible(False)
     title = f'Confusion: {_most_confused(counts, names)}'
-    return FigureOnPage(
-        as_svg(figure, title),
+    return on_page(
+        figure,
         title,
-        f'Detections of score {scores.costs.threshold:.2f} or more, where F1 is highest, at IoU '
-        '0.5. Each takes the free object that it overlaps most, of whatever class. Shade: share '
-        'of the row.',
+        f'Detections of score {scores.diagnosis.threshold:.2f} or more, where F1 is highest, at '
+        'IoU 0.5. Each takes the free object that it overlaps most, of whatever class. Shade: '
+        'share of the row.',
         is_wide=many,
     )
 

@@ -3,10 +3,12 @@
 import io
 import itertools
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 # Figures are drawn in these unused colours, which CSS variables of the page then replace: one
@@ -54,7 +56,7 @@ class FigureOnPage:
     svg: Markup
     title: str
     caption: str
-    is_wide: bool = False
+    is_wide: bool
 
 
 def style() -> rc_context:
@@ -67,12 +69,21 @@ def new_figure(width: float = 440, height: float = 260) -> Figure:
     return Figure(figsize=(width / 72, height / 72), layout='constrained')
 
 
-def as_svg(figure: Figure, label: str) -> Markup:
+def name_rows(axes: Axes, names: Sequence[str]) -> None:
+    """Write a name at each row 0, 1, ..., without ticks and lines."""
+    axes.set_yticks(range(len(names)), names, color=INK)
+    axes.tick_params(axis='y', length=0)
+    axes.grid(axis='y', visible=False)
+
+
+def on_page(figure: Figure, title: str, caption: str, is_wide: bool = False) -> FigureOnPage:
     """Turn a figure into an ``<svg>`` for a page that defines `VARIABLES`.
 
     Args:
         figure: drawn within `style`.
-        label: a description for screen readers.
+        title: what is seen; for screen readers too.
+        caption: stands below it.
+        is_wide: whether it takes the whole width of the page.
     """
     file = io.StringIO()
     with style():
@@ -88,8 +99,9 @@ def as_svg(figure: Figure, label: str) -> Markup:
         svg = svg.replace(colour, f'var({variable})')
     width, height = re.search(r'width="([\d.]+)pt" height="([\d.]+)pt"', svg).groups()
     opening = (
-        f'<svg class="plot" role="img" aria-label="{escape(label)}" '
+        f'<svg class="plot" role="img" aria-label="{escape(title)}" '
         f'viewBox="0 0 {width} {height}" style="max-width:{float(width):.0f}px" '
         f'width="{width}" height="{height}">'
     )
-    return Markup(re.sub(r'<svg[^>]*>', lambda _: opening, svg, count=1))
+    svg = Markup(re.sub(r'<svg[^>]*>', lambda _: opening, svg, count=1))
+    return FigureOnPage(svg, title, caption, is_wide)

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from se_det.report.history import History, smooth
-from se_det.report.svg import SERIES, FigureOnPage, as_svg, new_figure, style
+from se_det.report.svg import SERIES, FigureOnPage, new_figure, on_page, style
 
 
 def training_figures(history: History) -> list[FigureOnPage]:
@@ -33,8 +33,8 @@ def _loss(history: History) -> FigureOnPage:
     top = np.nanmax(high[len(high) // 50 :], initial=0)  # the first steps may be far above
     axes.set(xlabel=unit, xlim=(0, None), ylim=(0, 1.05 * top or None))
     title = f'Training loss: {mean[0]:.2f} at first, {mean[-1]:.2f} in the end'
-    return FigureOnPage(
-        as_svg(figure, title),
+    return on_page(
+        figure,
         title,
         f'Line: mean over {window} iterations. Band: the middle 80 % of them.',
     )
@@ -53,7 +53,7 @@ def _loss_parts(history: History) -> FigureOnPage:
     axes.set(xlabel=unit, xlim=(0, None), ylim=(0, None))
     axes.legend(ncols=2, loc='upper right')
     title = f'Its parts: {largest[0].removeprefix("loss_")} is the largest in the end'
-    return FigureOnPage(as_svg(figure, title), title, 'Each smoothed in the same way.')
+    return on_page(figure, title, 'Each smoothed in the same way.')
 
 
 def _learning_rate(history: History) -> FigureOnPage:
@@ -66,7 +66,7 @@ def _learning_rate(history: History) -> FigureOnPage:
     axes.set(xlabel=unit, xlim=(0, None), ylim=(0, 1.08 * values.max() or None))
     axes.ticklabel_format(axis='y', style='sci', scilimits=(-2, 3), useMathText=True)
     title = f'Learning rate: {values.max():.2g} at most, {values[-1]:.2g} in the end'
-    return FigureOnPage(as_svg(figure, title), title, 'Of the first group of parameters.')
+    return on_page(figure, title, 'Of the first group of parameters.')
 
 
 def _map_by_epoch(history: History) -> FigureOnPage:
@@ -84,7 +84,7 @@ def _map_by_epoch(history: History) -> FigureOnPage:
     value = 100 * history.metrics[first][best]
     when = f'{unit} {x[-len(history.metrics[first]) :][best]:.6g}'
     title = f'{first} by {unit}: best {value:.1f} at {when}'
-    return FigureOnPage(as_svg(figure, title), title, 'Each validation, in points of 100.')
+    return on_page(figure, title, 'Each validation, in points of 100.')
 
 
 def _window(values: np.ndarray) -> int:

@@ -1,7 +1,6 @@
 """Write the chosen weights into a config, and the arguments and preprocessing that fit them."""
 
 import inspect
-from collections.abc import Iterator
 from typing import Any
 
 from mmdet.registry import MODELS
@@ -10,6 +9,7 @@ from mmengine.model import BaseModule, PretrainedInit
 
 from se_det.checkpoints.architecture import as_text
 from se_det.checkpoints.zoo import PublicWeights
+from se_det.config_files import dicts_in
 from se_det.swap.choice import Choice, choose_weights
 from se_det.swap.public_preprocessing import preprocessing_changes, preprocessors
 
@@ -145,21 +145,11 @@ def _follow(public: PublicWeights, twin: Config, backbone: dict) -> list[str]:
         found.update(changes)
     if any(changes for _, changes in images):
         log.append(f'data_preprocessor: {as_text(public.data_preprocessor)}')
-        steps = {key: value for key, value in twin.items() if key != 'model'}
-        log += [f'{step} keeps its own mean; check it' for step in sorted(set(_with_mean(steps)))]
+        others = {key: value for key, value in twin.items() if key != 'model'}
+        kinds = {str(s.get('type')) for _, s in dicts_in(others) if s.get('mean') is not None}
+        steps = sorted(kind for kind in kinds if 'Preprocessor' not in kind)
+        log += [f'{step} keeps its own mean; check it' for step in steps]
     return log
-
-
-def _with_mean(value: Any) -> Iterator[str]:
-    """Types of pipeline steps with a ``mean``, such as RandomCenterCropPad."""
-    if isinstance(value, list | tuple):
-        for inner in value:
-            yield from _with_mean(inner)
-    elif isinstance(value, dict):
-        kind = str(value.get('type'))
-        if value.get('mean') is not None and 'Preprocessor' not in kind:
-            yield kind
-        yield from _with_mean(list(value.values()))
 
 
 def _images(twin: Config) -> list[dict]:

@@ -5,6 +5,7 @@ from copy import deepcopy
 from typing import Any
 
 from se_det.checkpoints.zoo import PublicWeights
+from se_det.config_files import dicts_in
 
 
 def preprocessing_changes(
@@ -24,11 +25,9 @@ def preprocessing_changes(
 
 def preprocessors(model: dict) -> Iterator[dict]:
     """Every ``data_preprocessor`` of a model's config that normalises images."""
-    for key, value in model.items():
-        if isinstance(value, dict):
-            if key == 'data_preprocessor' and value.get('mean') is not None:
-                yield value
-            yield from preprocessors(value)
+    for path, part in dicts_in(model):
+        if path.rpartition('.')[2] == 'data_preprocessor' and part.get('mean') is not None:
+            yield part
 
 
 def _close(found: Any, wanted: list[float]) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from mmdet.registry import MODELS
 from mmengine.runner import Runner
 
 from se_det.backbones import SEResNet
@@ -196,10 +197,14 @@ def test_files(cfg, checkpoint, excitation, tmp_path):
     assert sum(stage.parameters for stage in stages) == sum(b.parameters for b in blocks)
 
 
-def test_mistakes(cfg, checkpoint, tmp_path):
+def test_mistakes(cfg, checkpoint, tmp_path, tmp_path_factory):
     plain = load_config('configs/faster_rcnn_r50_shapes.py')
+    weights = tmp_path_factory.mktemp('plain') / 'plain.pth'
+    torch.save(MODELS.build(plain.model).state_dict(), weights)
     with pytest.raises(UsageError, match='expected a backbone with SE, found ResNet'):
-        plot_excitation(plain, checkpoint, tmp_path)
+        plot_excitation(plain, str(weights), tmp_path)
+    with pytest.raises(UsageError, match='does not fit the SEResNet'):
+        plot_excitation(cfg, str(weights), tmp_path)
     with pytest.raises(UsageError, match="none of the 8 images holds 'dog'"):
         plot_excitation(cfg, checkpoint, tmp_path, num_images=8, classes=['dog'])
     with pytest.raises(UsageError, match='--num-images must be at least 2; got 1'):

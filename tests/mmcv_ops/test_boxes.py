@@ -1,4 +1,4 @@
-"""Suppression and overlap of boxes."""
+"""Suppression of boxes."""
 
 import numpy as np
 import pytest
@@ -42,12 +42,6 @@ def test_nms_match_as_recorded(golden):
     assert [len(group) for group in groups] == case.sizes.tolist()
 
 
-@pytest.mark.parametrize('mode', ['iou', 'iof'])
-def test_bbox_overlaps_as_recorded(golden, assert_close, mode):
-    case = golden(f'ov_{mode}')
-    assert_close(ops.bbox_overlaps(case.a, case.b, mode), case.o)
-
-
 # Compared with plain loops, on small integer boxes: many have no area or are at the threshold.
 
 SPANS = st.tuples(st.integers(0, 10), st.integers(0, 10)).map(sorted)
@@ -64,14 +58,14 @@ def as_arrays(scored_boxes):
     return np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32)
 
 
-def overlap(first, second, offset, mode='iou'):
-    """IoU of two boxes, or intersection over the area of the first, in float32; NaN for 0 / 0."""
+def overlap(first, second, offset):
+    """IoU of two boxes in float32; NaN for 0 / 0."""
     left, top = np.maximum(first[:2], second[:2])
     right, bottom = np.minimum(first[2:], second[2:])
     both = max(right - left + offset, 0) * max(bottom - top + offset, 0)
     areas = [np.prod(box[2:] - box[:2] + offset) for box in (first, second)]
     with np.errstate(invalid='ignore'):
-        return np.float32(both) / np.float32(areas[0] if mode == 'iof' else sum(areas) - both)
+        return np.float32(both) / np.float32(sum(areas) - both)
 
 
 @few_examples
@@ -122,23 +116,6 @@ def test_soft_nms_as_a_loop(scored_boxes, threshold, offset, method):
     assert keep.tolist() == expected
     np.testing.assert_allclose(dets, np.c_[boxes, new_scores][expected], rtol=1e-6)
     assert scores.tolist() == [score for _, score in scored_boxes]  # the caller's are not changed
-
-
-@few_examples
-@given(
-    st.lists(st.tuples(BOXES, BOXES), min_size=1, max_size=6),
-    st.sampled_from([1, 1e-5]),
-    st.sampled_from(['iou', 'iof']),
-    OFFSETS,
-)
-def test_bbox_overlaps_as_a_loop(pairs, scale, mode, offset):
-    first, second = np.array(pairs, np.float32).swapaxes(0, 1) * np.float32(scale)
-    expected = np.array([[overlap(a, b, offset, mode) for b in second] for a in first])
-    boxes = torch.from_numpy(first), torch.from_numpy(second)
-    each_with_each = ops.bbox_overlaps(*boxes, mode, offset=offset)
-    row_by_row = ops.bbox_overlaps(*boxes, mode, aligned=True, offset=offset)
-    np.testing.assert_allclose(each_with_each, expected, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(row_by_row, expected.diagonal(), rtol=1e-5, atol=1e-5)
 
 
 def test_nms_drops_low_scores_and_keeps_at_most_max_num():

@@ -6,10 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmcv import ops
-from mmcv.ops.carafe import CARAFENaive
 from torch.autograd import gradcheck
-
-from se_det import mmcv_ops
 
 
 def reassemble(features, masks, kernel_size, group_size, scale_factor):
@@ -39,8 +36,7 @@ def test_carafe_as_a_loop(kernel_size, group_size, scale_factor, size):
     upsampled = [scale_factor * side for side in size]
     masks = torch.randn(2, group_size * kernel_size**2, *upsampled, dtype=torch.float64)
     expected = reassemble(features.numpy(), masks.numpy(), *geometry)
-    for layer in (ops.CARAFE(*geometry), CARAFENaive(*geometry)):
-        np.testing.assert_allclose(layer(features, masks), expected, atol=1e-12)
+    np.testing.assert_allclose(ops.carafe(features, masks, *geometry), expected, atol=1e-12)
 
 
 GEOMETRY = 3, 2, 2  # kernel size, groups, scale factor
@@ -50,18 +46,6 @@ def test_carafe_gradient(random, device):
     leaves = [random(1, 4, 3, 2), random(1, 18, 6, 4)]
     leaves = [leaf.detach().to(device).requires_grad_() for leaf in leaves]
     assert gradcheck(lambda *leaves: ops.carafe(*leaves, *GEOMETRY), leaves)
-
-
-def test_carafe_naive_has_the_gradients_of_carafe(random):
-    leaves = [random(2, 4, 5, 6), random(2, 18, 10, 12)]
-    result = ops.carafe(*leaves, *GEOMETRY)
-    grad = torch.randn_like(result)
-    grads = [torch.zeros_like(leaf) for leaf in leaves]
-    mmcv_ops.carafe_naive_backward(  # mmcv's layer calls it for CUDA tensors only
-        grad, *(leaf.detach() for leaf in leaves), *grads, *GEOMETRY
-    )
-    for actual, expected in zip(grads, torch.autograd.grad(result, leaves, grad), strict=True):
-        torch.testing.assert_close(actual, expected)
 
 
 @pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last])

@@ -9,11 +9,6 @@ ROIS = [[0, 0.5, 0.5, 5, 6], [0, 1, 1, 7, 3.0]]
 CLASSES = [0, 1, 2, 2]
 CALLS = {  # the operator, and the shapes of its differentiable inputs
     'roi_align': (lambda x: ops.RoIAlign(2)(x, x.new_tensor(ROIS)), (1, 4, 8, 8)),
-    'roi_align_max': (
-        lambda x: ops.RoIAlign(2, pool_mode='max')(x, x.new_tensor(ROIS)),
-        (1, 4, 8, 8),
-    ),
-    'roi_pool': (lambda x: ops.RoIPool(2)(x, x.new_tensor(ROIS)), (1, 4, 8, 8)),
     'deform_roi_pool': (
         lambda x, offset: ops.DeformRoIPool(2)(x, x.new_tensor(ROIS), offset),
         (1, 4, 8, 8),
@@ -43,10 +38,6 @@ CALLS = {  # the operator, and the shapes of its differentiable inputs
     ),
     'sigmoid_focal_loss': (
         lambda x: ops.SigmoidFocalLoss(2.0, 0.25)(x, torch.tensor(CLASSES, device=x.device)),
-        (4, 3),
-    ),
-    'softmax_focal_loss': (
-        lambda x: ops.SoftmaxFocalLoss(2.0, 0.25)(x, torch.tensor(CLASSES, device=x.device)),
         (4, 3),
     ),
 }

@@ -29,14 +29,17 @@ def results(make_random):
 def test_scores_are_of_what_the_metric_saw(results):
     per_image, truth, found = results
     metric = SimpleNamespace(
-        cat_ids=truth.labels.tolist(), _coco_api=truth.coco, metrics=['bbox', 'proposal']
+        cat_ids=truth.labels.tolist(),
+        _coco_api=truth.coco,
+        metrics=['bbox', 'proposal'],
+        evaluated=per_image,
     )
-    (scores,) = hook._scores(metric, per_image)
+    (scores,) = hook._scores(metric)
     expected = score(truth, found, 'bbox')
     np.testing.assert_allclose(
         list(scores.stats.values()), list(expected.stats.values()), atol=1e-12
     )
-    assert scores.costs.counts == expected.costs.counts
+    assert scores.diagnosis.counts == expected.diagnosis.counts
 
 
 def test_more_masks_than_255(make_truth):
@@ -45,10 +48,12 @@ def test_more_masks_than_255(make_truth):
     truth = make_truth([(1, 1, box)])
     mask = truth.coco.annToRLE(truth.coco.anns[1])
     many = dict(img_id=1, scores=np.full(300, 0.5), labels=np.zeros(300, int), masks=[mask] * 300)
-    metric = SimpleNamespace(cat_ids=truth.labels.tolist(), _coco_api=truth.coco, metrics=['segm'])
-    (scores,) = hook._scores(metric, [many])
+    metric = SimpleNamespace(
+        cat_ids=truth.labels.tolist(), _coco_api=truth.coco, metrics=['segm'], evaluated=[many]
+    )
+    (scores,) = hook._scores(metric)
     assert scores.stats['AP'] == pytest.approx(1)
-    assert len(scores.images[0].shapes) == 100
+    assert scores.diagnosis.images[0].wrong.sum() == 99
 
 
 def test_a_page_that_fails_is_an_error_in_the_log(monkeypatch, log):

@@ -9,9 +9,9 @@ import pytest
 from pycocotools.cocoeval import COCOeval
 
 from se_det.evaluation.results import Results
-from se_det.report.scores import confusion_matrix, score
+from se_det.report.scores import score
 
-BOX, AWAY = (10, 10, 20, 20), (70, 70, 20, 20)
+BOX = (10, 10, 20, 20)
 
 
 def test_numbers_are_pycocotools(make_random, as_coco):
@@ -29,30 +29,12 @@ def test_numbers_are_pycocotools(make_random, as_coco):
     assert sum(kind.objects for kind in scores.classes) == len(truth.coco.anns)
 
 
-def test_confusion_by_hand(make_truth, make_results):
-    truth = make_truth([(1, 1, BOX), (1, 2, AWAY), (2, 3, BOX)], images=2)
-    results = make_results(
-        truth,
-        [
-            (1, 1, BOX, 0.9),
-            (1, 2, BOX, 0.8),  # its object is taken: no object
-            (1, 3, AWAY, 0.7),  # class 2 taken for class 3
-            (2, 3, AWAY, 0.6),  # no object; class 3 is missed
-        ],
-    )
-    scores = score(truth, results, 'bbox')
-    assert scores.costs.threshold == 0.9  # one right of one: F1 1/2, and never higher
-    assert scores.confusion.tolist() == [[1, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 0]]
-    everything = confusion_matrix(scores.images, [1, 2, 3], 0.5)
-    assert everything.tolist() == [[1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [0, 1, 1, 0]]
-
-
 def test_confusion_rows_count_the_objects(make_random):
     truth, results = make_random(2)
     scores = score(truth, results, 'bbox')
-    assert scores.confusion[:-1].sum(1).tolist() == [kind.objects for kind in scores.classes]
-    found = sum((image.scores >= scores.costs.threshold).sum() for image in scores.images)
-    assert scores.confusion[:, :-1].sum() == found
+    confusion = scores.diagnosis.confusion
+    assert confusion[:-1].sum(1).tolist() == [kind.objects for kind in scores.classes]
+    assert confusion[:, :-1].sum() == (results.score >= scores.diagnosis.threshold).sum()
 
 
 def test_a_subset_of_the_classes(make_random):
@@ -63,8 +45,10 @@ def test_a_subset_of_the_classes(make_random):
     parts = (found.image[kept], category, found.score[kept], found.area[kept], found.shapes[kept])
     scores = score(replace(truth, categories=some, labels=some), Results(*parts), 'bbox')
     assert list(scores.names) == [2, 4]
-    assert scores.confusion.shape == (3, 3)
-    assert all(ann['category_id'] in (2, 4) for image in scores.images for ann in image.truth)
+    assert scores.diagnosis.confusion.shape == (3, 3)
+    assert all(
+        ann['category_id'] in (2, 4) for image in scores.diagnosis.images for ann in image.truth
+    )
 
 
 def test_without_detections_and_without_objects_of_a_class(make_truth, make_results):
@@ -72,4 +56,4 @@ def test_without_detections_and_without_objects_of_a_class(make_truth, make_resu
     scores = score(truth, make_results(truth, []), 'bbox')
     assert scores.stats['AP'] == 0 and np.isnan(scores.stats['APl'])
     assert np.isnan(scores.classes[1].ap)
-    assert scores.confusion.tolist() == [[0, 0, 0, 1], *[[0] * 4] * 3]
+    assert scores.diagnosis.confusion.tolist() == [[0, 0, 0, 1], *[[0] * 4] * 3]

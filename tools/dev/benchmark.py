@@ -11,7 +11,8 @@ from peers.plot import check_picture, draw
 from peers.timing import PRECISIONS, Setting, as_table, benchmark, beside_the_fastest
 
 from se_det.files import check_output, write_json
-from tools._command_line import height_and_width, usage_errors_alone
+from tools._command_line import usage_errors_alone
+from tools.dev.image_size import height_and_width
 
 
 def main() -> None:

@@ -272,7 +272,8 @@ def parts_of_page(comparisons: Sequence[Compared], runs: dict[str, list[str]]) -
             rows,
         ),
         'unfinished': '\n'.join(unfinished),
-        'mean': f'The mean is {mean[0]:+.2f} AP ({_ends(mean[1:])}), from {count} groups of comparisons.',
+        'mean': f'The mean is {mean[0]:+.2f} AP ({_ends(mean[1:])}), from {count} groups of '
+        'comparisons.',
         'seeds': _table(
             'arm | seeds | AP', [f'{arm} | {len(ap)} | {" ".join(ap)}' for arm, ap in seeds.items()]
         ),

@@ -29,10 +29,10 @@ from se_det.engine.start.data import check_data
 from se_det.errors import UsageError
 from tools._command_line import (
     add_config_arguments,
-    height_and_width,
     parse_config_arguments,
     usage_errors_alone,
 )
+from tools.dev.image_size import height_and_width
 
 CONFIDENT = 0.3  # the least score of a detection that is compared
 SAME_OBJECT = 0.5  # the least IoU of two detections of an object

@@ -41,7 +41,6 @@ class Facts:
         objects: by category, the boxes to train on: not crowds, nor left out by MMDetection.
         largest: by category, the shorter side of the largest image with an annotation of it.
         largest_image: the shorter side of the largest image.
-        without_objects: how many images have no annotation.
         sample: file name, width and height of images spread over the file.
         notes: remarks for the log.
     """
@@ -52,7 +51,6 @@ class Facts:
     objects: list[int]
     largest: list[int]
     largest_image: int
-    without_objects: int
     sample: list[tuple[str, int, int]]
     notes: list[str]
 
@@ -77,7 +75,6 @@ def check_content(
     bounds = check_segmentations(annotations, images, masks, problems)
     used = check_boxes(Boxes.of(annotations, images, bounds), problems)
     objects, largest = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
-    seen = set()
     for annotation, is_used in zip(annotations, used, strict=True):
         category, image = annotation['category_id'], images[annotation['image_id']]
         shorter = min(image['width'], image['height'])
@@ -86,7 +83,6 @@ def check_content(
         if ignored:
             problems.note("boxes are left out by MMDetection: their 'ignore' is 1")
         objects[category] += bool(is_used and not ignored and not crowd)
-        seen.add(annotation['image_id'])
     _note_copies(annotations, problems)
     _note_brush_masks(annotations, problems)
     if any(annotation['id'] == 0 for annotation in annotations):
@@ -100,7 +96,6 @@ def check_content(
         objects=list(objects.values()),
         largest=list(largest.values()),
         largest_image=max((min(r['width'], r['height']) for r in records), default=0),
-        without_objects=len(images) - len(seen),
         sample=[(r['file_name'], r['width'], r['height']) for r in records[::step][:sample]],
         notes=problems.note_lines(),
     )

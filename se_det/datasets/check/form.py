@@ -28,7 +28,7 @@ def check_categories(categories: list, problems: Problems) -> dict[int, str]:
         record = f'categories[{index}]'
         if not isinstance(category, dict):
             problems.error('a category must be a dict with id and name', record, category)
-        elif not _is_integer(category.get('id')):
+        elif not is_integer(category.get('id')):
             problems.error('the id of a category must be an integer', record, category.get('id'))
         elif not (isinstance(category.get('name'), str) and category['name']):
             problems.error('the name of a category must be text', record, category)
@@ -60,7 +60,7 @@ def check_images(images: list, problems: Problems, has_files: bool = True) -> di
         record = f'images[{index}]'
         if not isinstance(image, dict):
             problems.error('an image must be a dict with id, file_name, width, height', record)
-        elif not (_is_integer(image.get('id')) or isinstance(image.get('id'), str)):
+        elif not (is_integer(image.get('id')) or isinstance(image.get('id'), str)):
             problems.error('the id of an image must be an integer', record, image.get('id'))
         elif image['id'] in valid:
             problems.error('the ids of images must be unique', record, image['id'])
@@ -106,7 +106,7 @@ def check_annotations(
             valid.append(annotation)
         else:
             record, (rule, found) = f'annotations[{index}]', fault
-            if isinstance(annotation, dict) and _is_integer(annotation.get('id')):
+            if isinstance(annotation, dict) and is_integer(annotation.get('id')):
                 record = f'annotation {annotation["id"]}'
             problems.error(rule, record, found)
     keys = set().union(*valid) if valid else set()
@@ -125,7 +125,7 @@ def _fault(
     if type(annotation) is not dict:
         return 'an annotation must be a dict', annotation
     get = annotation.get
-    if not _is_integer(get('id')):
+    if not is_integer(get('id')):
         return 'the id of an annotation must be an integer', get('id')
     if annotation['id'] in ids:
         return 'the ids of annotations must be unique', annotation['id']
@@ -134,9 +134,9 @@ def _fault(
     if type(get('category_id')) is not int or annotation['category_id'] not in names:
         return f'category_id must be one of {_range(names)}', get('category_id')
     box = get('bbox')
-    if type(box) is not list or len(box) != 4 or not all(map(_is_coordinate, box)):
+    if type(box) is not list or len(box) != 4 or not all(map(is_coordinate, box)):
         return 'bbox must be four finite numbers [x, y, width, height]', box
-    if not _is_coordinate(get('area'), largest=LARGEST**2):
+    if not is_coordinate(get('area'), largest=LARGEST**2):
         return 'area must be a finite number', get('area')
     for key in ('iscrowd', 'ignore'):
         if get(key, 0) not in (0, 1):
@@ -144,11 +144,13 @@ def _fault(
     return None
 
 
-def _is_integer(value: Any) -> bool:
+def is_integer(value: Any) -> bool:
+    """Whether a value is an integer that can be an id."""
     return type(value) is int and -LARGEST_ID < value < LARGEST_ID
 
 
-def _is_coordinate(value: Any, largest: float = LARGEST) -> bool:
+def is_coordinate(value: Any, largest: float = LARGEST) -> bool:
+    """Whether a value is a number as a coordinate in pixels can be."""
     return type(value) in NUMBERS and -largest < value < largest
 
 

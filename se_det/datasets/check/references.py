@@ -7,8 +7,6 @@ from collections.abc import Hashable, Iterator
 from itertools import count
 from typing import Any
 
-from se_det.datasets.check.form import LARGEST_ID
-
 INTEGER = re.compile(r'\s*([+-]?[0-9]{1,18})(\.0*)?\s*')
 
 
@@ -39,11 +37,6 @@ class References:
 def is_id(value: Any) -> bool:
     """Whether a value can be an id: text or a finite number."""
     return (isinstance(value, (str, int)) and type(value) is not bool) or _is_finite(value)
-
-
-def is_integer(value: Any) -> bool:
-    """Whether a value is an integer that the check takes as an id."""
-    return type(value) is int and -LARGEST_ID < value < LARGEST_ID
 
 
 def as_number(key: str | float) -> str | float:

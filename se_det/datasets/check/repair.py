@@ -2,13 +2,12 @@
 
 import copy
 from collections.abc import Collection, Iterator
-from typing import Any
 
 import numpy as np
 
-from se_det.datasets.check.form import LARGEST, check_annotations
+from se_det.datasets.check.form import LARGEST, check_annotations, is_coordinate, is_integer
 from se_det.datasets.check.problems import Problems
-from se_det.datasets.check.references import References, as_number, is_id, is_integer, unused
+from se_det.datasets.check.references import References, as_number, is_id, unused
 from se_det.datasets.check.repair_boxes import repair_boxes
 from se_det.datasets.check.repair_outcome import ImageFiles, Repairs
 from se_det.datasets.check.repair_records import as_coordinate, repair_categories, repair_images
@@ -48,7 +47,11 @@ def repair(
     annotations = _numbered(annotations, done)
     annotations = [a for a in annotations if _repair_values(a, done)]
     annotations = list(_segmented(annotations, images, masks, done))
-    without_area = {id(a) for a in annotations if not _is_positive(a.get('area'))}
+    without_area = {
+        id(annotation)
+        for annotation in annotations
+        if not (is_coordinate(area := annotation.get('area'), LARGEST**2) and area > 0)
+    }
     for annotation in annotations:
         if id(annotation) in without_area:
             annotation['area'] = 0.0  # until it is certain what the bbox is
@@ -202,20 +205,8 @@ def _segmented(annotations: list[dict], images: dict, masks: bool, done: Repairs
             annotation['segmentation'] = []
             done.count('segmentations removed, as they are not valid')
         box = annotation.get('bbox')
-        is_box = (
-            isinstance(box, list)
-            and len(box) == 4
-            and all(as_coordinate(v) is not None and not isinstance(v, str) for v in box)
-        )
+        is_box = isinstance(box, list) and len(box) == 4 and all(map(is_coordinate, box))
         if not is_box and np.isfinite(x2):
             annotation['bbox'] = [*low, x2 - low[0], y2 - low[1]]
             done.count('bboxes set to the bounds of the segmentation')
         yield annotation
-
-
-def _is_positive(value: Any) -> bool:
-    return _is_coordinate(value, LARGEST**2) and value > 0
-
-
-def _is_coordinate(value: Any, largest: float = LARGEST) -> bool:
-    return type(value) in (int, float) and -largest < value < largest

@@ -3,9 +3,9 @@
 from collections import defaultdict
 from typing import Any
 
-from se_det.datasets.check.form import LARGEST, check_categories, check_images
+from se_det.datasets.check.form import check_categories, check_images, is_coordinate, is_integer
 from se_det.datasets.check.problems import Problems
-from se_det.datasets.check.references import References, as_number, is_id, is_integer, unused
+from se_det.datasets.check.references import References, as_number, is_id, unused
 from se_det.datasets.check.repair_outcome import ImageFiles, Repairs
 
 FILE_SIZE = 'file-size'
@@ -108,7 +108,7 @@ def as_coordinate(value: Any) -> float | None:
             value = float(value)
         except ValueError:
             return None
-    return value if type(value) in (int, float) and -LARGEST < value < LARGEST else None
+    return value if is_coordinate(value) else None
 
 
 def _values(record: Any, *keys: str) -> list:

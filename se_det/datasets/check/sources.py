@@ -5,13 +5,13 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 from mmengine.config import Config, ConfigDict
 from mmengine.fileio import list_from_file
 
+from se_det.config_files import dicts_in
 from se_det.datasets.shapes import ShapesDataset
 from se_det.errors import UsageError
 
@@ -55,13 +55,13 @@ class Source:
     @property
     def reads_masks(self) -> bool:
         """Whether a step of the pipeline, or the evaluator, reads segmentations."""
-        steps = _steps(self.dataset.get('pipeline'))
-        return self.evaluates_masks or any(step.get('with_mask') for step in steps)
+        steps = dicts_in(self.dataset.get('pipeline'))
+        return self.evaluates_masks or any(step.get('with_mask') for _, step in steps)
 
     @property
     def decoder(self) -> tuple[str, str | None]:
         """``color_type`` and ``imdecode_backend`` of the step that loads images."""
-        for step in _steps(self.dataset.get('pipeline')):
+        for _, step in dicts_in(self.dataset.get('pipeline')):
             if 'LoadImageFromFile' in str(step.get('type')):
                 return step.get('color_type', 'color'), step.get('imdecode_backend', 'cv2')
         return 'color', 'cv2'
@@ -120,20 +120,10 @@ def _reads_as_coco(dataset_class: type) -> bool:
 def _is_local(dataset: ConfigDict) -> bool:
     """Whether all files are read from folders: not from a URL, nor by another backend."""
     arguments = [dataset.get('backend_args')]
-    arguments += [step.get('backend_args') for step in _steps(dataset.get('pipeline'))]
+    arguments += [step.get('backend_args') for _, step in dicts_in(dataset.get('pipeline'))]
     backends = {(backend or {}).get('backend') for backend in arguments}
     location = f'{dataset.get("data_root")} {dataset.get("ann_file")}'
     return '://' not in location and backends <= set(LOCAL_BACKENDS)
-
-
-def _steps(pipeline: Any) -> Iterator[dict]:
-    """The steps of a pipeline, those inside other steps included."""
-    if isinstance(pipeline, dict):
-        yield pipeline
-        pipeline = list(pipeline.values())
-    if isinstance(pipeline, (list, tuple)):
-        for step in pipeline:
-            yield from _steps(step)
 
 
 def _classes(dataset: ConfigDict, where: str) -> tuple[str, ...]:

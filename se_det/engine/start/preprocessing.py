@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from mmengine.config import Config
 
@@ -10,6 +9,7 @@ from se_det.checkpoints.architecture import as_text, published_as
 from se_det.checkpoints.layouts import find_backbone
 from se_det.checkpoints.reading import read_checkpoint
 from se_det.checkpoints.zoo import public_weights
+from se_det.config_files import dicts_in
 from se_det.errors import UsageError
 from se_det.swap.public_preprocessing import preprocessing_changes, preprocessors
 
@@ -41,22 +41,12 @@ def check_preprocessing(cfg: Config) -> None:
 def _normalisations(cfg: Config) -> list[dict]:
     """What normalises the images of a run; empty if a ``Normalize`` in its pipelines does."""
     model = {'data_preprocessor': cfg.get('data_preprocessor') or {}, **cfg.get('model', {})}
-    in_pipeline = any(step.get('type') == 'Normalize' for step in _dicts(cfg))
+    in_pipeline = any(step.get('type') == 'Normalize' for _, step in dicts_in(cfg))
     return list(preprocessors(model)) or ([] if in_pipeline else [model['data_preprocessor'] or {}])
 
 
 def _checkpoints(model: dict) -> Iterator[str]:
     """The checkpoints of a model's ``SEPretrained``, those to graft SE to left out."""
-    for cfg in _dicts(model):
+    for _, cfg in dicts_in(model):
         if cfg.get('type') == 'SEPretrained' and not cfg.get('graft'):
             yield str(cfg.get('checkpoint'))
-
-
-def _dicts(value: Any) -> Iterator[dict]:
-    """Every dict in a config."""
-    if isinstance(value, dict | Config):
-        yield value
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        for inner in value:
-            yield from _dicts(inner)

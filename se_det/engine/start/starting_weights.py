@@ -2,16 +2,15 @@
 
 from typing import Any
 
+from se_det.config_files import dicts_in
+
 
 def starting_weights(part: Any) -> set[str]:
     """The files, URLs and names that ``init_cfg`` and ``pretrained`` have, anywhere in a config."""
-    if isinstance(part, list | tuple):
-        return {name for inner in part for name in starting_weights(inner)}
-    if not isinstance(part, dict):
-        return set()
-    found = {name for inner in part.values() for name in starting_weights(inner)}
-    if 'Pretrained' in str(part.get('type')) and 'checkpoint' in part:
-        found.add(part['checkpoint'])
-    if isinstance(part.get('pretrained'), str):
-        found.add(part['pretrained'])
+    found = set()
+    for _, cfg in dicts_in(part):
+        if 'Pretrained' in str(cfg.get('type')) and 'checkpoint' in cfg:
+            found.add(cfg['checkpoint'])
+        if isinstance(cfg.get('pretrained'), str):
+            found.add(cfg['pretrained'])
     return found
