@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from copy import deepcopy
@@ -40,6 +41,44 @@ def without_visualizers_of_others():
     from mmdet.visualization import DetLocalVisualizer
 
     DetLocalVisualizer._instance_dict.clear()
+
+
+@pytest.fixture(scope='session')
+def run_python(tmp_path_factory) -> Callable[..., list[subprocess.CompletedProcess]]:
+    """Run programs side by side, each without the seconds that its imports take: see forks.py."""
+    server = subprocess.Popen(
+        [sys.executable, Path(__file__).with_name('forks.py')],
+        env={**os.environ, 'PYTORCH_NVML_BASED_CUDA_CHECK': '1'},  # a fork may then use CUDA
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+    def run(*programs: list, cwd: Path | None = None, **environment: str):
+        outputs = [tmp_path_factory.mktemp('output') for _ in programs]
+        requests = [
+            dict(
+                arguments=[str(argument) for argument in program],
+                folder=str(cwd or Path.cwd()),
+                environment={**os.environ, **environment},
+                stdout=str(folder / 'stdout'),
+                stderr=str(folder / 'stderr'),
+            )
+            for program, folder in zip(programs, outputs, strict=True)
+        ]
+        print(json.dumps(requests), file=server.stdin, flush=True)
+        return [
+            subprocess.CompletedProcess(
+                program, status, (folder / 'stdout').read_text(), (folder / 'stderr').read_text()
+            )
+            for program, folder, status in zip(
+                programs, outputs, json.loads(server.stdout.readline()), strict=True
+            )
+        ]
+
+    yield run
+    server.stdin.close()
+    server.wait()
 
 
 @pytest.fixture(scope='session')
