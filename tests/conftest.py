@@ -1,5 +1,7 @@
 """Fixtures for several test files."""
 
+import ctypes
+import gc
 import json
 import logging
 import os
@@ -33,6 +35,20 @@ def without_caches_and_network(tmp_path_factory):
             patch.setenv(variable, 'http://127.0.0.1:9')  # nothing listens at the discard port
         patch.setenv('no_proxy', 'localhost')  # where the browser of its tests listens
         yield
+
+
+def pytest_collection_finish():
+    """What was imported stays; the collector need not look at it again."""
+    gc.freeze()
+
+
+@pytest.fixture(scope='module', autouse=True)
+def memory_is_given_back():
+    """The models of a file, which glibc would keep for the next."""
+    yield
+    gc.collect()
+    if sys.platform == 'linux' and hasattr(libc := ctypes.CDLL(None), 'malloc_trim'):
+        libc.malloc_trim(0)
 
 
 @pytest.fixture(autouse=True)
