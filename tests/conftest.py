@@ -13,6 +13,7 @@ from copy import deepcopy
 from pathlib import Path
 
 import pytest
+from format_once import format_once
 from hypothesis import settings
 from mmengine.config import Config
 from mmengine.logging import MMLogger
@@ -24,6 +25,7 @@ from se_det.engine.launch import load_config
 sys.path.append(str(Path(__file__).parents[1] / 'tools'))
 settings.register_profile('se_det', deadline=None, max_examples=50, derandomize=True)
 settings.load_profile('se_det')
+format_once()
 
 
 @pytest.fixture(scope='session', autouse=True)
@@ -61,9 +63,9 @@ def without_visualizers_of_others():
 
 @pytest.fixture(scope='session')
 def run_python(tmp_path_factory) -> Callable[..., list[subprocess.CompletedProcess]]:
-    """Run programs side by side, each without the seconds that its imports take: see forks.py."""
+    """Run programs side by side, each without the seconds that its imports take: see helpers/forks.py."""
     server = subprocess.Popen(
-        [sys.executable, Path(__file__).with_name('forks.py')],
+        [sys.executable, Path(__file__).with_name('helpers') / 'forks.py'],
         env={**os.environ, 'PYTORCH_NVML_BASED_CUDA_CHECK': '1'},  # a fork may then use CUDA
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -9,9 +9,16 @@ import os
 import runpy
 import sys
 
-import mmengine.runner  # noqa: F401
+import matplotlib.pyplot  # noqa: F401
+import mmdet.engine
+import mmdet.visualization
+import pkg_resources  # noqa: F401
+import torch._dynamo
+from format_once import format_once
 
 import se_det.engine.launch  # noqa: F401
+
+format_once()
 
 
 def _next_program() -> dict:
