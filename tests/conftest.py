@@ -63,7 +63,7 @@ def without_visualizers_of_others():
 
 @pytest.fixture(scope='session')
 def run_python(tmp_path_factory) -> Callable[..., list[subprocess.CompletedProcess]]:
-    """Run programs side by side, each without the seconds that its imports take: see helpers/forks.py."""
+    """Run programs side by side, without the seconds that imports take: see helpers/forks.py."""
     server = subprocess.Popen(
         [sys.executable, Path(__file__).with_name('helpers') / 'forks.py'],
         env={**os.environ, 'PYTORCH_NVML_BASED_CUDA_CHECK': '1'},  # a fork may then use CUDA

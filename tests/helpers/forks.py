@@ -4,20 +4,23 @@ Each line of its standard input is a list of programs that run side by side; the
 are its answer. A fork leaves the loop and ends as any Python program does.
 """
 
+import importlib
 import json
 import os
 import runpy
 import sys
 
-import matplotlib.pyplot  # noqa: F401
-import mmdet.engine
-import mmdet.visualization
-import pkg_resources  # noqa: F401
-import torch._dynamo
 from format_once import format_once
 
-import se_det.engine.launch  # noqa: F401
-
+IMPORTED = (
+    'matplotlib.pyplot',
+    'mmdet.engine',
+    'mmdet.visualization',
+    'se_det.engine.launch',
+    'torch._dynamo',
+)
+for module in IMPORTED:
+    importlib.import_module(module)
 format_once()
 
 
