@@ -208,8 +208,8 @@ def _boxes_of(coco):
         yield f, c, round(x, 6), round(y, 6), round(x + w, 6), round(y + h, 6), crowd
 
 
-def test_100_mutated_files(cells, config, coco, log):
-    _check_mutations(100, cells, config, coco, log)
+def test_300_mutated_files(cells, config, coco, log):
+    _check_mutations(300, cells, config, coco, log)
 
 
 @pytest.mark.long
