@@ -5,6 +5,7 @@ import gc
 import json
 import logging
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -46,11 +47,13 @@ def pytest_collection_finish():
 
 @pytest.fixture(scope='module', autouse=True)
 def memory_is_given_back():
-    """The models of a file, which glibc would keep for the next."""
+    """Over 1.2 GB: the models of a file, which glibc would keep for the next."""
     yield
-    gc.collect()
-    if sys.platform == 'linux' and hasattr(libc := ctypes.CDLL(None), 'malloc_trim'):
-        libc.malloc_trim(0)
+    if sys.platform == 'linux':
+        pages = int(Path('/proc/self/statm').read_text().split()[1])
+        if pages * resource.getpagesize() > 1.2e9:
+            gc.collect()
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 @pytest.fixture(autouse=True)
