@@ -11,7 +11,7 @@ from tools.dev.peers.plot import check_picture, draw
 from tools.dev.peers.timing import Cost, Setting, as_table, benchmark, beside_the_fastest
 
 TOOL = Path(__file__).parents[3] / 'tools/dev/benchmark.py'
-SMALL = Setting(size=(64, 64))
+SMALL = Setting(size=(128, 160))
 
 
 @pytest.mark.parametrize(
