@@ -159,6 +159,7 @@ def test_the_choice_of_one_config_of_each_algorithm():
     assert algorithm('mmdet::gn+ws/x.py') == 'gn+ws'
 
 
+@pytest.mark.long
 def test_a_step_of_training_and_a_prediction(shared):
     config = 'mmdet::ld/ld_r18-gflv1-r101_fpn_1x_coco.py'
     assert check_training(config, shared / 'coco_mini') == Training(config, *[OK] * 6)
