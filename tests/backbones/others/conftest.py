@@ -61,7 +61,7 @@ CASES = {
     'HourglassNet': (HOURGLASS, {4, 8, 16}),
     'MobileNetV2': (dict(widen_factor=0.5), {2, 4, 8, 16, 32}),
     'RegNet': (dict(arch='regnetx_400mf'), {4, 8, 16, 32}),
-    'Res2Net': (dict(depth=50, base_channels=16), {4, 8, 16, 32}),
+    'Res2Net': (dict(depth=50, base_channels=16, base_width=8), {4, 8, 16, 32}),
     'SSDVGG': (VGG, {1, 2, 4, 8, 16}),
     'TridentResNet': (TRIDENT, {4, 8, 16}),
 }
