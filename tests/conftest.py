@@ -1,15 +1,20 @@
 """Fixtures for several test files."""
 
+import ctypes
+import gc
 import json
 import logging
 import os
+import resource
 import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 
 import pytest
+from format_once import format_once
 from hypothesis import settings
 from mmengine.config import Config
 from mmengine.logging import MMLogger
@@ -21,6 +26,7 @@ from se_det.engine.launch import load_config
 sys.path.append(str(Path(__file__).parents[1] / 'tools'))
 settings.register_profile('se_det', deadline=None, max_examples=50, derandomize=True)
 settings.load_profile('se_det')
+format_once()
 
 
 @pytest.fixture(scope='session', autouse=True)
@@ -34,12 +40,66 @@ def without_caches_and_network(tmp_path_factory):
         yield
 
 
+def pytest_collection_finish():
+    """What was imported stays; the collector need not look at it again."""
+    gc.freeze()
+
+
+@pytest.fixture(scope='module', autouse=True)
+def memory_is_given_back():
+    """Over 1.2 GB: the models of a file, which glibc would keep for the next."""
+    yield
+    if sys.platform == 'linux':
+        pages = int(Path('/proc/self/statm').read_text().split()[1])
+        if pages * resource.getpagesize() > 1.2e9:
+            gc.collect()
+            ctypes.CDLL(None).malloc_trim(0)
+
+
 @pytest.fixture(autouse=True)
 def without_visualizers_of_others():
     """mmengine names a run by the second; a second run in it would write where the first did."""
     from mmdet.visualization import DetLocalVisualizer
 
     DetLocalVisualizer._instance_dict.clear()
+
+
+@pytest.fixture(scope='session')
+def run_python(tmp_path_factory) -> Callable[..., list[subprocess.CompletedProcess]]:
+    """Run programs side by side, without the seconds that imports take: see helpers/forks.py."""
+    server = subprocess.Popen(
+        [sys.executable, Path(__file__).with_name('helpers') / 'forks.py'],
+        env={**os.environ, 'PYTORCH_NVML_BASED_CUDA_CHECK': '1'},  # a fork may then use CUDA
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+    def run(*programs: list, cwd: Path | None = None, **environment: str):
+        outputs = [tmp_path_factory.mktemp('output') for _ in programs]
+        requests = [
+            dict(
+                arguments=[str(argument) for argument in program],
+                folder=str(cwd or Path.cwd()),
+                environment={**os.environ, **environment},
+                stdout=str(folder / 'stdout'),
+                stderr=str(folder / 'stderr'),
+            )
+            for program, folder in zip(programs, outputs, strict=True)
+        ]
+        print(json.dumps(requests), file=server.stdin, flush=True)
+        return [
+            subprocess.CompletedProcess(
+                program, status, (folder / 'stdout').read_text(), (folder / 'stderr').read_text()
+            )
+            for program, folder, status in zip(
+                programs, outputs, json.loads(server.stdout.readline()), strict=True
+            )
+        ]
+
+    yield run
+    server.stdin.close()
+    server.wait()
 
 
 @pytest.fixture(scope='session')

@@ -12,6 +12,8 @@ from se_det.errors import UsageError
 from se_det.files import check_folder, check_output, write_whole
 
 PRINTS = """
+import sys
+sys.modules['mmdet'] = None  # its import takes seconds
 from se_det.files import write_whole
 print('before')
 write_whole({path!r}, b'written\\n')

@@ -13,7 +13,7 @@ SCRIPT = 'tools/se_det'
 HEAVY = {'torch', 'mmengine', 'mmdet', 'numpy'}
 
 
-def run_python(*arguments):
+def run(*arguments):
     """Run Python in the checkout; its errors list the modules that were imported."""
     return subprocess.run(
         [sys.executable, '-X', 'importtime', *arguments],
@@ -24,14 +24,14 @@ def run_python(*arguments):
 
 
 def imported(process):
-    """The names of the packages that a process of `run_python` imported."""
+    """The names of the packages that a process of `run` imported."""
     names = [line.split('|')[-1].strip() for line in process.stderr.splitlines() if '|' in line]
     return {name.partition('.')[0] for name in names}
 
 
 @pytest.mark.parametrize('command', [('-m', 'se_det'), (SCRIPT,)], ids=['python -m', 'script'])
 def test_the_tools_are_listed(command):
-    listed = run_python(*command)
+    listed = run(*command)
     assert listed.returncode == 0
     for tool in TOOLS:
         assert f'\n  {tool.stem} ' in listed.stdout
@@ -39,7 +39,7 @@ def test_the_tools_are_listed(command):
 
 
 def test_a_name_that_no_tool_has():
-    failed = run_python(SCRIPT, 'trian')
+    failed = run(SCRIPT, 'trian')
     assert failed.returncode == 2
     assert 'No tool trian. Did you mean train?' in failed.stderr
     assert 'Traceback' not in failed.stderr
@@ -49,7 +49,7 @@ def test_a_name_that_no_tool_has():
 @pytest.mark.parametrize('tool', TOOLS, ids=lambda tool: tool.stem)
 def test_help_does_not_wait_for_torch(tool):
     for program, name in (((tool,), tool.name), ((SCRIPT, tool.stem), tool.stem)):
-        helped = run_python(*program, '--help')
+        helped = run(*program, '--help')
         assert helped.returncode == 0, helped.stderr
         assert f'{name} [-h]' in helped.stdout
         assert not imported(helped) & HEAVY
@@ -64,7 +64,7 @@ def test_help_does_not_wait_for_torch(tool):
     ],
 )
 def test_usage_errors_do_not_wait_for_torch(arguments, message):
-    failed = run_python(SCRIPT, *arguments)
+    failed = run(SCRIPT, *arguments)
     assert failed.returncode == 2
     assert not imported(failed) & HEAVY
     *_, last = [line for line in failed.stderr.splitlines() if not line.startswith('import time')]
@@ -79,8 +79,8 @@ def test_usage_errors_do_not_wait_for_torch(arguments, message):
         ('run_experiment', 'shapes_scratsh.py', 'shapes_scratch.py'),
     ],
 )
-def test_a_misspelt_config(tool, config, meant):
-    failed = run_python(SCRIPT, tool, config)
+def test_a_misspelt_config(tool, config, meant, run_python):
+    (failed,) = run_python([CHECKOUT / SCRIPT, tool, config])
     assert failed.returncode == 2
     assert re.search(f'\nerror: No config file {config}. Did you mean .*{meant}', failed.stderr)
 

@@ -14,6 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from se_det.backbones import SEResNet, blocks
 
 SIZES = [(64 + 32 * (3 * n % 7), 64 + 32 * (5 * n % 11)) for n in range(20)]
+TWO_STAGES = dict(num_stages=2, strides=(1, 2), dilations=(1, 1), out_indices=(0, 1))
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +52,7 @@ def _assert_few_graphs(model, sizes, atol=1e-4):
 
 @torch.no_grad()
 def test_sizes_make_few_graphs():
-    model = _make(18)
+    model = _make(18, **TWO_STAGES)
     model.eval()
     _assert_few_graphs(model, SIZES[:6])
 
@@ -106,8 +107,7 @@ def test_the_kernels_of_a_fused_tail_are_in_the_graph(mask_padding, fused_on_cud
 
         return compiler
 
-    two_stages = dict(num_stages=2, strides=(1, 2), dilations=(1, 1), out_indices=(0, 1))
-    model = _make(18, dict(mask_padding=mask_padding), **two_stages)
+    model = _make(18, dict(mask_padding=mask_padding), **TWO_STAGES)
     fake = FakeTensorMode()
     model = _without_values(model, fake)
     backend = aot_autograd(fw_compiler=count('forward'), bw_compiler=count('backward'))

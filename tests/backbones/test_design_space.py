@@ -1,7 +1,6 @@
 """``position`` and ``type`` in se_cfg: each against the composition of the block's own layers."""
 
 import copy
-import re
 
 import pytest
 import torch
@@ -97,19 +96,6 @@ def test_squeezes_and_gates_in_a_backbone(options):
     images = torch.randn(2, 3, 64, 64, dtype=torch.float64)
     for found, expected in zip(model(images), plain(images), strict=True):
         torch.testing.assert_close(found, expected)
-
-
-def test_the_papers_table_of_reductions():
-    """Table 10: parameters of SE-ResNet-50 by the reduction, without biases, in millions.
-
-    The paper's are up to 0.12 M larger, whatever its table counts beside.
-    """
-    for reduction, published in ((2, 45.7), (4, 35.7), (8, 30.7), (16, 28.1), (32, 26.9)):
-        with torch.device('meta'):
-            model = SEResNet(depth=50, se_cfg=dict(reduction=reduction))
-        counted = [p for n, p in model.named_parameters() if not re.search(r'fc\d\.bias', n)]
-        total = sum(p.numel() for p in counted) + 2048 * 1000 + 1000
-        assert total / 1e6 == pytest.approx(published, abs=0.12)
 
 
 def test_the_3x3_position_has_fewer_parameters():

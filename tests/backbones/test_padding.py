@@ -241,8 +241,16 @@ def test_recomputation_after_other_images_went_through(checkpointing, fused, bat
         torch.testing.assert_close(gradients[1][name], expected, rtol=1e-12, atol=0, msg=name)
 
 
-def test_compiled_exported_and_traced_backbones(batch):
-    model = _make()
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(depth=18, num_stages=2, strides=(1, 2), dilations=(1, 1), out_indices=(0, 1)),
+        pytest.param(dict(), marks=pytest.mark.long),
+    ],
+    ids=str,
+)
+def test_compiled_exported_and_traced_backbones(options, batch):
+    model = _make(**options)
     compiled = torch.compile(model, backend='aot_eager', fullgraph=True)
     auto = torch.export.Dim.AUTO
     shapes = ({0: auto, 2: auto, 3: auto},)

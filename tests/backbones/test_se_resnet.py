@@ -142,7 +142,8 @@ class TestBlocks:
 class TestMmdetsResNet:
     @pytest.mark.parametrize('depth', DEPTHS)
     def test_without_se_outputs_are_equal_bit_for_bit(self, depth, images, make_twins):
-        ours, mmdets = make_twins(SEResNet, ResNet, depth=depth, norm_eval=False, se_cfg=WITHOUT_SE)
+        options = {**SMALL, 'depth': depth}
+        ours, mmdets = make_twins(SEResNet, ResNet, **options, se_cfg=WITHOUT_SE)
         for our_output, mmdets_output in zip(ours(images), mmdets(images), strict=True):
             assert torch.equal(our_output, mmdets_output)
 
@@ -155,7 +156,7 @@ class TestMmdetsResNet:
 
     @pytest.mark.parametrize('depth', DEPTHS)
     def test_with_gates_at_one_outputs_are_equal_bit_for_bit(self, depth, images, make_twins):
-        ours, mmdets = make_twins(SEResNet, ResNet, depth=depth, norm_eval=False)
+        ours, mmdets = make_twins(SEResNet, ResNet, **{**SMALL, 'depth': depth})
         for our_output, mmdets_output in zip(ours(images), mmdets(images), strict=True):
             assert torch.equal(our_output, mmdets_output)
 

@@ -79,11 +79,10 @@ def test_the_3x3_convolution_has_the_groups_and_their_width(groups, base_width):
     assert (conv.groups, conv.in_channels) == (groups, groups * base_width)
 
 
-@pytest.mark.parametrize(('depth', 'groups'), [(50, 32), (101, 32), (152, 32), (101, 64)])
+@pytest.mark.parametrize(('depth', 'groups'), [(50, 4), (101, 4), (152, 4), (50, 8)])
 def test_without_se_outputs_are_mmdets_bit_for_bit(depth, groups, images, make_twins):
-    ours, mmdets = make_twins(
-        SEResNeXt, ResNeXt, depth=depth, groups=groups, norm_eval=False, se_cfg=WITHOUT_SE
-    )
+    options = {**SMALL, 'depth': depth, 'groups': groups}
+    ours, mmdets = make_twins(SEResNeXt, ResNeXt, **options, se_cfg=WITHOUT_SE)
     for our_output, mmdets_output in zip(ours(images), mmdets(images), strict=True):
         assert torch.equal(our_output, mmdets_output)
 
@@ -98,7 +97,7 @@ def test_without_se_the_state_dict_has_mmdets_keys(depth):
 
 @pytest.mark.parametrize('depth', [50, 101, 152])
 def test_with_gates_at_one_outputs_are_mmdets_bit_for_bit(depth, images, make_twins):
-    ours, mmdets = make_twins(SEResNeXt, ResNeXt, depth=depth, groups=32, norm_eval=False)
+    ours, mmdets = make_twins(SEResNeXt, ResNeXt, **{**SMALL, 'depth': depth})
     for our_output, mmdets_output in zip(ours(images), mmdets(images), strict=True):
         assert torch.equal(our_output, mmdets_output)
 

@@ -1,8 +1,5 @@
 import hashlib
-import os
 import re
-import subprocess
-import sys
 from contextlib import suppress
 from http.client import IncompleteRead, InvalidURL
 from pathlib import Path
@@ -168,6 +165,7 @@ def test_an_unknown_name(name, message):
 
 
 PROCESS = """
+import os
 import sys
 import torch
 
@@ -176,6 +174,7 @@ from se_det.checkpoints.fetching import fetch
 from se_det.errors import UsageError
 
 served, requests, store, rank = sys.argv[1:]
+os.environ['LOCAL_RANK'] = rank
 torch.distributed.init_process_group('gloo', store, rank=int(rank), world_size=2)
 original = torch.hub.urlopen
 
@@ -195,23 +194,14 @@ torch.distributed.destroy_process_group()
 
 
 @pytest.mark.parametrize('there', [True, False])
-def test_one_of_two_processes_downloads_for_both(cache, tmp_path, checkpoint, there):
+def test_one_of_two_processes_downloads_for_both(cache, tmp_path, checkpoint, there, run_python):
     served, requests = tmp_path / ('good.pth' if there else 'gone.pth'), tmp_path / 'requests'
     store = (tmp_path / 'store').as_uri()
-    command = [sys.executable, '-c', PROCESS, served.as_uri(), str(requests), store]
-    processes = [
-        subprocess.Popen(
-            [*command, rank],
-            env={**os.environ, 'LOCAL_RANK': rank},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for rank in ('0', '1')
-    ]
-    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    program = ['-c', PROCESS, served.as_uri(), requests, store]
+    processes = run_python([*program, 0], [*program, 1])
     expected = r'weights\.\w{8}\.pth' if there else r'UsageError: .* could not be downloaded: .*'
-    for process, output in zip(processes, outputs, strict=True):
-        assert process.returncode == 0
-        found = [line for line in output.splitlines() if re.fullmatch(expected, line)]
-        assert len(found) == 2, output
+    for process in processes:
+        assert process.returncode == 0, process.stderr
+        found = [line for line in process.stdout.splitlines() if re.fullmatch(expected, line)]
+        assert len(found) == 2, process.stdout
     assert len(requests.read_text().splitlines()) == (1 if there else 2)

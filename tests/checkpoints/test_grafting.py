@@ -54,13 +54,14 @@ def _twin(init_cfg, fused=False, se_cfg=None, **cfg):
         dict(type='ResNet', depth=50),
         dict(type='ResNet', depth=50, style='caffe', norm_eval=True, frozen_stages=2),
         dict(type='ResNet', depth=50, deep_stem=True, avg_down=True),
-        dict(type='ResNet', depth=50, norm_cfg=dict(type='GN', num_groups=32)),
-        dict(type='ResNeXt', depth=50, groups=32, base_width=4),
+        dict(type='ResNet', depth=50, norm_cfg=dict(type='GN', num_groups=8)),
+        dict(type='ResNeXt', depth=50, groups=4, base_width=4),
     ],
     ids=str,
 )
 @pytest.mark.parametrize('training', [False, True])
 def test_mmdets_backbones(cfg, training, images, save):
+    cfg = dict(cfg, base_channels=16)
     plain = _plain(cfg)
     twin = _twin(save(plain.state_dict(), graft=True), **cfg)
     for model in (plain, twin):
@@ -71,12 +72,12 @@ def test_mmdets_backbones(cfg, training, images, save):
 
 @pytest.mark.parametrize(
     'cfg',
-    [dict(type='ResNet'), dict(type='ResNeXt', groups=32, base_width=4)],
+    [dict(type='ResNet'), dict(type='ResNeXt', groups=4, base_width=4)],
     ids=['ResNet', 'ResNeXt'],
 )
 @pytest.mark.parametrize('training', [False, True])
 def test_fused_blocks_compute_the_same_up_to_rounding(cfg, training, images, save):
-    cfg = dict(cfg, depth=50, norm_eval=True)
+    cfg = dict(cfg, depth=50, base_channels=16, norm_eval=True)
     plain = _plain(cfg)
     twin = _twin(save(plain.state_dict(), graft=True), fused=True, **cfg)
     for model in (plain, twin):

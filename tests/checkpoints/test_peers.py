@@ -43,7 +43,20 @@ REGNETS = {
     'regnety_160': '16gf',
 }
 MMPRETRAIN = [(SEResNet, 50), (SEResNet, 101), (SEResNeXt, 50), (SEResNeXt, 101)]
+# By default one of each layout, stem, attention and kind of block; the others are wider or deeper.
+QUICK = (
+    'seresnet50',
+    'legacy_seresnet18',
+    'legacy_seresnext50_32x4d',
+    'seresnext26d_32x4d',
+    'ecaresnet50d',
+    'regnety_004',
+)
 SIZES = [(64, 96), (75, 101)]  # height, width; the second is not a multiple of the stride
+
+
+def _some_are_long(names):
+    return [pytest.param(n, marks=() if n in QUICK else pytest.mark.long) for n in names]
 
 
 def _randomise(model):
@@ -90,24 +103,30 @@ def _assert_equal(ours, theirs):
         assert (our_map - their_map).abs().max() <= 1e-5 * their_map.abs().max()
 
 
-@pytest.mark.parametrize('name', TIMM)
+@pytest.mark.parametrize('name', _some_are_long(TIMM))
 @torch.no_grad()
 def test_timm(name, tmp_path):
     theirs = _randomise(timm.create_model(name))
-    ours, cfg = _load(theirs.state_dict(), tmp_path / 'weights.pth')
+    ours, _ = _load(theirs.state_dict(), tmp_path / 'weights.pth')
     _assert_same_maps(
         ours,
         theirs,
         lambda model, images: model.forward_intermediates(images, intermediates_only=True)[1:],
     )
+
+
+@pytest.mark.parametrize('name', TIMM)
+def test_the_zoo_describes_timms_files(name):
+    with torch.device('meta'):
+        found = find_backbone(timm.create_model(name).state_dict())
+    described = dict(style='pytorch', stem_pool='padded') | describe_backbone(found)
     for weights in ZOO.values():
         if weights.name.startswith(f'timm/{name}.'):
-            defaults = dict(style='pytorch', stem_pool='padded')
-            assert weights.backbone == {**defaults, **cfg}
-            assert weights.layout == find_backbone(theirs.state_dict()).layout.name
+            assert weights.backbone == described
+            assert weights.layout == found.layout.name
 
 
-@pytest.mark.parametrize('name', REGNETS)
+@pytest.mark.parametrize('name', _some_are_long(REGNETS))
 @torch.no_grad()
 def test_regnety(name, tmp_path):
     theirs = _randomise(timm.create_model(name))
@@ -130,7 +149,10 @@ def test_regnety(name, tmp_path):
             assert weights.backbone == dict(type='SERegNet', arch=arch)
 
 
-@pytest.mark.parametrize(('backbone', 'depth'), MMPRETRAIN)
+@pytest.mark.parametrize(
+    ('backbone', 'depth'),
+    [pytest.param(*m, marks=pytest.mark.long if m[1] > 50 else ()) for m in MMPRETRAIN],
+)
 @torch.no_grad()
 def test_mmpretrain(backbone, depth, tmp_path):
     theirs = _randomise(backbone(depth=depth, out_indices=(0, 1, 2, 3)))

@@ -1,7 +1,5 @@
 """The process group of CPU runs ends with the run."""
 
-import os
-import subprocess
 import sys
 
 import pytest
@@ -35,12 +33,9 @@ train()
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='threads are read from /proc')
-def test_no_thread_outlives_the_run(free_port):
+def test_no_thread_outlives_the_run(free_port, run_python):
     group = dict(RANK='0', WORLD_SIZE='1', MASTER_ADDR='127.0.0.1', MASTER_PORT=free_port())
-    environment = {**os.environ, **group, 'CUDA_VISIBLE_DEVICES': ''}
-    finished = subprocess.run(
-        [sys.executable, '-c', RUN], env=environment, capture_output=True, text=True
-    )
+    (finished,) = run_python(['-c', RUN], CUDA_VISIBLE_DEVICES='', **group)
     assert finished.returncode == 0, finished.stderr
     counts = dict(line.split(': ') for line in finished.stdout.splitlines())
     assert int(counts['in the run']) > 0
@@ -91,23 +86,15 @@ if rank == 0:
 
 
 @pytest.mark.parametrize('depth', [18, 50])
-def test_two_ranks_train_as_one_process_with_the_same_batch(depth, tmp_path):
+def test_two_ranks_train_as_one_process_with_the_same_batch(depth, tmp_path, run_python):
     """Two SGD steps in float64, to 1e-9, with fused tails."""
-
-    def train(world_size):
-        out = tmp_path / f'{world_size}.pth'
-        command = [sys.executable, '-c', STEP]
-        ranks = [
-            subprocess.Popen(
-                [*command, *map(str, (rank, world_size, depth, tmp_path / 'store', out))],
-                env={**os.environ, 'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1'},
-            )
-            for rank in range(world_size)
-        ]
-        assert [rank.wait() for rank in ranks] == [0] * world_size
-        return torch.load(out)
-
-    one, two = train(1), train(2)
+    programs = [
+        ['-c', STEP, rank, count, depth, tmp_path / 'store', tmp_path / f'{count}.pth']
+        for rank, count in ((0, 1), (0, 2), (1, 2))
+    ]
+    for finished in run_python(*programs, CUDA_VISIBLE_DEVICES=''):
+        assert finished.returncode == 0, finished.stderr
+    one, two = (torch.load(tmp_path / f'{count}.pth') for count in (1, 2))
     assert one['verdicts'] == two['verdicts'] == {True}
     for name, weight in one['weights'].items():
         torch.testing.assert_close(two['weights'][name], weight, rtol=1e-9, atol=1e-9)

@@ -181,7 +181,7 @@ WIDE = dict(
 
 @given(**CASES)
 @example(training=True, **WIDE)
-@settings(max_examples=60)
+@settings(max_examples=20)
 def test_kernels_compute_the_layers(**case):
     _assert_close(**case)
 

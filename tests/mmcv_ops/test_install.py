@@ -83,7 +83,10 @@ def test_compiled_operators_are_not_replaced(extension):
     [
         'None',
         # A folder with nothing but _ext.py
-        'type(sys)("mmcv"); sys.modules["mmcv"].__spec__ = ModuleSpec("mmcv", None)',
+        pytest.param(
+            'type(sys)("mmcv"); sys.modules["mmcv"].__spec__ = ModuleSpec("mmcv", None)',
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_the_error_of_an_import_without_mmcv(missing):

@@ -9,21 +9,21 @@ CHECKOUT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path, run_python):
     """Run a tool in ``tmp_path``, with its data there, and return the finished process."""
 
     def run_tool(tool: str, *arguments: str, options: list[str] = (), **environment: str):
         for name in ('coco', 'shapes'):  # where they exist, the tools do not look in the checkout
             (tmp_path / 'data' / name).mkdir(parents=True, exist_ok=True)
         command = [str(CHECKOUT / 'tools' / tool), *arguments]
-        if tool.endswith('.py'):
-            command.insert(0, sys.executable)
         if options:
             command += ['--cfg-options', *options]
+        if tool.endswith('.py'):
+            return run_python(command, cwd=tmp_path, **environment)[0]
         return subprocess.run(
             command,
             cwd=tmp_path,
-            env={**os.environ, 'PYTHON': sys.executable, 'OMP_NUM_THREADS': '1', **environment},
+            env={**os.environ, 'PYTHON': sys.executable, **environment},
             capture_output=True,
             text=True,
         )

@@ -48,6 +48,7 @@ def _comparison(finished):
     return finished.stdout[finished.stdout.index('# ') :]
 
 
+@pytest.mark.long
 def test_the_graft_study(run, plan, tmp_path):
     """A plain detector, and two arms that start from it: no verdict before all seeds are there."""
     text = """

@@ -57,11 +57,11 @@ def test_train_stop_and_resume(run, quick, tmp_path):
     assert 'tampered.pth is damaged' in damaged.stderr
 
 
-@pytest.mark.parametrize('backbone', ['se_r50'])
-def test_two_processes_with_gloo(run, quick, backbone, tmp_path, free_port):
+@pytest.mark.long
+def test_two_processes_with_gloo(run, quick, tmp_path, free_port):
     finished = run(
         'dist_train.sh',
-        f'configs/faster_rcnn_{backbone}_shapes.py',
+        SHAPES,
         '2',
         options=[*quick, *FEW, 'train_cfg.max_epochs=1'],
         CUDA_VISIBLE_DEVICES='',
@@ -74,8 +74,8 @@ def test_two_processes_with_gloo(run, quick, backbone, tmp_path, free_port):
 
     tested = run(
         'dist_test.sh',
-        f'configs/faster_rcnn_{backbone}_shapes.py',
-        str(tmp_path / f'work_dirs/faster_rcnn_{backbone}_shapes/epoch_1.pth'),
+        SHAPES,
+        str(tmp_path / WORK_DIR / 'epoch_1.pth'),
         '2',
         options=quick + FEW,
         CUDA_VISIBLE_DEVICES='',

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from mmdet.models.backbones import Darknet
 from mmdet.registry import MODELS
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -60,13 +61,20 @@ CASES = {
     'HourglassNet': (HOURGLASS, {4, 8, 16}),
     'MobileNetV2': (dict(widen_factor=0.5), {2, 4, 8, 16, 32}),
     'RegNet': (dict(arch='regnetx_400mf'), {4, 8, 16, 32}),
-    'Res2Net': (dict(depth=50, base_channels=16), {4, 8, 16, 32}),
+    'Res2Net': (dict(depth=50, base_channels=16, base_width=8), {4, 8, 16, 32}),
     'SSDVGG': (VGG, {1, 2, 4, 8, 16}),
     'TridentResNet': (TRIDENT, {4, 8, 16}),
 }
 
 
-SIZE = 128, 192
+SIZE = 64, 96
+
+
+@pytest.fixture(autouse=True)
+def small_darknet(monkeypatch):
+    """MMDetection's Darknet has no argument for its width and its depth."""
+    channels = (32, 16), (16, 32), (32, 48), (48, 64), (64, 128)
+    monkeypatch.setattr(Darknet, 'arch_settings', {53: ((1, 2, 2, 2, 1), channels)})
 
 
 @pytest.fixture(params=CASES)
@@ -76,10 +84,10 @@ def name(request):
 
 @pytest.fixture
 def images():
-    """Two images, of which the second is padded; ``(2, 3, 128, 192)`` float64."""
+    """Two images, of which the second is padded; ``(2, 3, 64, 96)`` float64."""
     x = torch.randn(2, 3, *SIZE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    x[1, :, 100:] = 0
-    x[1, :, :, 150:] = 0
+    x[1, :, 50:] = 0
+    x[1, :, :, 75:] = 0
     return x
 
 

@@ -14,7 +14,17 @@ from se_det.errors import UsageError
 from .conftest import CASES, assert_equal, attentions, make
 
 
-@pytest.mark.parametrize('kind', ['SE', 'ECA', 'eSE'])
+@pytest.mark.parametrize(
+    ('name', 'kind'),
+    [
+        *((name, 'SE') for name in CASES),
+        *(
+            pytest.param(name, kind, marks=() if name == 'RegNet' else pytest.mark.long)
+            for name in CASES
+            for kind in ('ECA', 'eSE')
+        ),
+    ],
+)
 def test_grafting_leaves_the_outputs_as_they_are(name, kind, images, tmp_path):
     if name == 'HourglassNet':
         pytest.skip("MMDetection's HourglassNet takes no init_cfg")

@@ -142,34 +142,37 @@ def test_a_file_size_limit_leaves_what_was_there(tmp_path):
 
 FULL = """
 import subprocess, sys
-mount = ['mount', '-t', 'tmpfs', '-o', f'size=64k{sys.argv[2]}', 'none', sys.argv[1]]
-subprocess.run(mount, check=True)
 from se_det.engine.resume.checkpoint_files import WholeFilesBackend
-try:
-    WholeFilesBackend().put(b'x' * 100_000, f'{sys.argv[1]}/epoch_2.pth')
-except Exception as error:
-    print(type(error).__name__, error)
-print(subprocess.run(['ls', '-A', sys.argv[1]], capture_output=True, text=True).stdout)
+for name, options in (('full', ''), ('readonly', ',ro')):
+    folder = f'{sys.argv[1]}/{name}'
+    mount = ['mount', '-t', 'tmpfs', '-o', f'size=64k{options}', 'none', folder]
+    subprocess.run(mount, check=True)
+    try:
+        WholeFilesBackend().put(b'x' * 100_000, f'{folder}/epoch_2.pth')
+    except Exception as error:
+        print(type(error).__name__, error)
+    print(subprocess.run(['ls', '-A', folder], capture_output=True, text=True).stdout)
 """
 
 
-@pytest.mark.parametrize(
-    ('options', 'reason'), [('', 'No space left on device'), (',ro', 'Read-only file system')]
-)
-def test_a_full_disk_and_one_that_is_read_only(tmp_path, options, reason):
+def test_a_full_disk_and_one_that_is_read_only(tmp_path):
     """In a user namespace, so without root where the system allows these."""
     unshare = ['unshare', '--user', '--map-root-user', '--mount']
     if os.geteuid() == 0:
         unshare = ['unshare', '--mount']
     if shutil.which('unshare') is None or subprocess.run([*unshare, 'true']).returncode:
         pytest.skip('not run: this system has no user namespaces')
-    finished = subprocess.run(
-        [*unshare, sys.executable, '-c', FULL, tmp_path, options], capture_output=True, text=True
-    )
-    assert f'UsageError {tmp_path}/epoch_2.pth cannot be written: {reason}' in finished.stdout, (
-        finished.stderr
-    )
-    assert finished.stdout.strip().endswith('--resume.')  # no file is left
+    for folder in ('full', 'readonly'):
+        (tmp_path / folder).mkdir()
+    command = [*unshare, sys.executable, '-c', FULL, tmp_path]
+    finished = subprocess.run(command, capture_output=True, text=True)
+    full, read_only = finished.stdout.strip().split('\n\n')
+    for folder, text, reason in (
+        ('full', full, 'No space left on device'),
+        ('readonly', read_only, 'Read-only file system'),
+    ):
+        assert f'UsageError {tmp_path}/{folder}/epoch_2.pth cannot be written: {reason}' in text
+        assert text.strip().endswith('--resume.')  # no file is left
 
 
 def test_a_folder_without_permission(tmp_path):

@@ -63,7 +63,12 @@ STAGES['between epochs'] = (16, 16)  # in the validation that follows
 LOADING = {'no workers': {}, '2 workers': dict(workers=2, persistent=False)}
 LOADING['2 persistent workers'] = dict(workers=2)
 CASES = [
-    *itertools.product([signal.SIGTERM], STAGES, LOADING),
+    *(
+        pytest.param(
+            *case, marks=() if case[1] == 'train' or not LOADING[case[2]] else pytest.mark.long
+        )
+        for case in itertools.product([signal.SIGTERM], STAGES, LOADING)
+    ),
     *itertools.product([signal.SIGUSR1, signal.SIGINT, signal.SIGHUP], ['train'], ['2 workers']),
 ]
 

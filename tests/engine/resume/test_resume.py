@@ -44,8 +44,16 @@ def _state(runner):
     return tensors
 
 
-@pytest.mark.parametrize('stop', [(11, 'after_train_iter'), 'validation'])
-@pytest.mark.parametrize('case', CASES)
+@pytest.mark.parametrize(
+    ('case', 'stop'),
+    [
+        *((case, (11, 'after_train_iter')) for case in CASES),
+        *(
+            pytest.param(case, 'validation', marks=() if 'epochs' in case else pytest.mark.long)
+            for case in CASES
+        ),
+    ],
+)
 def test_a_killed_training_ends_as_an_uninterrupted_one(toy_runner, tmp_path, case, stop):
     options = CASES[case]
     if stop == 'validation':
@@ -76,7 +84,7 @@ class Fails(Hook):
 SELDOM = dict(checkpoint=dict(type='CheckpointHook', interval=100))
 
 
-@pytest.mark.parametrize('averaged', [False, True])
+@pytest.mark.parametrize('averaged', [False, pytest.param(True, marks=pytest.mark.long)])
 @pytest.mark.parametrize(
     'moment',
     ['after_train_iter', 'after_train_epoch', 'before_val', 'after_val_iter', 'after_val_epoch'],

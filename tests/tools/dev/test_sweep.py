@@ -60,7 +60,17 @@ def test_all_configs_of_the_zoo_are_listed():
     assert not any('_base_' in config for config in configs)
 
 
-@pytest.mark.parametrize('name', ALGORITHMS)
+# By default those of a backbone in a list, of two backbones, of teachers, and of a tracker.
+QUICK = ('atss', 'centernet', 'deepsort', 'ld', 'soft_teacher')
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        pytest.param(name, marks=() if name.split('/')[0] in QUICK else pytest.mark.long)
+        for name in ALGORITHMS
+    ],
+)
 def test_configs_that_build_also_build_as_twins(name):
     config = f'mmdet::{name}.py'
     outcome = check_building(config)
@@ -149,6 +159,7 @@ def test_the_choice_of_one_config_of_each_algorithm():
     assert algorithm('mmdet::gn+ws/x.py') == 'gn+ws'
 
 
+@pytest.mark.long
 def test_a_step_of_training_and_a_prediction(shared):
     config = 'mmdet::ld/ld_r18-gflv1-r101_fpn_1x_coco.py'
     assert check_training(config, shared / 'coco_mini') == Training(config, *[OK] * 6)
