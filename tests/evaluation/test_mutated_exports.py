@@ -82,7 +82,7 @@ def check_case(seed, folder, log):
         metric.process({}, samples)
         reports.append(metric.compute_metrics(metric.results))
     np.testing.assert_equal(*reports)
-    for scores in _scores(metric, [found for _, found in metric.results]):
+    for scores in _scores(metric):
         kind = scores.metric
         compared = compare_runs(
             [folder / f'results.{kind}.json'],
