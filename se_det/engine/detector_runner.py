@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from mmengine.dist import get_world_size
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import MMLogger
@@ -93,7 +94,9 @@ class DetectorRunner(Runner):
         return self.saved.failure(self, f'Validation after iteration {self.iter}', error)
 
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
-        """Call the hooks; if one fails after training, call the others and save the state first.
+        """Call the hooks; if one fails after training, call the others first.
+
+        A training of one process then saves its state. Of several, the last checkpoint stays.
 
         Raises:
             UsageError: a hook failed after an iteration or an epoch of training.
@@ -110,7 +113,8 @@ class DetectorRunner(Runner):
             except Exception as error:
                 failed[f'{type(hook).__name__}.{fn_name}'] = error
         for name, error in failed.items():
-            self.saved.save(self, self.iter + (fn_name == 'after_train_iter'))
+            if get_world_size() == 1:  # else a process whose hooks did not fail takes no part
+                self.saved.save(self, self.iter + (fn_name == 'after_train_iter'))
             raise self.saved.failure(self, name, error) from error
 
     @staticmethod

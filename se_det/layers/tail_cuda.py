@@ -66,7 +66,8 @@ def _update_statistics(norm: nn.BatchNorm2d, found: Tensor) -> None:
 class _Plan:
     """What follows from the size, layout and precision of a map: tiles, grids, compiled kernels."""
 
-    calls_compiled = True  # without Triton's look at the arguments, which takes most of a launch
+    # Call compiled kernels directly: Triton's own launch inspects the arguments, and takes longer.
+    calls_compiled = True
 
     def __init__(
         self, v: Tensor, hidden: int, training: bool, masked: bool, aligned: bool = True
@@ -324,7 +325,7 @@ tail_op.register_autograd(_backward_of_op, setup_context=_save)
 def failure_of_kernels(device: torch.device) -> str | None:
     """Try the kernels once on a device; returns what is wrong with them there, if anything."""
     failure = _try(device)
-    if failure and _Plan.calls_compiled:  # of which Triton's documentation does not speak
+    if failure and _Plan.calls_compiled:  # Triton does not document such calls
         _Plan.calls_compiled = False
         failure = _try(device)
     return failure

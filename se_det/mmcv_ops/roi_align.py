@@ -36,8 +36,7 @@ def roi_align_forward(
         aligned: shift by half a pixel, so that pixel centres have half-integer coordinates.
 
     Raises:
-        NotImplementedError: the maximum of a bin's samples is asked for, which no config of
-            MMDetection does.
+        NotImplementedError: ``pool_mode`` is not 1. No config of MMDetection sets another.
     """
     if pool_mode != AVERAGE:
         raise NotImplementedError(
