@@ -12,6 +12,7 @@ from se_det.report.svg import (
     SERIES,
     SURFACE,
     FigureOnPage,
+    drawable,
     name_rows,
     new_figure,
     on_page,
@@ -117,8 +118,8 @@ def _confusion(scores: Scores) -> FigureOnPage:
             )
     ticks = range(len(counts))
     size = 7.5 if many else 10
-    axes.set_xticks(ticks, [*names, 'missed'], rotation=90, fontsize=size)
-    axes.set_yticks(ticks, [*names, 'no object'], fontsize=size)
+    axes.set_xticks(ticks, drawable([*names, 'missed']), rotation=90, fontsize=size)
+    axes.set_yticks(ticks, drawable([*names, 'no object']), fontsize=size)
     axes.tick_params(length=0)
     axes.grid(visible=False)
     axes.set(xlabel='found', ylabel='ground truth', aspect='equal')

@@ -71,9 +71,14 @@ def new_figure(width: float = 440, height: float = 260) -> Figure:
 
 def name_rows(axes: Axes, names: Sequence[str]) -> None:
     """Write a name at each row 0, 1, ..., without ticks and lines."""
-    axes.set_yticks(range(len(names)), names, color=INK)
+    axes.set_yticks(range(len(names)), drawable(names), color=INK)
     axes.tick_params(axis='y', length=0)
     axes.grid(axis='y', visible=False)
+
+
+def drawable(names: Sequence[str]) -> list[str]:
+    """Names as matplotlib draws them: ``$`` begins no formula, and lone surrogates are ``?``."""
+    return [name.encode(errors='replace').decode().replace('$', r'\$') for name in names]
 
 
 def on_page(figure: Figure, title: str, caption: str, is_wide: bool = False) -> FigureOnPage:

@@ -117,3 +117,15 @@ def test_a_failed_page_leaves_the_old_one(run_page, runner, history, monkeypatch
     with pytest.raises(AttributeError):
         write_run_page(runner, history, ['not scores'], {}, num_images=4)
     assert run_page.read_text(encoding='utf-8') == before
+
+
+def test_any_text_is_a_name_of_a_class(make_random, runner):
+    truth, results = make_random(1)
+    names = ['$', 'half $_{ a formula$', 'caf\udce9', '<b>bold</b>']
+    for category, name in zip(truth.coco.dataset['categories'], names, strict=True):
+        category['name'] = name
+    scores = [score(truth, results, 'bbox')]
+    page = Page(write_run_page(runner, History(), scores, {}, num_images=4))
+    assert page.open == []
+    for shown in ('half $_{ a formula$', 'caf?', '&lt;b&gt;bold&lt;/b&gt;'):
+        assert page.text.count(shown) > 1
