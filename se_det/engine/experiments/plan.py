@@ -38,7 +38,8 @@ class Arm:
         se: train the config's SE twin, of `se_det.swap_backbone`.
         fresh_se: load a plain detector's weights and leave SE its usual initialisation. An arm with
             ``se`` alone has SE grafted to them.
-        cfg_options: what to change in the config, nested or with dotted names.
+        cfg_options: what to change in the config, nested or with dotted names; ``{seed}`` in a text
+            is the run's seed.
         seeds: of the start alone; where there is one, all runs start from it.
     """
 
@@ -136,7 +137,7 @@ class Plan:
         run_options = dict(randomness=dict(seed=seed), default_hooks=dict(checkpoint=last_alone))
         if load_from and not arm.fresh_se:
             run_options['load_from'] = load_from
-        options = [self.cfg_options, arm.cfg_options, run_options]
+        options = [self.cfg_options, _with_seed(arm.cfg_options, seed), run_options]
         cfg = configure(arm.config, deepcopy(options), arm.se)
         hooks = [dict(type='RunResultHook')]
         if arm.fresh_se:
@@ -226,6 +227,15 @@ def _seeds(seeds: Any, where: str) -> tuple[int, ...]:
     raise UsageError(
         f'{where}: seeds has to be how many, such as 5, or which, such as [0, 1, 2]; got {seeds!r}.'
     )
+
+
+def _with_seed(options: Any, seed: int) -> Any:
+    """Options with the seed in place of ``{seed}`` in each text."""
+    if isinstance(options, Mapping):
+        return {name: _with_seed(value, seed) for name, value in options.items()}
+    if isinstance(options, list | tuple):
+        return type(options)(_with_seed(value, seed) for value in options)
+    return options.replace('{seed}', str(seed)) if isinstance(options, str) else options
 
 
 def _checked(kind: type, given: Any, where: str) -> Any:
