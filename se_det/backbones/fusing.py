@@ -7,7 +7,6 @@ are called as they are.
 
 import logging
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 import torch
 from mmengine.logging import print_log
@@ -18,13 +17,10 @@ from se_det.layers import GATES, SqueezeExcitation, is_eager
 from se_det.layers.attentions import EffectiveSqueezeExcitation, EfficientChannelAttention
 from se_det.layers.squeeze_excitation import Convolution
 
-# Attentions and the classes of their layers, by the names of these.
-_LAYERS: dict[tuple[str, ...], list[tuple[type[nn.Module], ...]]] = {
-    ('fc1', 'act', 'fc2', 'gate_act'): [
-        (SqueezeExcitation, Convolution, nn.ReLU, Convolution, gate) for gate in GATES.values()
-    ],
-    ('conv', 'gate_act'): [(EfficientChannelAttention, nn.Conv1d, nn.Sigmoid)],
-    ('fc', 'gate_act'): [(EffectiveSqueezeExcitation, Convolution, nn.Hardsigmoid)],
+_LAYERS: dict[type[nn.Module], list[tuple[type[nn.Module], ...]]] = {
+    SqueezeExcitation: [(Convolution, nn.ReLU, Convolution, gate) for gate in GATES.values()],
+    EfficientChannelAttention: [(nn.Conv1d, nn.Sigmoid)],
+    EffectiveSqueezeExcitation: [(Convolution, nn.Hardsigmoid)],
 }
 _GLOBAL_HOOKS = (
     torch_module._global_forward_hooks,
@@ -32,90 +28,72 @@ _GLOBAL_HOOKS = (
     torch_module._global_backward_hooks,
     torch_module._global_backward_pre_hooks,
 )
-
-
-class _Recorded(NamedTuple):
-    """Methods that classes had when they were recorded."""
-
-    classes: tuple[type[nn.Module], ...]
-    names: tuple[str, ...]
-    functions: tuple[Callable, ...]
-    have_kernels: bool  # for CUDA
-
-
-_METHODS: dict[type[nn.Module], dict[str, Callable]] = {}
-_FUSED: dict[tuple, _Recorded] = {}
+_WITH_KERNELS = Convolution, nn.ReLU, Convolution, nn.Sigmoid
+_METHODS: dict[type[nn.Module], list[tuple[str, Callable]]] = {}  # before anybody patched them
 _WORK: dict[torch.device, bool] = {}  # whether the kernels work on a device
 
 
 def _record(kind: type[nn.Module], *names: str) -> None:
-    _METHODS[kind] = {name: getattr(kind, name) for name in names}
+    _METHODS[kind] = [(name, getattr(kind, name)) for name in names]
 
 
-for _kind in (nn.BatchNorm2d, Convolution, nn.Conv1d, nn.ReLU, *GATES.values(), nn.Hardsigmoid):
+for _kind in (nn.BatchNorm2d, *{layer for kinds in _LAYERS.values() for layer in sum(kinds, ())}):
     _record(_kind, 'forward')
-for _kind in (SqueezeExcitation, EfficientChannelAttention, EffectiveSqueezeExcitation):
+for _kind in _LAYERS:
     _record(_kind, 'forward', 'gate', 'squeezed', 'excite')
 
 
 def record_block(block: type[nn.Module]) -> None:
     """Let the tails of a class of blocks be fused, unless a method that this skips is patched."""
     _record(block, 'scale', 'after_last_norm')
-    for names, attentions in _LAYERS.items():
-        for of_se in attentions:
-            kinds = block, nn.BatchNorm2d, nn.ReLU, *of_se
-            methods = [(kind, *method) for kind in kinds for method in _METHODS[kind].items()]
-            have_kernels = SqueezeExcitation in of_se and nn.Sigmoid in of_se
-            _FUSED[(names, *kinds)] = _Recorded(*zip(*methods, strict=True), have_kernels)
 
 
 def fuses(block: nn.Module, v: Tensor) -> bool:
     """Whether `gated_tail` computes the tail of a block, from its last convolution's ``v``."""
     if not _is_wanted(block.fused, v):
         return False
-    modules = block._modules
-    norm, se = modules[block.norm_before_se], modules['se']
-    parts = norm, modules['relu'], se, *se._modules.values()
-    recorded = _FUSED.get((tuple(se._modules), type(block), *map(type, parts)))
+    parts = block._modules
+    norm, relu, se = parts[block.norm_before_se], parts['relu'], parts['se']
+    layers = (*se._modules.values(),)
+    kinds = tuple(map(type, layers))
     return (
-        recorded is not None
-        and tuple(map(getattr, recorded.classes, recorded.names)) == recorded.functions
+        (type(norm), type(relu)) == (nn.BatchNorm2d, nn.ReLU)
+        and kinds in _LAYERS.get(type(se), ())
+        and all(map(is_unpatched, (block, norm, relu, se, *layers)))
+        and not any(map(_is_hooked, (norm, relu, se, *layers)))
         and not any(_GLOBAL_HOOKS)
-        and _are_untouched(parts, v)
-        and not any(map(se.__dict__.__contains__, _METHODS[type(se)]))
-        and not any(map(block.__dict__.__contains__, _METHODS[type(block)]))
         and not block.__dict__.get('after_conv3_plugin_names')
         and se.squeeze == 'mean'
+        and _have_weights((norm, *layers), v)
         and _has_statistics(norm, v)
-        and (v.is_cpu or (recorded.have_kernels and _kernels_work(v.device)))
+        and (v.is_cpu or (kinds == _WITH_KERNELS and _kernels_work(v.device)))
     )
 
 
 def is_unpatched(module: nn.Module) -> bool:
-    """Whether a module is of a recorded class, none of whose methods was patched."""
+    """Whether a module is of a recorded class, and its methods are those that were recorded."""
     kind, own = type(module), module.__dict__
-    for name, method in _METHODS.get(kind, {'': None}).items():
-        if name in own or getattr(kind, name, None) is not method:
+    for name, method in _METHODS.get(kind, ()):
+        if name in own or getattr(kind, name) is not method:
             return False
     return kind in _METHODS
 
 
-def _are_untouched(parts: Iterable[nn.Module], v: Tensor) -> bool:
-    """Whether parts have no hooks, no forward of their own, and all weights in the dtype of v."""
+def _is_hooked(module: nn.Module) -> bool:
+    own = module.__dict__
+    return bool(
+        own['_forward_hooks']
+        or own['_forward_pre_hooks']
+        or own['_backward_hooks']
+        or own['_backward_pre_hooks']
+    )
+
+
+def _have_weights(parts: Iterable[nn.Module], v: Tensor) -> bool:
+    """Whether no weight is missing, and all are in the dtype of v; ECA's weight is cast."""
     dtype = v.dtype if v.dtype.itemsize >= 4 else None  # half-precision maps are of autocast
     for part in parts:
-        own = part.__dict__
-        if (
-            own['_forward_hooks']
-            or own['_forward_pre_hooks']
-            or own['_backward_hooks']
-            or own['_backward_pre_hooks']
-            or 'forward' in own
-        ):
-            return False
-        if type(part) is nn.Conv1d:  # ECA's: without a bias, its weight is cast
-            continue
-        for weight in own['_parameters'].values():
+        for weight in () if type(part) is nn.Conv1d else part.__dict__['_parameters'].values():
             if weight is None or (weight.dtype is not dtype and dtype is not None):
                 return False
     return True

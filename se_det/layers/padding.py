@@ -35,7 +35,7 @@ class Padding:
 
     @property
     def pixels(self) -> Tensor:
-        """The number of pixels of each image in the map, ``(N, 1)`` of float32."""
+        """The number of pixels of each image in the map, ``(N, 1, 1, 1)`` of float32."""
         return self._find()[1]
 
     def _find(self) -> tuple[Tensor, Tensor]:
@@ -44,9 +44,9 @@ class Padding:
                 torch.ones_like(line, dtype=torch.long).cumsum(1) <= self.sizes[:, axis, None]
                 for axis, line in enumerate(self._lines)
             )
-            mask = ~(rows[:, None, :, None] & columns[:, None, None])
-            pixels = rows.sum(1, keepdim=True) * columns.sum(1, keepdim=True)
-            self._found = mask, pixels.float()
+            rows, columns = rows[:, None, :, None], columns[:, None, None]
+            pixels = rows.sum(2, keepdim=True) * columns.sum(3, keepdim=True)
+            self._found = ~(rows & columns), pixels.float()
         return self._found
 
 
@@ -196,15 +196,17 @@ def image_sizes(x: Tensor) -> Tensor | None:
 
 
 def channel_means(x: Tensor, padding: Padding | None, dtype: torch.dtype) -> Tensor:
-    """The mean of each channel of ``x`` ``(N, C, H, W)`` over its image: ``(N, C)``."""
+    """The mean of each channel of ``x`` ``(N, C, H, W)`` over its image: ``(N, C, 1, 1)``."""
     if padding is None:
-        return x.mean((2, 3), dtype=dtype)
-    return x.masked_fill(padding.mask, 0).sum((2, 3), dtype=dtype) / padding.pixels
+        return x.mean((2, 3), keepdim=True, dtype=dtype)
+    sums = x.masked_fill(padding.mask, 0).sum((2, 3), keepdim=True, dtype=dtype)
+    return sums / padding.pixels
 
 
 def channel_maxima(x: Tensor, padding: Padding | None) -> Tensor:
-    """The largest value of each channel of ``x`` ``(N, C, H, W)`` in its image: ``(N, C)``."""
-    return (x if padding is None else x.masked_fill(padding.mask, -torch.inf)).amax((2, 3))
+    """The largest value of each channel of ``x`` ``(N, C, H, W)`` in its image: ``(N, C, 1, 1)``."""
+    inside = x if padding is None else x.masked_fill(padding.mask, -torch.inf)
+    return inside.amax((2, 3), keepdim=True)
 
 
 def _up_to_last(line: Tensor) -> Tensor:

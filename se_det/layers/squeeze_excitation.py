@@ -28,7 +28,7 @@ class ChannelAttention(nn.Module):
 
     def squeezed(self, x: Tensor, padding: Padding | None, dtype: torch.dtype) -> Tensor:
         """Squeeze ``x`` ``(N, C, H, W)`` to its means, ``(N, C, 1, 1)`` (equation 2)."""
-        return as_map(channel_means(x, padding, dtype))
+        return channel_means(x, padding, dtype)
 
     def excite(self, z: Tensor) -> Tensor:
         """The gate of what was squeezed, in the shape of ``z``."""
@@ -87,7 +87,7 @@ class Convolution(nn.Conv2d):
             weight, bias = weight.to(x.dtype), None if bias is None else bias.to(x.dtype)
         if isinstance(x, Tensor) and x.shape[2:].numel() == 1:
             out = F.linear(x.flatten(1), weight.flatten(1), bias)
-            return out if x.dim() == 2 else as_map(out)
+            return out if x.dim() == 2 else out.view(*out.shape, 1, 1)
         return F.conv2d(x, weight, bias)
 
 
@@ -129,7 +129,7 @@ class SqueezeExcitation(ChannelAttention):
         if self.squeeze is None:
             return x.to(dtype)
         if self.squeeze == 'max':
-            return as_map(channel_maxima(x, padding).to(dtype))
+            return channel_maxima(x, padding).to(dtype)
         return super().squeezed(x, padding, dtype)
 
     def excite(self, z: Tensor) -> Tensor:

@@ -81,7 +81,7 @@ class _Tail(torch.autograd.Function):
         inverse_std = (var + eps).rsqrt_()
         scale = weight * inverse_std
         shift = torch.addcmul(bias, mean, scale, value=-1)
-        means = channel_means(v, padding, vector_dtype(v))
+        means = channel_means(v, padding, vector_dtype(v)).flatten(1)
         z = torch.addcmul(shift, means, scale)
         gate = se.excite(z)
         y = torch.addcmul(identity, v, as_map(gate * scale))
@@ -114,7 +114,7 @@ class _Tail(torch.autograd.Function):
             of_v.addcmul_(v, as_map(slope), value=-1)
         if ctx.padding is not None:
             within = (~ctx.padding.mask).to(v.dtype)
-            of_v.addcmul_(as_map(of_means / ctx.padding.pixels), within)
+            of_v.addcmul_(as_map(of_means) / ctx.padding.pixels, within)
         return None, None, None, of_v, gradient, of_weight, of_bias, *of_parameters
 
 

@@ -134,7 +134,7 @@ def main() -> None:
     torch.set_flush_denormal(True)  # of what no kernel has written
     pretend_to_be_a_gpu()
     x = torch.randn(2, 32, 4, 4, requires_grad=True)
-    padding._batch.set(None, x.shape[2:], {}, recalled=False)  # as in a batch without padding
+    padding._batch.set(padding._Images(None, (4, 4), {}))  # as in a batch without padding
     timed = steps(x)
     for function in timed.values():
         function()
