@@ -204,7 +204,7 @@ def channel_means(x: Tensor, padding: Padding | None, dtype: torch.dtype) -> Ten
 
 
 def channel_maxima(x: Tensor, padding: Padding | None) -> Tensor:
-    """The largest value of each channel of ``x`` ``(N, C, H, W)`` in its image: ``(N, C, 1, 1)``."""
+    """The maximum of each channel of ``x`` ``(N, C, H, W)`` over its image: ``(N, C, 1, 1)``."""
     inside = x if padding is None else x.masked_fill(padding.mask, -torch.inf)
     return inside.amax((2, 3), keepdim=True)
 
