@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from se_det.backbones.whole_state_dict import named
 from se_det.checkpoints.state_dicts import StateDict, find_weights, metadata
@@ -119,7 +118,7 @@ def find_backbone(
         raise UsageError(f'No layout {layout!r}. Known: {", ".join(LAYOUTS)}.')
     weights = find_weights(checkpoint, source)
     prefix = _prefix(weights)
-    inner = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+    inner, beside = split(weights, prefix)
     if FIRST_BLOCK not in inner:
         raise _unknown(inner)
     layout = LAYOUTS[layout or _recognise(inner)]
@@ -129,19 +128,14 @@ def find_backbone(
             'These are not the weights of a plain ResNet: they have channel attention of another '
             f'layout or an unknown kind: {named(gates)}. Known layouts: {", ".join(LAYOUTS)}.'
         )
-    # The prefix of a detector's own keys, such as a tracker's 'detector.'.
-    outer = prefix.removesuffix('backbone.')
-    beside = {
-        key.removeprefix(outer): tensor
-        for key, tensor in weights.items()
-        if key.startswith(outer) and not key.startswith(prefix)
-    }
     backbone = {}
     for key, tensor in _with_biases(inner, layout).items():
         if key.startswith(layout.classifier) or key == CAFFE2_BIAS:
             beside[key] = tensor
         else:
-            backbone[_rename(key, layout.renamed)] = _as_convolution(key, tensor)
+            if GATE.search(key) and tensor.ndim == 2:  # a linear layer of SE
+                tensor = tensor[:, :, None, None]
+            backbone[rename(key, layout.renamed)] = tensor
     _check_dimensions(backbone)
     return Found(
         weights=with_batch_counts(_with_deep_stem(backbone)),
@@ -150,6 +144,18 @@ def find_backbone(
         beside=beside,
         meta=metadata(checkpoint),
     )
+
+
+def split(weights: StateDict, prefix: str) -> tuple[StateDict, StateDict]:
+    """The weights under a backbone's prefix, and the others of the same model, by its own keys."""
+    inner = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+    outer = prefix.removesuffix('backbone.')  # such as a tracker's 'detector.'
+    beside = {
+        key.removeprefix(outer): tensor
+        for key, tensor in weights.items()
+        if key.startswith(outer) and not key.startswith(prefix)
+    }
+    return inner, beside
 
 
 def prefixes_of(weights: StateDict, key: str) -> list[str]:
@@ -198,15 +204,11 @@ def _unknown(weights: StateDict) -> UsageError:
     )
 
 
-def _rename(key: str, renamed: tuple[tuple[str, str], ...]) -> str:
+def rename(key: str, renamed: tuple[tuple[str, Any], ...]) -> str:
+    """Replace regular expressions in a key, one after another."""
     for pattern, replacement in renamed:
         key = re.sub(pattern, replacement, key)
     return key
-
-
-def _as_convolution(key: str, tensor: Tensor) -> Tensor:
-    """Reshape linear layers of SE, ``(O, I)``, to 1x1 convolutions, ``(O, I, 1, 1)``."""
-    return tensor[:, :, None, None] if GATE.search(key) and tensor.ndim == 2 else tensor
 
 
 def _with_biases(weights: StateDict, layout: Layout) -> StateDict:
@@ -233,7 +235,7 @@ def _with_deep_stem(weights: StateDict) -> StateDict:
         )
     else:
         return weights
-    return {_rename(key, renamed): tensor for key, tensor in weights.items()}
+    return {rename(key, renamed): tensor for key, tensor in weights.items()}
 
 
 def with_batch_counts(weights: StateDict) -> StateDict:
