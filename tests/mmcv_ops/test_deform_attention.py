@@ -5,7 +5,7 @@ On CPU tensors mmcv's layer computes it in plain torch; the operator serves the 
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mmcv import ops
 from mmcv.ops.multi_scale_deform_attn import (
@@ -30,17 +30,6 @@ def test_multi_scale_deformable_attention_as_recorded(golden, assert_close):
     assert_close(attend(case.v, case.sh, case.l, case.a), case.y)
 
 
-def test_multi_scale_deformable_attention_gradients_as_of_plain_torch(golden, assert_close):
-    case = golden('msda')
-    leaves = [leaf.requires_grad_() for leaf in (case.v, case.l, case.a)]
-    plain = multi_scale_deformable_attn_pytorch(case.v, case.sh, case.l, case.a)
-    expected = torch.autograd.grad(plain.square().sum(), leaves)
-    result = attend(case.v, case.sh, case.l, case.a)
-    gradients = torch.autograd.grad(result.square().sum(), leaves)
-    for actual, gradient in zip(gradients, expected, strict=True):
-        assert_close(actual, gradient)
-
-
 def sample(plane, y, x):
     """A feature map interpolated at a point, 0 outside, from its four neighbours."""
     height, width = plane.shape[:2]
@@ -52,7 +41,6 @@ def sample(plane, y, x):
     return result
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
 @given(
     st.lists(st.tuples(st.integers(1, 4), st.integers(1, 4)), min_size=1, max_size=3),
     st.integers(1, 2),
