@@ -8,7 +8,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from mmcv import ops
-from mmcv.ops.deform_roi_pool import DeformRoIPoolPack, ModulatedDeformRoIPoolPack
 from torch.autograd import gradcheck
 
 from .conftest import BOXES, SIZES
@@ -59,15 +58,3 @@ def test_deform_roi_pool_treats_nan_offsets_as_outside(random):
     assert (pooled == 0).tolist() == [[[[True, True], [False, False]]] * 2]
     pooled.sum().backward()
     assert features.grad.isfinite().all() and offset.grad.isfinite().all()
-
-
-@pytest.mark.parametrize('layer_type', [DeformRoIPoolPack, ModulatedDeformRoIPoolPack])
-def test_deform_roi_pool_packs_learn_to_move_their_bins(layer_type, device):
-    layer = layer_type(7, output_channels=4, deform_fc_channels=8, spatial_scale=1 / 4).to(device)
-    features = torch.randn(2, 4, 16, 16, device=device, requires_grad=True)
-    rois = torch.tensor([[0, 3, 5, 40, 30], [1, 10, 10, 60, 62.0]], device=device)
-    pooled = layer(features, rois)
-    assert pooled.shape == (2, 4, 7, 7)
-    pooled.square().sum().backward()
-    assert features.grad.abs().sum() > 0
-    assert layer.offset_fc[-1].weight.grad.abs().sum() > 0

@@ -13,9 +13,8 @@ def test_sigmoid_focal_loss_and_gradient(random, device, gamma, weight):
     p, alpha = logits.sigmoid(), 0.25
     if_positive = -alpha * (1 - p) ** gamma * p.log()
     if_negative = -(1 - alpha) * p**gamma * (1 - p).log()
-    expected = torch.where(
-        target[:, None] == torch.arange(3, device=device), if_positive, if_negative
-    )
+    is_positive = target[:, None] == torch.arange(3, device=device)
+    expected = torch.where(is_positive, if_positive, if_negative)
     if weight is not None:
         weight = weight.to(device)
         expected = expected * torch.tensor([*weight, 1], device=device)[target, None]
