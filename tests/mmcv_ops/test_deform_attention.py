@@ -6,7 +6,6 @@ On CPU tensors mmcv's layer computes it in plain torch; the operator serves the 
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from mmcv import ops
 from mmcv.ops.multi_scale_deform_attn import (
     MultiScaleDeformableAttnFunction,
     multi_scale_deformable_attn_pytorch,
