@@ -112,7 +112,7 @@ def _trained_arguments(found: Found) -> dict[str, Any]:
 
     Arguments that it does not set have mmdet's defaults.
     """
-    constants = _constants_in_config(found.meta, 'backbone')
+    constants = constants_in_config(found.meta, 'backbone')
     if constants is None:
         return {}
     arguments: dict[str, Any] = {
@@ -124,19 +124,7 @@ def _trained_arguments(found: Found) -> dict[str, Any]:
     return arguments
 
 
-def trained_se_options(meta: dict[str, Any]) -> dict[str, Any] | None:
-    """Those of `SE_OPTIONS` that the config in a training checkpoint sets; None without a config.
-
-    Args:
-        meta: metadata of the checkpoint.
-    """
-    if _constants_in_config(meta, 'backbone') is None:
-        return None
-    constants = _constants_in_config(meta, 'se_cfg') or {}
-    return {key: value for key, value in constants.items() if key in SE_OPTIONS}
-
-
-def _constants_in_config(meta: dict[str, Any], keyword: str) -> dict[str, Any] | None:
+def constants_in_config(meta: dict[str, Any], keyword: str) -> dict[str, Any] | None:
     """The constants anywhere in the first argument ``keyword=...`` of a config, by their names.
 
     The text of the config is parsed, never run.

@@ -85,20 +85,17 @@ def check_graftable(backbone: Mapping[str, Any]) -> None:
         UsageError: a ReLU or a plugin comes between, whose output would change; or the gate does
             not start at 1/2.
     """
-    positions = [plugin['position'] for plugin in backbone.get('plugins') or ()]
     se_cfg = backbone.get('se_cfg') or {}
-    if se_cfg.get('position', 'standard') != 'standard':
+    wanted = dict(position='standard', gate='sigmoid', relu_before_se=False)
+    found = {key: se_cfg[key] for key, value in wanted.items() if se_cfg.get(key, value) != value}
+    if se_cfg.get('type') in ('CBAM', 'GC'):
+        found['type'] = se_cfg['type']
+    if 'after_conv3' in [plugin['position'] for plugin in backbone.get('plugins') or ()]:
+        found['plugins'] = 'at after_conv3'
+    if found:
+        reasons = ', '.join(f'{key} {value}' for key, value in found.items())
         raise UsageError(
-            f'SE cannot be grafted at position={se_cfg["position"]!r}: nothing there undoes a gate '
-            "of 1/2. Graft at position='standard'."
-        )
-    if se_cfg.get('gate', 'sigmoid') != 'sigmoid' or se_cfg.get('type', 'SE') in ('CBAM', 'GC'):
-        raise UsageError(
-            'Grafting needs a gate that starts at 1/2. Use the gate sigmoid, and the types SE, ECA '
-            'or eSE.'
-        )
-    if se_cfg.get('relu_before_se') or 'after_conv3' in positions:
-        raise UsageError(
-            'SE cannot be grafted after a ReLU or a plugin: the doubled norm would change their '
-            'output. Remove relu_before_se from se_cfg, and plugins at after_conv3.'
+            f'SE cannot be grafted to a backbone with {reasons}: the doubled norms would change '
+            "its outputs. Graft with position='standard', gate='sigmoid', no relu_before_se and "
+            'the type SE, ECA or eSE in se_cfg, and no plugins at after_conv3.'
         )

@@ -119,9 +119,15 @@ def find_backbone(
     weights = find_weights(checkpoint, source)
     prefix = _prefix(weights)
     inner, beside = split(weights, prefix)
-    if FIRST_BLOCK not in inner:
-        raise _unknown(inner)
-    layout = LAYOUTS[layout or _recognise(inner)]
+    signs = {name: known.sign for name, known in LAYOUTS.items() if known.sign}
+    names = [name for name, sign in signs.items() if any(re.search(sign, key) for key in inner)]
+    if FIRST_BLOCK not in inner or (layout is None and len(names) > 1):
+        raise UsageError(
+            'These are not the weights of a ResNet, SE-ResNet or SE-ResNeXt in a known layout '
+            f'({", ".join(LAYOUTS)}). Their first keys: {named(inner) or "none"}. If they are, '
+            'name the layout: python -m se_det convert_weights --layout ...'
+        )
+    layout = LAYOUTS[layout or next(iter(names), 'plain')]
     gates = [key for key in inner if GATE.search(key)]
     if layout.name == 'plain' and gates:
         raise UsageError(
@@ -183,25 +189,6 @@ def _check_dimensions(weights: StateDict) -> None:
                 f'{key} has the shape {tuple(tensor.shape)}; expected {dimensions} dimensions, '
                 'none of them 0. The file is damaged or of another network.'
             )
-
-
-def _recognise(weights: StateDict) -> str:
-    found = [
-        layout.name
-        for layout in LAYOUTS.values()
-        if layout.sign and any(re.search(layout.sign, key) for key in weights)
-    ]
-    if len(found) > 1:
-        raise _unknown(weights)
-    return found[0] if found else 'plain'
-
-
-def _unknown(weights: StateDict) -> UsageError:
-    return UsageError(
-        'These are not the weights of a ResNet, SE-ResNet or SE-ResNeXt in a known layout '
-        f'({", ".join(LAYOUTS)}). Their first keys: {named(weights) or "none"}. If they are, name '
-        'the layout: python -m se_det convert_weights --layout ...'
-    )
 
 
 def rename(key: str, renamed: tuple[tuple[str, Any], ...]) -> str:

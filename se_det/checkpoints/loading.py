@@ -11,10 +11,11 @@ from torch import nn
 from se_det.backbones import SEBackbone, SEResNet
 from se_det.backbones.whole_state_dict import named
 from se_det.checkpoints.architecture import (
+    SE_OPTIONS,
     as_text,
+    constants_in_config,
     describe_backbone,
     published_as,
-    trained_se_options,
 )
 from se_det.checkpoints.fetching import fetch
 from se_det.checkpoints.fit import check_arguments, check_se_options, check_state_dict
@@ -168,8 +169,9 @@ class SEPretrained:
 
 def _check_trained(backbone: nn.Module, meta: Any, source: str) -> None:
     """Check the options of SE against the config in a training checkpoint, if it has one."""
-    trained = trained_se_options(meta) if isinstance(meta, dict) else None
-    if trained is not None:
+    if isinstance(meta, dict) and constants_in_config(meta, 'backbone') is not None:
+        constants = constants_in_config(meta, 'se_cfg') or {}
+        trained = {key: value for key, value in constants.items() if key in SE_OPTIONS}
         check_se_options(backbone, trained, source)
 
 

@@ -1,7 +1,6 @@
 """A plain model and the SE model grafted to it have bitwise equal outputs."""
 
 import pytest
-import timm
 import torch
 import torchvision
 from mmdet.registry import MODELS
@@ -71,23 +70,6 @@ def test_mmdets_backbones(cfg, images, save):
         for theirs, ours, rounded in zip(plain(images), twin(images), fused(images), strict=True):
             assert torch.equal(ours, theirs)
             assert (rounded - theirs).abs().max() <= 1e-5 * theirs.abs().max()
-
-
-@pytest.mark.parametrize(
-    ('name', 'cfg'),
-    [
-        ('resnet50d', dict(type='ResNet', depth=50, deep_stem=True, avg_down=True)),
-        ('resnext50_32x4d', dict(type='ResNeXt', depth=50, groups=32, base_width=4)),
-    ],
-)
-@torch.no_grad()
-def test_timms(name, cfg, images, save):
-    torch.manual_seed(0)
-    theirs = timm.create_model(name).eval()
-    twin = _twin(save(dict(state_dict=theirs.state_dict()), graft=True), **cfg)
-    maps = theirs.forward_intermediates(images, intermediates_only=True)[1:]
-    for ours, expected in zip(twin(images), maps, strict=True):
-        assert torch.equal(ours, expected)
 
 
 def test_training_continues_from_torchvisions(images, save):
@@ -210,13 +192,15 @@ def test_a_faster_rcnn(by, faster_rcnn, save, tmp_path):
         (lambda w: {**w, 'layer1.0.bn3.bias': w['bn1.bias']}, {}, 'layer1.0.bn3.bias'),
         (lambda w: {k: v for k, v in w.items() if 'bn' not in k}, {}, 'has no norm layer1.0.bn3'),
         (lambda w: w, dict(se_cfg=dict(relu_before_se=True)), 'relu_before_se'),
+        (lambda w: w, dict(se_cfg=dict(position='pre')), 'with position pre'),
+        (lambda w: w, dict(se_cfg=dict(type='GC')), 'with type GC'),
         (
             lambda w: w,
             dict(plugins=[dict(cfg=dict(type='ContextBlock', ratio=1), position='after_conv3')]),
-            'plugins at after_conv3',
+            'with plugins at after_conv3',
         ),
     ],
-    ids=['has SE', 'misshapen', 'no norm', 'ReLU', 'plugin'],
+    ids=['has SE', 'misshapen', 'no norm', 'ReLU', 'position', 'type', 'plugin'],
 )
 def test_weights_and_backbones_that_cannot_be_grafted(change, cfg, message, load):
     plain = MODELS.build(dict(BACKBONE, type='ResNet'))

@@ -4,13 +4,10 @@ import pytest
 import torch
 from mmdet.models import FasterRCNN
 from mmdet.registry import MODELS
-from mmengine.config import Config
-from mmengine.model import BaseModel, BaseModule
-from mmengine.runner import Runner
+from mmengine.model import BaseModule
 from safetensors.torch import save_file
 
 from se_det.checkpoints import SEPretrained
-from se_det.checkpoints.zoo import PublicWeights
 from se_det.engine.launch import load_config
 from se_det.errors import UsageError
 
@@ -124,14 +121,6 @@ def test_detectors_that_initialise_again_after_init_cfg(config, graft):
         SEPretrained('weights.pth', graft=graft)(detector)
 
 
-def test_other_detectors_keep_what_they_load():
-    for config in ('retinanet_se_r50', 'mask_rcnn_se_r50', 'cascade_rcnn_se_r50'):
-        with torch.device('meta'):
-            detector = MODELS.build(load_config(f'configs/{config}.py').model)
-        with pytest.raises(UsageError, match=r"No weights 'gone\.pth'"):  # the checks before pass
-            SEPretrained('gone.pth')(detector)
-
-
 def test_another_backbone_is_an_error():
     with pytest.raises(UsageError, match=r"got ResNet.*such as type='SEResNet'"):
         SEPretrained('a.pth')(MODELS.build(dict(BACKBONE, type='ResNet')))
@@ -181,34 +170,3 @@ def test_public_weights_that_do_not_fit_are_not_downloaded(monkeypatch, checkpoi
     monkeypatch.setattr('se_det.checkpoints.loading.fetch', pytest.fail)
     with pytest.raises(UsageError, match=f'it has {found}'):
         SEPretrained(checkpoint)(MODELS.build(BACKBONE))
-
-
-def test_public_weights_load_in_a_run_whose_config_has_infinity(trained, save, tmp_path):
-    """mmengine's Runner publishes its config as text, where infinity is an undefined name."""
-    init_cfg = save(trained.state_dict(), 'se_resnet50-ce0d4300.pth')
-    backbone = dict(BACKBONE, style='caffe', stem_pool='ceil', init_cfg=init_cfg)
-    cfg = dict(
-        model=dict(type='OnlyABackbone', backbone=backbone),
-        data_preprocessor=PublicWeights.data_preprocessor,
-        work_dir=str(tmp_path),
-        train_dataloader=dict(batch_size=1, dataset=[0], sampler=dict(type='DefaultSampler')),
-        train_cfg=dict(by_epoch=True, max_epochs=1),
-        optim_wrapper=dict(
-            optimizer=dict(type='SGD', lr=0.0), clip_grad=dict(max_norm=float('inf'))
-        ),
-        default_hooks=dict(checkpoint=None, logger=None),
-        default_scope='mmdet',
-    )
-    runner = Runner.from_cfg(Config(cfg))
-    runner.train()
-    assert_same(runner.model.backbone, trained.state_dict())
-
-
-@MODELS.register_module()
-class OnlyABackbone(BaseModel):
-    def __init__(self, backbone, data_preprocessor=None):
-        super().__init__()
-        self.backbone = MODELS.build(backbone)
-
-    def forward(self, inputs, **_):
-        return dict(loss=self.backbone.conv1.weight.sum())

@@ -8,7 +8,7 @@ from mmengine.model import ExponentialMovingAverage
 from safetensors.torch import save_file
 
 from se_det.checkpoints import inspect_weights, read_checkpoint
-from se_det.checkpoints.state_dicts import WRAPPERS, find_weights, with_state_dict
+from se_det.checkpoints.state_dicts import WRAPPERS, find_weights
 from se_det.errors import UsageError
 
 
@@ -28,7 +28,6 @@ def test_every_wrapper(network, wrapper):
     weights = network.state_dict()
     checkpoint = {'epoch': 3, wrapper: weights, 'optimizer_state_dict': {}}
     assert find_weights(checkpoint, '') is weights
-    assert with_state_dict(checkpoint, '')['state_dict'] is weights
     assert find_weights({wrapper: dict(state_dict=weights)}, '') is weights
     assert find_weights(weights, '') is weights
 

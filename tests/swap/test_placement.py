@@ -169,7 +169,7 @@ def test_checkpoint_and_graft(config):
         ),
         ({}, dict(checkpoint='mmpretrain/se_resnet50', reduction=8), 'reduction=16, not 8'),
         (dict(init_cfg=None), dict(graft=True), 'no pretrained weights to graft SE to'),
-        ({}, dict(graft=True, relu_before_se=True), 'cannot be grafted after a ReLU'),
+        ({}, dict(graft=True, relu_before_se=True), 'with relu_before_se True'),
         ({}, dict(relu_before_se=True), r'relu_before_se=False, not True\. SE cannot .*checkpoint'),
     ],
 )
