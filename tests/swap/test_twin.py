@@ -248,7 +248,8 @@ def test_a_grafted_twin_starts_as_the_plain_detector(whole, tmp_path):
     twin.init_weights()
     if not whole:
         plain, twin = plain.backbone, twin.backbone
-    plain.eval(), twin.eval().to(memory_format=torch.contiguous_format)  # as the plain one's
+    plain.eval(), twin.eval()
+    twin.to(memory_format=torch.contiguous_format)  # as the plain one's
     images = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
         for ours, theirs in zip(twin(images), plain(images), strict=True):
