@@ -13,12 +13,14 @@ CONFIGS = sorted((Path(__file__).parents[1] / 'configs').glob('*.py'))
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
-def test_config_builds_and_backbone_is_what_the_name_says(path):
+def test_config_builds_and_backbone_is_what_the_name_and_the_weights_say(path):
     cfg = load_config(str(path))
     assert 'se_det' in cfg.custom_imports.imports
     with torch.device('meta'):
         backbone = MODELS.build(cfg.model).backbone
     assert isinstance(backbone, ResNet)
+    if re.search('_se_|senet|regnety', path.stem):
+        _check_weights(cfg, path.stem)
     others = dict(senet154='SENet', regnety='SERegNet')
     if name := next((kind for part, kind in others.items() if part in path.stem), None):
         assert type(backbone).__name__ == name
@@ -33,16 +35,11 @@ def test_config_builds_and_backbone_is_what_the_name_says(path):
     )
 
 
-@pytest.mark.parametrize(
-    'path',
-    [path for path in CONFIGS if re.search('_se_|senet|regnety', path.stem)],
-    ids=lambda path: path.stem,
-)
-def test_backbone_is_the_one_that_its_weights_were_trained_for(path):
-    cfg = load_config(str(path))
+def _check_weights(cfg, name):
+    """The backbone, the optimizer and the preprocessing are those of the weights."""
     init_cfg = cfg.model.backbone.get('init_cfg')
     if init_cfg is None:
-        assert path.stem.endswith(('_shapes', '_graft'))
+        assert name.endswith(('_shapes', '_graft'))
         return
     assert init_cfg.type == 'SEPretrained'
     weights = ZOO[init_cfg.checkpoint]
@@ -74,35 +71,44 @@ def test_the_readme_lists_the_public_weights():
     readme = (CONFIGS[0].parent / 'README.md').read_text()
     for weights in ZOO.values():
         row = next(line for line in readme.splitlines() if line.startswith(f'| `{weights.name}`'))
-        size = f'SE-{"X" if weights.groups > 1 else "R"}{weights.depth}'
-        if weights.attention == 'ECA':
-            size = f'ECA-R{weights.depth}'
-        elif weights.depth == 154:
-            size = 'SENet-154'
-        elif weights.arch:
-            size = f"`arch='{weights.arch}'`"
+        backbone = {**weights.backbone, **weights.backbone.get('se_cfg', {})}
+        depth, kind = backbone.get('depth'), weights.backbone['type']
+        size = dict(
+            SEResNet=f'ECA-R{depth}' if backbone['type'] == 'ECA' else f'SE-R{depth}',
+            SEResNeXt=f'SE-X{depth}',
+            SENet='SENet-154',
+            SERegNet=f"`arch='{backbone.get('arch')}'`",
+        )[kind]
         top1 = f'{weights.top1:.2f}' + (
             f' ({weights.top1_size})' if weights.top1_size > 224 else ''
         )
         assert size in row and row.endswith(f'| {top1} | {weights.recipe} |')
-        assert ('deep_stem=True, avg_down=True' in row) == weights.deep_stem
-        assert ("style='caffe'" in row) == (weights.style == 'caffe')
-        is_default = weights.depth == 154 or weights.stem_pool == 'padded'
-        assert ("stem_pool='ceil'" in row) != is_default
-        assert ('relu_before_se' in row) == weights.relu_before_se
+        for part, is_set in (
+            ('deep_stem=True, avg_down=True', backbone.get('deep_stem')),
+            ("style='caffe'", backbone.get('style') == 'caffe'),
+            ("stem_pool='ceil'", backbone.get('stem_pool') == 'ceil' and kind != 'SENet'),
+            ('relu_before_se', backbone.get('relu_before_se')),
+        ):
+            assert (part in row) == bool(is_set)
 
 
 def test_the_graft_config_starts_as_the_plain_detector(tmp_path, monkeypatch):
     """A random detector replaces MMDetection's published one."""
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
-    cfg = load_config('configs/faster_rcnn_se_r50_graft.py')
-    plain = MODELS.build(load_config('configs/faster_rcnn_r50.py').model)
+    cfg, plain = (
+        load_config(f'configs/faster_rcnn_{name}.py').model for name in ('se_r50_graft', 'r50')
+    )
+    for model in (cfg, plain):
+        model.backbone.base_channels = 8
+        model.neck.in_channels = [32, 64, 128, 256]
+        model.roi_head.bbox_head.fc_out_channels = 32
+    cfg.backbone.se_cfg = dict(fused=False)
+    plain = MODELS.build(plain)
     published = tmp_path / 'published.pth'
     torch.save(dict(meta=dict(CLASSES=('a',)), state_dict=plain.state_dict()), published)
     urlopen = torch.hub.urlopen
     monkeypatch.setattr(torch.hub, 'urlopen', lambda *_, **__: urlopen(published.as_uri()))
-    cfg.model.backbone.se_cfg = dict(fused=False)
-    grafted = MODELS.build(cfg.model)
+    grafted = MODELS.build(cfg)
     grafted.init_weights()
     plain.to(memory_format=torch.channels_last)  # as the backbone of the grafted one
     plain.eval(), grafted.eval()

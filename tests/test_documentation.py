@@ -4,8 +4,6 @@ import argparse
 import re
 import runpy
 import shlex
-import subprocess
-import sys
 from itertools import takewhile
 from pathlib import Path
 
@@ -85,9 +83,10 @@ def test_commands_are_those_that_the_tools_take(command, monkeypatch):
         assert not word.startswith('configs/') or (CHECKOUT / word).exists(), word
 
 
-def test_a_twin_is_written_as_the_readme_says(tmp_path):
+def test_a_twin_is_written_as_the_readme_says(tmp_path, run_python):
     (command,) = [words for text, words in COMMANDS.items() if 'dino_se.py' in text]
-    subprocess.run([sys.executable, CHECKOUT / command[0], *command[1:]], cwd=tmp_path, check=True)
+    (process,) = run_python([CHECKOUT / command[0], *command[1:]], cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
     assert read_config(str(tmp_path / 'dino_se.py')).model.backbone.type == 'SEResNet'
 
 

@@ -55,12 +55,8 @@ def describe_backbone(found: Found, checkpoint: str = '') -> dict[str, Any]:
         known = public.backbone
     else:
         known = found.converted_from.get('backbone') or _trained_arguments(found)
-    if not known and found.layout.name == 'legacy':
-        known = _legacy_arguments(cfg['type'], basic=_expansion(weights) == 1)
-    if not known and CAFFE.search(checkpoint):
-        known = dict(style='caffe', stem_pool='padded')
-    elif not known and '://' in checkpoint and not checkpoint.startswith('http'):
-        known = dict(style='pytorch', stem_pool='padded')
+    if not known:
+        known = _customary_arguments(found, checkpoint, cfg['type'])
     se_cfg.update(known.get('se_cfg', {}))
     cfg.update({key: known[key] for key in ('style', 'stem_pool') if key in known})
     return {**cfg, 'se_cfg': se_cfg} if se_cfg else cfg
@@ -116,7 +112,7 @@ def _trained_arguments(found: Found) -> dict[str, Any]:
 
     Arguments that it does not set have mmdet's defaults.
     """
-    constants = _constants_in_config(found.meta, 'backbone')
+    constants = constants_in_config(found.meta, 'backbone')
     if constants is None:
         return {}
     arguments: dict[str, Any] = {
@@ -128,19 +124,7 @@ def _trained_arguments(found: Found) -> dict[str, Any]:
     return arguments
 
 
-def trained_se_options(meta: dict[str, Any]) -> dict[str, Any] | None:
-    """Those of `SE_OPTIONS` that the config in a training checkpoint sets; None without a config.
-
-    Args:
-        meta: metadata of the checkpoint.
-    """
-    if _constants_in_config(meta, 'backbone') is None:
-        return None
-    constants = _constants_in_config(meta, 'se_cfg') or {}
-    return {key: value for key, value in constants.items() if key in SE_OPTIONS}
-
-
-def _constants_in_config(meta: dict[str, Any], keyword: str) -> dict[str, Any] | None:
+def constants_in_config(meta: dict[str, Any], keyword: str) -> dict[str, Any] | None:
     """The constants anywhere in the first argument ``keyword=...`` of a config, by their names.
 
     The text of the config is parsed, never run.
@@ -163,10 +147,17 @@ def _constants_in_config(meta: dict[str, Any], keyword: str) -> dict[str, Any] |
     return None
 
 
-def _legacy_arguments(backbone: str, basic: bool) -> dict[str, Any]:
-    if basic:
-        return dict(stem_pool='ceil', se_cfg=dict(relu_before_se=True))
-    return dict(style='caffe' if backbone == 'SEResNet' else 'pytorch', stem_pool='ceil')
+def _customary_arguments(found: Found, checkpoint: str, kind: str) -> dict[str, Any]:
+    """The arguments of all files of the legacy layout, and of mmengine's names."""
+    if found.layout.name == 'legacy':
+        if _expansion(found.weights) == 1:
+            return dict(stem_pool='ceil', se_cfg=dict(relu_before_se=True))
+        return dict(style='caffe' if kind == 'SEResNet' else 'pytorch', stem_pool='ceil')
+    if CAFFE.search(checkpoint):
+        return dict(style='caffe', stem_pool='padded')
+    if '://' in checkpoint and not checkpoint.startswith('http'):
+        return dict(style='pytorch', stem_pool='padded')
+    return {}
 
 
 def _se_cfg(weights: StateDict) -> dict[str, Any]:

@@ -5,19 +5,18 @@ from pathlib import Path
 
 import torch
 from mmdet.registry import MODELS
+from torch import nn
 
 from se_det.backbones.whole_state_dict import ADDED_BY_OPTIONS, named
 from se_det.checkpoints.architecture import as_text, blocks, describe_backbone, published_as
 from se_det.checkpoints.fetching import fetch
 from se_det.checkpoints.fit import check_state_dict
-from se_det.checkpoints.grafting import graft as graft_se
-from se_det.checkpoints.grafting import hidden_channels_of_all
+from se_det.checkpoints.grafting import graft_into
 from se_det.checkpoints.layouts import find_backbone
 from se_det.checkpoints.reading import read_checkpoint
 from se_det.checkpoints.state_dicts import StateDict
 from se_det.errors import UsageError
 from se_det.files import write_whole
-from se_det.layers import DEFAULT_REDUCTION
 
 CLASSES = ('dataset_meta', 'CLASSES', 'PALETTE')  # keys of a detector's classes, mmdet 3 and 2
 
@@ -52,17 +51,20 @@ def convert_weights(
         raise UsageError(f'{source} has SE already (layout: {found.layout.name}). Remove --graft.')
     if is_plain and not graft:
         raise UsageError(f'{source} has the weights of a plain ResNet. Add --graft to add SE.')
-    backbone, weights = describe_backbone(found, source), found.weights
+    weights, described = found.weights, f'{source} (layout: {found.layout.name})'
+    backbone = describe_backbone(found, source)
+    built = _without_memory(backbone, weights, described)
+    optional = {key for key in weights if ADDED_BY_OPTIONS.search(key)}
     if graft:
-        plugins = [key for key in weights if _is_of_plugin(key)]
-        if plugins:
+        if plugins := [key for key in weights if key in optional and '.conv_offset.' not in key]:
             raise UsageError(
                 f'{source} has layers of plugins: {named(plugins)}. Their positions are not in the '
                 "file. Graft in a config instead: init_cfg=dict(type='SEPretrained', graft=True, "
                 f'checkpoint={source!r}).'
             )
-        weights = graft_se(weights, hidden_channels_of_all(weights, DEFAULT_REDUCTION))
-    _check_whole(weights, backbone, f'{source} (layout: {found.layout.name})')
+        weights = graft_into(built, weights)
+    whole = {key: tensor for key, tensor in weights.items() if key not in optional}
+    check_state_dict(built, whole, described, backbone)
     public = published_as(found, source)
     meta = dict(se_det=dict(source=public.name if public else source, backbone=backbone))
     left_out = ''
@@ -71,7 +73,9 @@ def convert_weights(
         meta.update({key: found.meta[key] for key in CLASSES if key in found.meta})
     elif found.beside:
         left_out = f'; left out: {named(found.beside)}'
-    _write(dict(meta=meta, state_dict=weights), destination)
+    content = BytesIO()
+    torch.save(dict(meta=meta, state_dict=weights), content)
+    write_whole(destination, content.getbuffer())
     kind = 'detector' if found.is_detector else 'backbone'
     return f'{destination}: {kind}, {len(weights)} keys, for {as_text(backbone)}{left_out}'
 
@@ -110,37 +114,24 @@ def inspect_weights(source: str, layout: str | None = None) -> str:
     return '\n'.join(f'{name + ":":<14}{value}' for name, value in lines.items())
 
 
-def _is_of_plugin(key: str) -> bool:
-    return bool(ADDED_BY_OPTIONS.search(key)) and '.conv_offset.' not in key
-
-
-def _check_whole(weights: StateDict, backbone: dict, source: str) -> None:
-    """Check that weights are the whole state dict of a backbone, built on the meta device."""
+def _without_memory(backbone: dict, weights: StateDict, source: str) -> nn.Module:
+    """Build the backbone that weights are of, on the meta device."""
     if 'depth' not in backbone:
         raise UsageError(
             f'{source} does not have the blocks of a ResNet with 18, 34, 50, 101 or 152 layers.'
         )
     first = weights.get('conv1.weight', weights.get('stem.0.weight'))
     stages = max(int(block[len('layer')]) for block in blocks(weights))
+    is_gn = 'layer1.0.gn1.weight' in weights
     with torch.device('meta'):
-        built = MODELS.build(
+        return MODELS.build(
             dict(
                 backbone,
                 in_channels=3 if first is None else first.shape[1],
-                norm_cfg=dict(type='GN', num_groups=1)
-                if 'layer1.0.gn1.weight' in weights
-                else dict(type='BN'),
+                norm_cfg=dict(type='GN', num_groups=1) if is_gn else dict(type='BN'),
                 num_stages=stages,
                 strides=(1, 2, 2, 2)[:stages],
                 dilations=(1,) * stages,
                 out_indices=(0,),
             )
         )
-    added = {key for key in weights if ADDED_BY_OPTIONS.search(key)}
-    check_state_dict(built, {k: w for k, w in weights.items() if k not in added}, source, backbone)
-
-
-def _write(checkpoint: dict, destination: str) -> None:
-    content = BytesIO()
-    torch.save(checkpoint, content)
-    write_whole(destination, content.getbuffer())

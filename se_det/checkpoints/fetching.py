@@ -74,9 +74,6 @@ def fetch(checkpoint: str) -> Path:
     return path
 
 
-_KNOWN = f'Known schemes: {", ".join(SCHEMES)}.'
-
-
 def _url(checkpoint: str) -> str:
     """The URL of a name in `ZOO` or in mmengine's lists; a URL is returned as it is."""
     if checkpoint in ZOO:
@@ -85,7 +82,8 @@ def _url(checkpoint: str) -> str:
     if scheme in ('http', 'https'):
         return checkpoint
     if scheme not in LISTS:
-        raise UsageError(f'{checkpoint}: download it and name the file. {_KNOWN}')
+        known = ', '.join(SCHEMES)
+        raise UsageError(f'{checkpoint}: download it and name the file. Known schemes: {known}.')
     urls = LISTS[scheme]()
     name = get_deprecated_model_names().get(name, name)
     if name not in urls:

@@ -7,41 +7,14 @@ after one step ``fc1``: training continues from the plain model.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
-from se_det.checkpoints.architecture import blocks
 from se_det.checkpoints.state_dicts import StateDict
 from se_det.errors import UsageError
-
-
-def graft(weights: StateDict, hidden_channels: Mapping[str, int]) -> StateDict:
-    """Add SE blocks to the weights of a plain backbone.
-
-    Args:
-        weights: of a plain ResNet or ResNeXt, with our keys.
-        hidden_channels: outputs of ``fc1`` for each residual block that gets SE, such as
-            ``{'layer1.0': 16}``.
-
-    Returns:
-        The weights of the SE backbone. ``fc1`` is random (He et al., arXiv 1502.01852) with a fixed
-        seed.
-
-    Raises:
-        UsageError: a block of ``hidden_channels`` is missing, or has no norm with weight and bias.
-    """
-    norms = {block: _last_norm(weights, block) for block in hidden_channels}
-    shapes = {}
-    for block, hidden in hidden_channels.items():
-        channels = len(weights[f'{norms[block]}.weight'])
-        shapes[f'{block}.se.fc1.weight'] = hidden, channels, 1, 1
-        shapes[f'{block}.se.fc1.bias'] = (hidden,)
-        shapes[f'{block}.se.fc2.weight'] = channels, hidden, 1, 1
-        shapes[f'{block}.se.fc2.bias'] = (channels,)
-    return _graft(weights, list(norms.values()), shapes)
 
 
 def graft_into(backbone: nn.Module, weights: StateDict) -> StateDict:
@@ -52,7 +25,8 @@ def graft_into(backbone: nn.Module, weights: StateDict) -> StateDict:
         weights: of its plain twin, with its keys.
 
     Returns:
-        The weights of ``backbone``. All of the attention is zero but ``fc1``, as in `graft`.
+        The weights of ``backbone``. All of the attention is zero but ``fc1.weight``, which is
+        random (He et al., arXiv 1502.01852) with a fixed seed.
 
     Raises:
         UsageError: no stage has SE, or a norm before SE is missing or has no weight and bias.
@@ -65,30 +39,40 @@ def graft_into(backbone: nn.Module, weights: StateDict) -> StateDict:
             f'SE cannot be grafted: the file has no norm {missing[0]} with weight and bias. '
             f'Expected the weights of a {type(backbone).__name__} without SE.'
         )
-    shapes = {
-        key: tensor.shape
-        for key, tensor in backbone.state_dict().items()
-        if key.startswith(tuple(f'{se}.' for se in slots))
-    }
-    return _graft(weights, list(slots.values()), shapes)
-
-
-def _graft(
-    weights: StateDict, norms: Iterable[str], shapes: Mapping[str, Sequence[int]]
-) -> StateDict:
-    """Double norms and add tensors of zeros, but for a random ``fc1.weight``."""
     generator = torch.Generator().manual_seed(0)
     grafted = dict(weights)
-    for norm in norms:
+    for norm in slots.values():
         for part in ('weight', 'bias'):
             grafted[f'{norm}.{part}'] = 2 * weights[f'{norm}.{part}']
     like = grafted[f'{norm}.weight']
-    for key, shape in shapes.items():
-        grafted[key] = like.new_zeros(*shape)
-        if key.endswith('.fc1.weight'):
-            random = torch.randn(*shape, generator=generator)
-            grafted[key] = (random * math.sqrt(2 / shape[1])).to(like.dtype)
+    for key, tensor in backbone.state_dict().items():
+        if key.startswith(tuple(f'{se}.' for se in slots)):
+            grafted[key] = like.new_zeros(tensor.shape)
+            if key.endswith('.fc1.weight'):
+                random = torch.randn(tensor.shape, generator=generator)
+                grafted[key] = (random * math.sqrt(2 / tensor.shape[1])).to(like.dtype)
     return grafted
+
+
+def check_plain_or_se(has_se: bool, graft: bool, source: str) -> None:
+    """Check that weights have SE, or that SE is grafted to them.
+
+    Args:
+        has_se: whether they have SE.
+        graft: whether SE is to be grafted to them.
+        source: name of the weights in error messages.
+
+    Raises:
+        UsageError: neither, or both.
+    """
+    if graft and has_se:
+        raise UsageError(f'{source} has SE already. Remove graft=True.')
+    if not graft and not has_se:
+        raise UsageError(
+            f'{source} has the weights of a plain backbone, without SE. To start from them, with '
+            'SE that leaves the outputs as they are at first, add graft=True to '
+            "dict(type='SEPretrained', ...)."
+        )
 
 
 def check_graftable(backbone: Mapping[str, Any]) -> None:
@@ -101,38 +85,17 @@ def check_graftable(backbone: Mapping[str, Any]) -> None:
         UsageError: a ReLU or a plugin comes between, whose output would change; or the gate does
             not start at 1/2.
     """
-    positions = [plugin['position'] for plugin in backbone.get('plugins') or ()]
     se_cfg = backbone.get('se_cfg') or {}
-    if se_cfg.get('position', 'standard') != 'standard':
+    wanted = dict(position='standard', gate='sigmoid', relu_before_se=False)
+    found = {key: se_cfg[key] for key, value in wanted.items() if se_cfg.get(key, value) != value}
+    if se_cfg.get('type') in ('CBAM', 'GC'):
+        found['type'] = se_cfg['type']
+    if 'after_conv3' in [plugin['position'] for plugin in backbone.get('plugins') or ()]:
+        found['plugins'] = 'at after_conv3'
+    if found:
+        reasons = ', '.join(f'{key} {value}' for key, value in found.items())
         raise UsageError(
-            f'SE cannot be grafted at position={se_cfg["position"]!r}: nothing there undoes a gate '
-            "of 1/2. Graft at position='standard'."
+            f'SE cannot be grafted to a backbone with {reasons}: the doubled norms would change '
+            "its outputs. Graft with position='standard', gate='sigmoid', no relu_before_se and "
+            'the type SE, ECA or eSE in se_cfg, and no plugins at after_conv3.'
         )
-    if se_cfg.get('gate', 'sigmoid') != 'sigmoid' or se_cfg.get('type', 'SE') in ('CBAM', 'GC'):
-        raise UsageError(
-            'Grafting needs a gate that starts at 1/2. Use the gate sigmoid, and the types SE, ECA '
-            'or eSE.'
-        )
-    if se_cfg.get('relu_before_se') or 'after_conv3' in positions:
-        raise UsageError(
-            'SE cannot be grafted after a ReLU or a plugin: the doubled norm would change their '
-            'output. Remove relu_before_se from se_cfg, and plugins at after_conv3.'
-        )
-
-
-def hidden_channels_of_all(weights: StateDict, reduction: int) -> dict[str, int]:
-    """``hidden_channels`` of `graft` for SE in every block of a plain backbone."""
-    return {
-        block: -(-len(weights[f'{_last_norm(weights, block)}.weight']) // reduction)
-        for block in blocks(weights)
-    }
-
-
-def _last_norm(weights: StateDict, block: str) -> str:
-    for name in ('bn3', 'gn3', 'bn2', 'gn2'):
-        if f'{block}.{name}.bias' in weights:
-            return f'{block}.{name}'
-    raise UsageError(
-        f'SE cannot be grafted to {block}: it has no norm (bn3, gn3, bn2 or gn2) with weight and '
-        'bias. Expected the weights of a ResNet or ResNeXt of the same depth as the backbone.'
-    )

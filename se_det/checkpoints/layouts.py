@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from se_det.backbones.whole_state_dict import named
 from se_det.checkpoints.state_dicts import StateDict, find_weights, metadata
@@ -119,29 +118,30 @@ def find_backbone(
         raise UsageError(f'No layout {layout!r}. Known: {", ".join(LAYOUTS)}.')
     weights = find_weights(checkpoint, source)
     prefix = _prefix(weights)
-    inner = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
-    if FIRST_BLOCK not in inner:
-        raise _unknown(inner)
-    layout = LAYOUTS[layout or _recognise(inner)]
+    inner, beside = split(weights, prefix)
+    signs = {name: known.sign for name, known in LAYOUTS.items() if known.sign}
+    names = [name for name, sign in signs.items() if any(re.search(sign, key) for key in inner)]
+    if FIRST_BLOCK not in inner or (layout is None and len(names) > 1):
+        raise UsageError(
+            'These are not the weights of a ResNet, SE-ResNet or SE-ResNeXt in a known layout '
+            f'({", ".join(LAYOUTS)}). Their first keys: {named(inner) or "none"}. If they are, '
+            'name the layout: python -m se_det convert_weights --layout ...'
+        )
+    layout = LAYOUTS[layout or next(iter(names), 'plain')]
     gates = [key for key in inner if GATE.search(key)]
     if layout.name == 'plain' and gates:
         raise UsageError(
             'These are not the weights of a plain ResNet: they have channel attention of another '
             f'layout or an unknown kind: {named(gates)}. Known layouts: {", ".join(LAYOUTS)}.'
         )
-    # The prefix of a detector's own keys, such as a tracker's 'detector.'.
-    outer = prefix.removesuffix('backbone.')
-    beside = {
-        key.removeprefix(outer): tensor
-        for key, tensor in weights.items()
-        if key.startswith(outer) and not key.startswith(prefix)
-    }
     backbone = {}
     for key, tensor in _with_biases(inner, layout).items():
         if key.startswith(layout.classifier) or key == CAFFE2_BIAS:
             beside[key] = tensor
         else:
-            backbone[_rename(key, layout.renamed)] = _as_convolution(key, tensor)
+            if GATE.search(key) and tensor.ndim == 2:  # a linear layer of SE
+                tensor = tensor[:, :, None, None]
+            backbone[rename(key, layout.renamed)] = tensor
     _check_dimensions(backbone)
     return Found(
         weights=with_batch_counts(_with_deep_stem(backbone)),
@@ -150,6 +150,18 @@ def find_backbone(
         beside=beside,
         meta=metadata(checkpoint),
     )
+
+
+def split(weights: StateDict, prefix: str) -> tuple[StateDict, StateDict]:
+    """The weights under a backbone's prefix, and the others of the same model, by its own keys."""
+    inner = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+    outer = prefix.removesuffix('backbone.')  # such as a tracker's 'detector.'
+    beside = {
+        key.removeprefix(outer): tensor
+        for key, tensor in weights.items()
+        if key.startswith(outer) and not key.startswith(prefix)
+    }
+    return inner, beside
 
 
 def prefixes_of(weights: StateDict, key: str) -> list[str]:
@@ -179,34 +191,11 @@ def _check_dimensions(weights: StateDict) -> None:
             )
 
 
-def _recognise(weights: StateDict) -> str:
-    found = [
-        layout.name
-        for layout in LAYOUTS.values()
-        if layout.sign and any(re.search(layout.sign, key) for key in weights)
-    ]
-    if len(found) > 1:
-        raise _unknown(weights)
-    return found[0] if found else 'plain'
-
-
-def _unknown(weights: StateDict) -> UsageError:
-    return UsageError(
-        'These are not the weights of a ResNet, SE-ResNet or SE-ResNeXt in a known layout '
-        f'({", ".join(LAYOUTS)}). Their first keys: {named(weights) or "none"}. If they are, name '
-        'the layout: python -m se_det convert_weights --layout ...'
-    )
-
-
-def _rename(key: str, renamed: tuple[tuple[str, str], ...]) -> str:
+def rename(key: str, renamed: tuple[tuple[str, Any], ...]) -> str:
+    """Replace regular expressions in a key, one after another."""
     for pattern, replacement in renamed:
         key = re.sub(pattern, replacement, key)
     return key
-
-
-def _as_convolution(key: str, tensor: Tensor) -> Tensor:
-    """Reshape linear layers of SE, ``(O, I)``, to 1x1 convolutions, ``(O, I, 1, 1)``."""
-    return tensor[:, :, None, None] if GATE.search(key) and tensor.ndim == 2 else tensor
 
 
 def _with_biases(weights: StateDict, layout: Layout) -> StateDict:
@@ -233,7 +222,7 @@ def _with_deep_stem(weights: StateDict) -> StateDict:
         )
     else:
         return weights
-    return {_rename(key, renamed): tensor for key, tensor in weights.items()}
+    return {rename(key, renamed): tensor for key, tensor in weights.items()}
 
 
 def with_batch_counts(weights: StateDict) -> StateDict:

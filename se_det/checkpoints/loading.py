@@ -11,15 +11,16 @@ from torch import nn
 from se_det.backbones import SEBackbone, SEResNet
 from se_det.backbones.whole_state_dict import named
 from se_det.checkpoints.architecture import (
+    SE_OPTIONS,
     as_text,
+    constants_in_config,
     describe_backbone,
     published_as,
-    trained_se_options,
 )
 from se_det.checkpoints.fetching import fetch
 from se_det.checkpoints.fit import check_arguments, check_se_options, check_state_dict
-from se_det.checkpoints.grafting import check_graftable, graft_into
-from se_det.checkpoints.layouts import Found, find_backbone
+from se_det.checkpoints.grafting import check_graftable, check_plain_or_se, graft_into
+from se_det.checkpoints.layouts import find_backbone
 from se_det.checkpoints.mmdet_keys import weights_for
 from se_det.checkpoints.reading import read_checkpoint
 from se_det.checkpoints.state_dicts import StateDict
@@ -104,7 +105,7 @@ class SEPretrained:
             check_arguments(backbone, ZOO[self.checkpoint].backbone, self.checkpoint)
         found = find_backbone(read_checkpoint(fetch(self.checkpoint)), source=self.checkpoint)
         source = f'{self.checkpoint} (layout: {found.layout.name})'
-        self._check_plain_or_se(found, source)
+        check_plain_or_se(found.layout.name != 'plain', self.graft, source)
         wanted = describe_backbone(found, self.checkpoint)
         if not is_listed:
             check_arguments(backbone, wanted, source)
@@ -165,22 +166,12 @@ class SEPretrained:
                 "load_from = 'detector.pth'"
             )
 
-    def _check_plain_or_se(self, found: Found, source: str) -> None:
-        is_plain = found.layout.name == 'plain'
-        if is_plain and not self.graft:
-            raise UsageError(
-                f'{source} has the weights of a plain ResNet, without SE. To start from them, with '
-                'SE that leaves the outputs as they are at first, add graft=True to '
-                "dict(type='SEPretrained', ...)."
-            )
-        if self.graft and not is_plain:
-            raise UsageError(f'{source} has SE already. Remove graft=True.')
-
 
 def _check_trained(backbone: nn.Module, meta: Any, source: str) -> None:
     """Check the options of SE against the config in a training checkpoint, if it has one."""
-    trained = trained_se_options(meta) if isinstance(meta, dict) else None
-    if trained is not None:
+    if isinstance(meta, dict) and constants_in_config(meta, 'backbone') is not None:
+        constants = constants_in_config(meta, 'se_cfg') or {}
+        trained = {key: value for key, value in constants.items() if key in SE_OPTIONS}
         check_se_options(backbone, trained, source)
 
 

@@ -3,21 +3,28 @@
 ResNet's weights have many layouts: see `se_det.checkpoints.layouts`.
 """
 
-import re
-
 from torch import nn
 
 from se_det.backbones.whole_state_dict import differences
 from se_det.checkpoints.fit import NOT_IN_CLASSIFIERS
-from se_det.checkpoints.grafting import graft_into
+from se_det.checkpoints.grafting import check_plain_or_se, graft_into
 from se_det.checkpoints.layouts import (
     CAFFE2_BIAS,
-    named,
     prefixes_of,
+    rename,
+    split,
     with_batch_counts,
 )
 from se_det.checkpoints.state_dicts import StateDict, find_weights
 from se_det.errors import UsageError
+
+TIMMS_REGNET = (
+    (r'^stem\.(conv|bn)\.', r'\g<1>1.'),
+    (r'^s(\d)\.b(\d+)\.', lambda m: f'layer{m[1]}.{int(m[2]) - 1}.'),
+    (r'\.conv(\d)\.(conv|bn)\.', r'.\2\1.'),
+    (r'\.downsample\.conv\.', '.downsample.0.'),
+    (r'\.downsample\.bn\.', '.downsample.1.'),
+)
 
 
 def weights_for(
@@ -42,27 +49,14 @@ def weights_for(
     expected = backbone.state_dict()
     weights = _with_mmdets_keys(find_weights(checkpoint, source))
     prefix = _prefix(weights, expected)
-    given = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
-    outer = prefix.removesuffix('backbone.')
-    beside = {
-        key.removeprefix(outer): tensor
-        for key, tensor in weights.items()
-        if key.startswith(outer) and not key.startswith(prefix)
-    }
+    given, beside = split(weights, prefix)
     parts = {key.partition('.')[0] for key in expected}
     for key in list(given):
         is_of_caffe2 = key == CAFFE2_BIAS and key not in expected
         if key.partition('.')[0] not in parts or is_of_caffe2:  # a classifier, or redundant
             beside[key] = given.pop(key)
-    name = type(backbone).__name__
-    gates = [key for key in given if '.se.' in key]
-    if graft and gates:
-        raise UsageError(f'{source} has SE already: {named(gates)}. Remove graft=True.')
-    if not graft and given and not gates:
-        raise UsageError(
-            f'{source} has no SE. To start {name} from plain weights, with SE that leaves the '
-            "outputs as they are at first, add graft=True to dict(type='SEPretrained', ...)."
-        )
+    if given:
+        check_plain_or_se(any('.se.' in key for key in given), graft, source)
     if graft:
         expected = {key: tensor for key, tensor in expected.items() if '.se.' not in key}
     own = getattr(backbone, 'layers_of_detector', ())
@@ -70,8 +64,8 @@ def weights_for(
     given = with_batch_counts(given)
     if problems := differences(expected, given, NOT_IN_CLASSIFIERS):
         raise UsageError(
-            f'The weights of {source} do not fit {name}: {problems}. Choose weights of the same '
-            'backbone and size, and check stages in se_cfg.'
+            f'The weights of {source} do not fit {type(backbone).__name__}: {problems}. Choose '
+            'weights of the same backbone and size, and check stages in se_cfg.'
         )
     return (graft_into(backbone, given) if graft else given), beside
 
@@ -93,11 +87,4 @@ def _with_mmdets_keys(weights: StateDict) -> StateDict:
     """Give timm's RegNet (``s1.b1.conv1.conv``, ``s1.b1.conv1.bn``) MMDetection's keys."""
     if 's1.b1.conv1.conv.weight' not in weights:
         return weights
-    return {_renamed(key): tensor for key, tensor in weights.items()}
-
-
-def _renamed(key: str) -> str:
-    key = re.sub(r'^stem\.(conv|bn)\.', r'\g<1>1.', key)
-    key = re.sub(r'^s(\d)\.b(\d+)\.', lambda m: f'layer{m[1]}.{int(m[2]) - 1}.', key)
-    key = re.sub(r'\.conv(\d)\.(conv|bn)\.', r'.\2\1.', key)
-    return re.sub(r'\.downsample\.(conv|bn)\.', lambda m: f'.downsample.{m[1] == "bn":d}.', key)
+    return {rename(key, TIMMS_REGNET): tensor for key, tensor in weights.items()}

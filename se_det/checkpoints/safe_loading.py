@@ -8,7 +8,7 @@ from mmengine.runner.checkpoint import CheckpointLoader, _process_mmcls_checkpoi
 
 from se_det.checkpoints.fetching import SCHEMES, fetch
 from se_det.checkpoints.reading import read_checkpoint
-from se_det.checkpoints.state_dicts import with_state_dict
+from se_det.checkpoints.state_dicts import find_weights
 
 
 @contextmanager
@@ -18,8 +18,7 @@ def safe_loading() -> Iterator[None]:
     Schemes of other storage (``s3://``, ``petrel://``) are mmengine's own.
     """
     own = dict(CheckpointLoader._schemes)
-    CheckpointLoader.register_scheme('', loader=load_from_file, force=True)
-    CheckpointLoader.register_scheme(SCHEMES, loader=load_from_url, force=True)
+    CheckpointLoader.register_scheme(('', *SCHEMES), loader=load_from_se_det, force=True)
     try:
         yield
     finally:
@@ -27,12 +26,12 @@ def safe_loading() -> Iterator[None]:
             CheckpointLoader.register_scheme(prefix, loader=loader, force=True)
 
 
-def load_from_file(path: str, map_location: Any = None) -> dict:
-    """Read a file. mmengine logs that the loader without ``load_from_`` is used."""
-    return with_state_dict(read_checkpoint(path, map_location), path)
+def load_from_se_det(source: str, map_location: Any = None) -> dict:
+    """Read a file, or a URL's; mmengine logs the loader's name without ``load_from_``.
 
-
-def load_from_url(url: str, map_location: Any = None) -> dict:
-    """Download a file, if it is not in the cache, and read it."""
-    checkpoint = with_state_dict(read_checkpoint(fetch(url), map_location), url)
-    return _process_mmcls_checkpoint(checkpoint) if url.startswith('mmcls') else checkpoint
+    Its weights are under ``state_dict``, where mmengine looks for them.
+    """
+    path = fetch(source) if source.startswith(SCHEMES) else source
+    checkpoint = read_checkpoint(path, map_location)
+    checkpoint = {**checkpoint, 'state_dict': find_weights(checkpoint, source)}
+    return _process_mmcls_checkpoint(checkpoint) if source.startswith('mmcls') else checkpoint

@@ -43,19 +43,6 @@ def find_weights(checkpoint: dict, source: str) -> StateDict:
     )
 
 
-def with_state_dict(checkpoint: dict, source: str) -> dict:
-    """The checkpoint with its weights under ``state_dict``, where mmengine looks for them.
-
-    Args:
-        checkpoint: as for `find_weights`.
-        source: as for `find_weights`.
-
-    Raises:
-        UsageError: there are no weights in it.
-    """
-    return {**checkpoint, 'state_dict': find_weights(checkpoint, source)}
-
-
 def metadata(checkpoint: dict) -> dict[str, Any]:
     """The ``meta`` of MMDetection's and mmengine's checkpoints; empty for files of others."""
     meta = checkpoint.get('meta')

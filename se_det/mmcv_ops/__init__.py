@@ -8,6 +8,8 @@ the caller allocated) of mmcv 2.1, for CPU and CUDA tensors. Operators that are 
 an error when they are called. If mmcv's own compiled module is installed, it is used.
 """
 
+# ruff: noqa: F401  (the operators, which mmcv looks up here)
+
 import importlib.util
 import sys
 from collections.abc import Callable
@@ -35,37 +37,6 @@ from se_det.mmcv_ops.sync_bn import (
     sync_bn_forward_output,
     sync_bn_forward_var,
 )
-
-__all__ = [
-    'MMCV_EXTENSION',
-    'carafe_backward',
-    'carafe_forward',
-    'deform_conv_backward_input',
-    'deform_conv_backward_parameters',
-    'deform_conv_forward',
-    'deform_roi_pool_backward',
-    'deform_roi_pool_forward',
-    'install',
-    'is_compiled',
-    'masked_col2im_forward',
-    'masked_im2col_forward',
-    'modulated_deform_conv_backward',
-    'modulated_deform_conv_forward',
-    'ms_deform_attn_backward',
-    'ms_deform_attn_forward',
-    'nms',
-    'nms_match',
-    'roi_align_backward',
-    'roi_align_forward',
-    'sigmoid_focal_loss_backward',
-    'sigmoid_focal_loss_forward',
-    'softnms',
-    'sync_bn_backward_data',
-    'sync_bn_backward_param',
-    'sync_bn_forward_mean',
-    'sync_bn_forward_output',
-    'sync_bn_forward_var',
-]
 
 MMCV_EXTENSION = 'mmcv._ext'
 
@@ -105,12 +76,11 @@ def __getattr__(name: str) -> Callable:
     if name.startswith('__'):
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
-    def not_covered(*args, **kwargs) -> None:
+    def missing(*args, **kwargs) -> None:
         raise NotImplementedError(
             f'the mmcv operator "{name}" needs mmcv\'s compiled extension, which mmcv-lite does '
             'not contain and se_det does not replace. Install the full mmcv: pip uninstall '
             'mmcv-lite, then pip install "se_det[full]".'
         )
 
-    not_covered.__name__ = name
-    return not_covered
+    return missing

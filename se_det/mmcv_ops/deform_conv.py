@@ -1,9 +1,25 @@
-"""Deformable convolution, versions 1 and 2."""
+"""Deformable convolution, versions 1 and 2.
+
+mmcv passes the geometry by name: the stride, zero padding and dilation along each axis, the groups
+of channels in the convolution, and those that share an offset. The kernel has the weight's shape.
+``columns``, ``ones`` and ``im2col_step`` are scratch space of mmcv's kernels, not used.
+"""
+
+from operator import itemgetter
 
 import torch
 import torch.nn.functional as F
 import torchvision.ops  # noqa: F401  (registers the kernels used below as torch.ops.torchvision)
 from torch import Tensor
+
+# What torchvision's kernels take, from the names of version 1 and of version 2.
+_geometry_1 = itemgetter(
+    *('dH', 'dW', 'padH', 'padW', 'dilationH', 'dilationW', 'group', 'deformable_group')
+)
+_geometry_2 = itemgetter(
+    *('stride_h', 'stride_w', 'pad_h', 'pad_w', 'dilation_h', 'dilation_w'),
+    *('group', 'deformable_group'),
+)
 
 
 def deform_conv_forward(
@@ -13,17 +29,7 @@ def deform_conv_forward(
     output: Tensor,
     columns: Tensor,
     ones: Tensor,
-    kW: int,
-    kH: int,
-    dW: int,
-    dH: int,
-    padW: int,
-    padH: int,
-    dilationW: int,
-    dilationH: int,
-    group: int,
-    deformable_group: int,
-    im2col_step: int,
+    **geometry: int,
 ) -> None:
     """Deformable convolution (arXiv 1703.06211), written into ``output``.
 
@@ -32,22 +38,11 @@ def deform_conv_forward(
         weight: ``(O, C / group, kH, kW)``.
         offset: ``(N, 2 * deformable_group * kH * kW, H', W')``, alternately y and x, in pixels.
         output: ``(N, O, H', W')``.
-        columns: scratch space of mmcv's kernel, not used; as ``ones`` and ``im2col_step``.
-        ones: see ``columns``.
-        kW: kernel width; ``kH`` its height. Both as in the weight's shape.
-        kH: see ``kW``.
-        dW: horizontal stride; ``dH`` vertical.
-        dH: see ``dW``.
-        padW: zero padding left and right; ``padH`` at top and bottom.
-        padH: see ``padW``.
-        dilationW: horizontal dilation; ``dilationH`` vertical.
-        dilationH: see ``dilationW``.
-        group: groups of channels in the convolution.
-        deformable_group: groups of channels that share an offset.
-        im2col_step: see ``columns``.
+        columns: not used, like ``ones``.
+        ones: not used.
+        **geometry: see above.
     """
-    geometry = (dH, dW, padH, padW, dilationH, dilationW, group, deformable_group)
-    output.copy_(_deform_conv(input, weight, offset, None, None, geometry))
+    output.copy_(_deform_conv(input, weight, offset, None, None, _geometry_1(geometry)))
 
 
 def deform_conv_backward_input(
@@ -58,21 +53,11 @@ def deform_conv_backward_input(
     gradOffset: Tensor,
     weight: Tensor,
     columns: Tensor,
-    kW: int,
-    kH: int,
-    dW: int,
-    dH: int,
-    padW: int,
-    padH: int,
-    dilationW: int,
-    dilationH: int,
-    group: int,
-    deformable_group: int,
-    im2col_step: int,
+    **geometry: int,
 ) -> None:
     """Gradient of `deform_conv_forward`, added to ``gradInput`` and ``gradOffset``."""
-    geometry = (dH, dW, padH, padW, dilationH, dilationW, group, deformable_group)
-    grads = _deform_conv_backward(gradOutput, input, weight, offset, None, None, geometry)
+    inputs = input, weight, offset, None, None
+    grads = _deform_conv_backward(gradOutput, *inputs, _geometry_1(geometry))
     gradInput += grads[0]
     gradOffset += grads[2]
 
@@ -84,23 +69,12 @@ def deform_conv_backward_parameters(
     gradWeight: Tensor,
     columns: Tensor,
     ones: Tensor,
-    kW: int,
-    kH: int,
-    dW: int,
-    dH: int,
-    padW: int,
-    padH: int,
-    dilationW: int,
-    dilationH: int,
-    group: int,
-    deformable_group: int,
     scale: float,
-    im2col_step: int,
+    **geometry: int,
 ) -> None:
     """Gradient of `deform_conv_forward` by its weight, times ``scale``, added to ``gradWeight``."""
-    geometry = (dH, dW, padH, padW, dilationH, dilationW, group, deformable_group)
-    grads = _deform_conv_backward(gradOutput, input, gradWeight, offset, None, None, geometry)
-    gradWeight += scale * grads[1]
+    inputs = input, gradWeight, offset, None, None
+    gradWeight += scale * _deform_conv_backward(gradOutput, *inputs, _geometry_1(geometry))[1]
 
 
 def modulated_deform_conv_forward(
@@ -112,17 +86,8 @@ def modulated_deform_conv_forward(
     mask: Tensor,
     output: Tensor,
     columns: Tensor,
-    kernel_h: int,
-    kernel_w: int,
-    stride_h: int,
-    stride_w: int,
-    pad_h: int,
-    pad_w: int,
-    dilation_h: int,
-    dilation_w: int,
-    group: int,
-    deformable_group: int,
     with_bias: bool,
+    **geometry: int,
 ) -> None:
     """Deformable convolution v2 (arXiv 1811.11168, equation 1), written into ``output``.
 
@@ -130,27 +95,18 @@ def modulated_deform_conv_forward(
         input: ``(N, C, H, W)``.
         weight: ``(O, C / group, kernel_h, kernel_w)``.
         bias: ``(O,)``, not read unless ``with_bias``.
-        ones: scratch space of mmcv's kernel, not used; as ``columns``.
+        ones: not used, like ``columns``.
         offset: ``(N, 2 * deformable_group * kernel_h * kernel_w, H', W')``, alternately y and x.
             May be larger, like the mask: see `_first_values`.
         mask: ``(N, deformable_group * kernel_h * kernel_w, H', W')``, the modulation.
         output: ``(N, O, H', W')``.
-        columns: see ``ones``.
-        kernel_h: kernel height; ``kernel_w`` its width. Both as in the weight's shape.
-        kernel_w: see ``kernel_h``.
-        stride_h: vertical stride; ``stride_w`` horizontal.
-        stride_w: see ``stride_h``.
-        pad_h: zero padding at top and bottom; ``pad_w`` left and right.
-        pad_w: see ``pad_h``.
-        dilation_h: vertical dilation; ``dilation_w`` horizontal.
-        dilation_w: see ``dilation_h``.
-        group: groups of channels in the convolution.
-        deformable_group: groups of channels that share an offset.
+        columns: not used.
         with_bias: whether to add ``bias``.
+        **geometry: see above.
     """
-    geometry = (stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group, deformable_group)
+    bias = bias if with_bias else None
     offset, mask = (_first_values(tensor, output.shape[2:]) for tensor in (offset, mask))
-    output.copy_(_deform_conv(input, weight, offset, mask, bias if with_bias else None, geometry))
+    output.copy_(_deform_conv(input, weight, offset, mask, bias, _geometry_2(geometry)))
 
 
 def modulated_deform_conv_backward(
@@ -167,23 +123,14 @@ def modulated_deform_conv_backward(
     grad_offset: Tensor,
     grad_mask: Tensor,
     grad_output: Tensor,
-    kernel_h: int,
-    kernel_w: int,
-    stride_h: int,
-    stride_w: int,
-    pad_h: int,
-    pad_w: int,
-    dilation_h: int,
-    dilation_w: int,
-    group: int,
-    deformable_group: int,
     with_bias: bool,
+    **geometry: int,
 ) -> None:
     """Gradient of `modulated_deform_conv_forward`, added to the five ``grad_`` tensors."""
-    geometry = (stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group, deformable_group)
     bias = bias if with_bias else None
     offset, mask = (_first_values(tensor, grad_output.shape[2:]) for tensor in (offset, mask))
-    grads = _deform_conv_backward(grad_output, input, weight, offset, mask, bias, geometry)
+    inputs = input, weight, offset, mask, bias
+    grads = _deform_conv_backward(grad_output, *inputs, _geometry_2(geometry))
     grad_input += grads[0]
     grad_weight += grads[1]
     for total, grad in ((grad_offset, grads[2]), (grad_mask, grads[3])):

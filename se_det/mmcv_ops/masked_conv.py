@@ -35,13 +35,7 @@ def masked_im2col_forward(
 
 
 def masked_col2im_forward(
-    col: Tensor,
-    mask_h_idx: Tensor,
-    mask_w_idx: Tensor,
-    im: Tensor,
-    height: int,
-    width: int,
-    channels: int,
+    col: Tensor, mask_h_idx: Tensor, mask_w_idx: Tensor, im: Tensor, **shape: int
 ) -> None:
     """Write values to selected positions of ``im``; the others keep their values.
 
@@ -50,8 +44,6 @@ def masked_col2im_forward(
         mask_h_idx: row of each position, ``(M,)`` int64.
         mask_w_idx: its column.
         im: ``(1, channels, height, width)``.
-        height: of ``im``, as in its shape; the same for ``width`` and ``channels``.
-        width: see ``height``.
-        channels: see ``height``.
+        **shape: of ``im``, by these names; not used.
     """
     im[0, :, mask_h_idx, mask_w_idx] = col

@@ -122,21 +122,14 @@ def _difference(base: Config | dict, twin: Config | dict) -> dict[str, Any]:
 
 
 def _text(prefix: str, value: Any, indent: int) -> str:
-    """Format ``prefix`` and a value as ``ruff format`` does: on one line if it fits."""
+    """Format ``prefix`` and a value: on one line if it fits, else one line for each item."""
     on_one_line = prefix + _on_one_line(value)
     if indent + len(on_one_line) < LINE or not isinstance(value, dict | list | tuple) or not value:
         return on_one_line
     opening, parts, closing = _parts(value)
     inside = ' ' * (indent + 4)
-    all_parts = ', '.join(name + _on_one_line(part) for name, part in parts)
-    needs_comma = isinstance(value, tuple) and len(parts) == 1
-    if len(inside + all_parts) <= LINE and not needs_comma:
-        lines = [all_parts]
-    elif len(parts) == 1 and not needs_comma:
-        lines = [_text(*parts[0], indent + 4)]
-    else:
-        lines = [_text(name, part, indent + 4) + ',' for name, part in parts]
-    return '\n'.join([prefix + opening, *(inside + line for line in lines), ' ' * indent + closing])
+    lines = [f'{inside}{_text(name, part, indent + 4)},' for name, part in parts]
+    return '\n'.join([prefix + opening, *lines, ' ' * indent + closing])
 
 
 def _on_one_line(value: Any) -> str:

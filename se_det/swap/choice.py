@@ -9,6 +9,7 @@ from typing import Any
 from mmcv.cnn.bricks.norm import infer_abbr
 from mmdet.registry import MODELS
 
+from se_det.checkpoints.architecture import SE_OPTIONS
 from se_det.checkpoints.grafting import check_graftable
 from se_det.checkpoints.zoo import ZOO, PublicWeights, public_weights
 from se_det.errors import UsageError
@@ -21,6 +22,9 @@ IMAGENET = re.compile(
 )
 # Plain weights of strong recipes: ResNet strikes back (arXiv 2110.00476), torchvision's V2.
 STRONG = re.compile('-rsb-|resnet50-11ad3fa6')
+# Arguments of the backbone and of its se_cfg that weights are of, and their defaults.
+SHAPE = dict(deep_stem=False, avg_down=False, in_channels=3, base_channels=64, stem_channels=64)
+OPTIONS = {**SE_OPTIONS, 'type': 'SE'}
 
 
 @dataclass(frozen=True)
@@ -109,14 +113,6 @@ def misfit(backbone: Mapping[str, Any], weights: PublicWeights) -> str | None:
     """
     if _size(weights.backbone) != _size(backbone):
         return f'is of {size_name(weights.backbone)}, not of {size_name(backbone)}'
-    for argument in ('deep_stem', 'avg_down'):
-        wanted = weights.backbone.get(argument, False)
-        if bool(backbone.get(argument)) != wanted:
-            return f'has {argument}=True' if wanted else f'has no {argument}'
-    for argument, value in (('in_channels', 3), ('base_channels', 64), ('stem_channels', 64)):
-        found = backbone.get(argument) or value
-        if found != value:
-            return f'has {argument}={value}, not {found}'
     norm = _type(backbone.get('norm_cfg'), 'BN')
     layer = norm if inspect.isclass(norm) else MODELS.get(norm)
     if layer is None or infer_abbr(layer) != 'bn':
@@ -124,19 +120,22 @@ def misfit(backbone: Mapping[str, Any], weights: PublicWeights) -> str | None:
     convolution = _type(backbone.get('conv_cfg'), 'Conv2d')
     if convolution not in ('Conv', 'Conv2d'):
         return f'has plain convolutions, not {convolution}'
-    se_cfg = backbone.get('se_cfg') or {}
+    se_cfg, public_se = backbone.get('se_cfg') or {}, weights.backbone.get('se_cfg', {})
     reduction = se_cfg.get('reduction', DEFAULT_REDUCTION)
     reductions = reduction if isinstance(reduction, list | tuple) else [reduction]
     if set(reductions) != {DEFAULT_REDUCTION}:
         return f'has reduction={DEFAULT_REDUCTION}, not {reduction}'
-    options = dict(type=weights.attention, position='standard', squeeze='mean', gate='sigmoid')
-    for key, value in options.items():
-        if (found := se_cfg.get(key, value)) != value:
-            return f'has {key}={value!r}, not {found!r}'
     if not all(se_cfg.get('stages', ())):
         return f'has SE in all stages, not stages={se_cfg["stages"]}'
-    if se_cfg.get('relu_before_se', weights.relu_before_se) != weights.relu_before_se:
-        return f'has relu_before_se={weights.relu_before_se}'
+    compared = [
+        (key, weights.backbone.get(key, v), backbone.get(key) or v) for key, v in SHAPE.items()
+    ]
+    for key, default in OPTIONS.items():
+        wanted = public_se.get(key, default)
+        compared.append((key, wanted, se_cfg.get(key, wanted)))
+    for key, wanted, found in compared:
+        if found != wanted:
+            return f'has {key}={wanted!r}, not {found!r}'
     return None
 
 
@@ -167,8 +166,8 @@ def _best_public_weights(backbone: Mapping[str, Any], named: str) -> PublicWeigh
         key=lambda weights: (
             is_strong != (weights.recipe == 'strong'),
             ('-rsb-' in named) != ('-rsb-' in weights.url),
-            weights.stem_pool == 'ceil',
-            weights.style == 'caffe',
+            weights.backbone.get('stem_pool') == 'ceil',
+            weights.backbone.get('style') == 'caffe',
         ),
     )
     if not candidates:

@@ -5,37 +5,27 @@ from mmdet.registry import MODELS
 from se_det.checkpoints import convert_weights, inspect_weights, read_checkpoint
 from se_det.errors import UsageError
 
-BACKBONE = dict(type='SEResNet', depth=50, base_channels=8)
+from .conftest import BACKBONE, assert_same
 
 
 @pytest.fixture
-def legacy(trained, save):
+def source(legacy, save):
     """A file of the legacy layout, with a classifier."""
-    weights = {key.replace('.se.', '.se_module.'): w for key, w in trained.state_dict().items()}
-    return save({**weights, 'last_linear.weight': torch.zeros(1000, 256)})['checkpoint']
+    return save({**legacy, 'last_linear.weight': torch.zeros(1000, 256)})['checkpoint']
 
 
-def test_a_converted_file_loads_key_for_key_and_describes_its_backbone(trained, legacy, tmp_path):
+def test_a_converted_file_loads_key_for_key_and_describes_its_backbone(trained, source, tmp_path):
     converted = str(tmp_path / 'new' / 'ours.pth')
-    report = convert_weights(legacy, converted)
+    report = convert_weights(source, converted)
     assert 'ours.pth: backbone' in report and "stem_pool='ceil'" in report
-    weights = read_checkpoint(converted)['state_dict']
-    trained.load_state_dict(weights, strict=True)
+    assert 'left out: last_linear.weight' in report
+    trained.load_state_dict(read_checkpoint(converted)['state_dict'], strict=True)
     init_cfg = dict(type='SEPretrained', checkpoint=converted)
     with pytest.raises(UsageError, match=r"has style='pytorch', stem_pool='padded'\. Set"):
         MODELS.build(dict(BACKBONE, init_cfg=init_cfg)).init_weights()
     backbone = MODELS.build(dict(BACKBONE, style='caffe', stem_pool='ceil', init_cfg=init_cfg))
     backbone.init_weights()
-    assert all(torch.equal(w, weights[key]) for key, w in backbone.state_dict().items())
-
-
-def test_the_destination_is_never_overwritten(legacy, tmp_path):
-    (tmp_path / 'precious.pth').write_text('mine')
-    with pytest.raises(UsageError, match='exists'):
-        convert_weights(legacy, str(tmp_path / 'precious.pth'))
-    assert (tmp_path / 'precious.pth').read_text() == 'mine'
-    with pytest.raises(UsageError, match='exists'):
-        convert_weights(legacy, legacy)
+    assert_same(backbone, trained.state_dict())
 
 
 @pytest.mark.parametrize(
@@ -47,54 +37,53 @@ def test_the_destination_is_never_overwritten(legacy, tmp_path):
         (dict(layout='timm'), r'missing: layer1\.0\.se\.fc1.*unexpected: layer1\.0\.se_module'),
         (dict(layout='mmpretrain'), r'unexpected: .*se_module'),
         (dict(layout='plain', graft=True), 'they have channel attention'),
-        (dict(destination='legacy.pth/ours.pth'), 'cannot be written'),
+        (dict(destination='mine.pth/ours.pth'), 'cannot be written'),
+        (dict(destination='mine.pth'), 'exists'),
+        (dict(destination='weights.pth'), 'exists'),  # the source
     ],
 )
-def test_what_cannot_be_converted_writes_nothing(legacy, tmp_path, options, message):
-    (tmp_path / 'legacy.pth').write_text('a file, no folder')
-    before = set(tmp_path.iterdir())
+def test_what_cannot_be_converted_writes_nothing(source, tmp_path, options, message):
+    (tmp_path / 'mine.pth').write_text('mine')
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     options = {'destination': 'ours.pth', **options}
     options['destination'] = str(tmp_path / options['destination'])
     with pytest.raises(UsageError, match=message):
-        convert_weights(legacy, **options)
-    assert set(tmp_path.iterdir()) == before
-
-
-def _plain(trained):
-    return {key: tensor for key, tensor in trained.state_dict().items() if '.se.' not in key}
+        convert_weights(source, **options)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 @pytest.mark.parametrize(
-    ('change', 'options', 'message'),
+    ('change', 'graft', 'message'),
     [
-        (lambda w: w, {}, r'plain ResNet\. Add --graft'),
+        (lambda w: w, False, r'plain ResNet\. Add --graft'),
         (
             lambda w: {k: v for k, v in w.items() if k != 'layer3.1.conv2.weight'},
-            dict(graft=True),
+            True,
             r'1 missing: layer3\.1\.conv2\.weight',
         ),
         (
             lambda w: {**w, 'layer1.0.conv2.fc1.weight': torch.zeros(1)},
-            dict(graft=True),
+            True,
             r'1 unexpected: layer1\.0\.conv2\.fc1\.weight',
         ),
         (
             lambda w: {**w, 'layer2.0.context_block.conv_mask.weight': torch.zeros(1)},
-            dict(graft=True),
+            True,
             r'plugins: layer2\.0\.context_block.*init_cfg=dict',
         ),
         (
             lambda w: {k: v for k, v in w.items() if 'layer3.5' not in k},
-            dict(graft=True),
+            True,
             'does not have the blocks of a ResNet',
         ),
+        (lambda w: {k: v for k, v in w.items() if 'bn3' not in k}, True, 'no norm layer1.0.bn3'),
     ],
-    ids=['not grafted', 'incomplete', 'ResNeSt', 'GCNet', 'depth'],
+    ids=['not grafted', 'incomplete', 'ResNeSt', 'GCNet', 'depth', 'no norm'],
 )
-def test_an_incomplete_backbone_is_not_written(trained, save, tmp_path, change, options, message):
-    source = save(change(_plain(trained)))['checkpoint']
+def test_an_incomplete_backbone_is_not_written(plain, save, tmp_path, change, graft, message):
+    source = save(change(plain))['checkpoint']
     with pytest.raises(UsageError, match=message):
-        convert_weights(source, str(tmp_path / 'ours.pth'), **options)
+        convert_weights(source, str(tmp_path / 'ours.pth'), graft=graft)
     assert not (tmp_path / 'ours.pth').exists()
 
 
@@ -113,21 +102,18 @@ def test_an_incomplete_backbone_is_not_written(trained, save, tmp_path, change, 
     ids=str,
 )
 def test_every_kind_of_se_backbone_converts(backbone, save, tmp_path):
-    ours = MODELS.build({**BACKBONE, **backbone}).state_dict()
-    convert_weights(save(ours)['checkpoint'], str(tmp_path / 'ours.pth'))
+    ours = MODELS.build({**BACKBONE, **backbone})
+    convert_weights(save(ours.state_dict())['checkpoint'], str(tmp_path / 'ours.pth'))
     written = read_checkpoint(tmp_path / 'ours.pth')['state_dict']
-    assert written.keys() == ours.keys()
-    assert all(torch.equal(written[key], tensor) for key, tensor in ours.items())
+    assert written.keys() == ours.state_dict().keys()
+    assert_same(ours, written)
 
 
-def test_the_message_lists_what_was_left_out_and_classes_are_kept(trained, legacy, save, tmp_path):
-    assert 'left out: last_linear.weight' in convert_weights(legacy, str(tmp_path / 'ours.pth'))
+def test_the_classes_of_a_detector_are_kept(trained, save, tmp_path):
     classes = dict(classes=('cell', 'dust'), palette=[(0, 0, 0), (1, 1, 1)])
     weights = {f'backbone.{key}': tensor for key, tensor in trained.state_dict().items()}
-    checkpoint = dict(
-        state_dict={**weights, 'neck.weight': torch.zeros(1)},
-        meta=dict(dataset_meta=classes, epoch=12),
-    )
+    weights['neck.weight'] = torch.zeros(1)
+    checkpoint = dict(state_dict=weights, meta=dict(dataset_meta=classes, epoch=12))
     report = convert_weights(save(checkpoint)['checkpoint'], str(tmp_path / 'detector.pth'))
     assert 'left out' not in report
     meta = read_checkpoint(tmp_path / 'detector.pth')['meta']
@@ -135,8 +121,8 @@ def test_the_message_lists_what_was_left_out_and_classes_are_kept(trained, legac
     assert 'epoch' not in meta
 
 
-def test_inspection(legacy):
-    lines = inspect_weights(legacy).splitlines()
+def test_inspection(source):
+    lines = inspect_weights(source).splitlines()
     text = {line.partition(':')[0]: line.partition(':')[2].strip() for line in lines}
     assert text['layout'] == 'legacy'
     assert text['backbone'] == (

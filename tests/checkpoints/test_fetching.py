@@ -55,32 +55,26 @@ def test_a_file_is_downloaded_once(cache, serve, checkpoint):
     assert list(cache.iterdir()) == [path]
 
 
-def test_urls_with_equal_file_names_have_different_cache_files(cache, serve, checkpoint):
+@pytest.mark.parametrize(
+    'files', [('a/model', 'b/model'), ('fast-20200130',), ('model-00100000',), ('run-1a2b3c4d5e',)]
+)
+def test_names_of_others_are_told_apart_and_have_no_hash(cache, serve, checkpoint, files):
     requests = serve(checkpoint)
-    urls = [f'https://example.org/{owner}/model.pth' for owner in ('a', 'b')]
-    assert len({fetch(url) for url in urls}) == 2
-    assert requests == urls
+    urls = [f'https://example.org/{name}.pth' for name in files]
+    paths = {fetch(url) for url in urls}
+    assert len(paths) == len(files) and requests == urls
+    assert all(path.read_bytes() == checkpoint for path in paths)
 
 
 TORCHVISION = 'https://download.pytorch.org/models'
 
 
-def test_a_hash_in_a_name_of_torchvision_is_checked(cache, serve, checkpoint):
+def test_the_hash_in_a_name_of_torchvision_is_checked_once(cache, serve, checkpoint, monkeypatch):
     serve(checkpoint)
     name = f'weights-{hashlib.sha256(checkpoint).hexdigest()[:8]}.pth'
     assert fetch(f'{TORCHVISION}/{name}') == cache / name
-
-
-@pytest.mark.parametrize('name', ['fast-20200130', 'model-00100000', 'run-1a2b3c4d5e'])
-def test_a_number_in_another_name_is_not_a_hash(cache, serve, checkpoint, name):
-    serve(checkpoint)
-    assert fetch(f'https://example.org/{name}.pth').read_bytes() == checkpoint
-
-
-def test_a_file_put_into_the_cache_by_hand_is_checked_once(cache, serve, checkpoint, monkeypatch):
-    name = f'weights-{hashlib.sha256(checkpoint).hexdigest()[:8]}.pth'
-    cache.mkdir(parents=True)
-    (cache / name).write_bytes(checkpoint[:-1])
+    (cache / f'{name}.sha256').unlink()
+    (cache / name).write_bytes(checkpoint[:-1])  # put there by hand
     with pytest.raises(UsageError, match=rf'{name} is damaged or another file.*Remove it'):
         fetch(f'{TORCHVISION}/{name}')
     (cache / name).write_bytes(checkpoint)
@@ -180,28 +174,27 @@ original = torch.hub.urlopen
 
 def urlopen(request, *args, **kwargs):
     with open(requests, 'a') as file:
-        file.write('one request\\n')
-    return original(served)
+        file.write(f'{request.full_url}\\n')
+    return original(f'{served}/{request.full_url.rpartition("/")[2]}')
 
 torch.hub.urlopen = urlopen
-for _ in range(2):
+for name in ('good.pth', 'good.pth', 'gone.pth', 'gone.pth'):
     try:
-        print(fetch('https://example.org/weights.pth').name)
+        print(fetch(f'https://example.org/{name}').name)
     except UsageError as error:
         print('UsageError:', error)
 torch.distributed.destroy_process_group()
 """
 
 
-@pytest.mark.parametrize('there', [True, False])
-def test_one_of_two_processes_downloads_for_both(cache, tmp_path, checkpoint, there, run_python):
-    served, requests = tmp_path / ('good.pth' if there else 'gone.pth'), tmp_path / 'requests'
-    store = (tmp_path / 'store').as_uri()
-    program = ['-c', PROCESS, served.as_uri(), requests, store]
-    processes = run_python([*program, 0], [*program, 1])
-    expected = r'weights\.\w{8}\.pth' if there else r'UsageError: .* could not be downloaded: .*'
-    for process in processes:
+def test_one_of_two_processes_downloads_for_both(cache, tmp_path, checkpoint, run_python):
+    requests, store = tmp_path / 'requests', (tmp_path / 'store').as_uri()
+    program = ['-c', PROCESS, tmp_path.as_uri(), requests, store]
+    found, failed = r'good\.\w{8}\.pth', r'UsageError: .* could not be downloaded: .*'
+    for process in run_python([*program, 0], [*program, 1]):
         assert process.returncode == 0, process.stderr
-        found = [line for line in process.stdout.splitlines() if re.fullmatch(expected, line)]
-        assert len(found) == 2, process.stdout
-    assert len(requests.read_text().splitlines()) == (1 if there else 2)
+        lines = [line for line in process.stdout.splitlines() if re.match('good|UsageError', line)]
+        for line, expected in zip(lines, (found, found, failed, failed), strict=True):
+            assert re.fullmatch(expected, line), line
+    urls = [f'https://example.org/{name}.pth' for name in ('good', 'gone', 'gone')]
+    assert requests.read_text().splitlines() == urls

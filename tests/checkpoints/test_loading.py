@@ -4,22 +4,14 @@ import pytest
 import torch
 from mmdet.models import FasterRCNN
 from mmdet.registry import MODELS
-from mmengine.config import Config
-from mmengine.model import BaseModel
-from mmengine.runner import Runner
+from mmengine.model import BaseModule
 from safetensors.torch import save_file
 
 from se_det.checkpoints import SEPretrained
-from se_det.checkpoints.zoo import PublicWeights
 from se_det.engine.launch import load_config
 from se_det.errors import UsageError
 
-BACKBONE = dict(type='SEResNet', depth=50, base_channels=8)
-
-
-def _assert_same(model, expected):
-    weights = model.state_dict()
-    assert all(torch.equal(weights[key], tensor) for key, tensor in expected.items())
+from .conftest import BACKBONE, assert_same
 
 
 def test_all_weights_are_loaded_and_the_log_says_so(trained, save, log):
@@ -27,7 +19,7 @@ def test_all_weights_are_loaded_and_the_log_says_so(trained, save, log):
     init_cfg = save({**weights, 'fc.weight': torch.zeros(1000, 256)})
     backbone = MODELS.build(dict(BACKBONE, init_cfg=init_cfg))
     backbone.init_weights()
-    _assert_same(backbone, weights)
+    assert_same(backbone, weights)
     loaded = rf'Loaded {len(weights)}/{len(weights)} keys .*weights\.pth \(layout: timm\)'
     left_out = r'not loaded: fc\.weight'
     assert any(re.search(f'{loaded}; {left_out}', text) for text in log)
@@ -38,28 +30,25 @@ def test_safetensors(trained, tmp_path):
     save_file(weights, tmp_path / 'model.safetensors')
     backbone = MODELS.build(BACKBONE)
     SEPretrained(f'{tmp_path}/model.safetensors')(backbone)
-    _assert_same(backbone, trained.state_dict())
+    assert_same(backbone, weights)
 
 
-def test_deformable_convolutions_keep_what_was_loaded(trained, save, log):
+def test_deformable_convolutions_keep_what_was_loaded(trained, load, log):
     dcn = dict(type='DCNv2', deform_groups=1, fallback_on_stride=False)
-    cfg = dict(BACKBONE, dcn=dcn, stage_with_dcn=(False, True, True, True))
-    backbone = MODELS.build(dict(cfg, init_cfg=save(trained.state_dict())))
-    backbone.init_weights()
-    _assert_same(backbone, trained.state_dict())
+    backbone = load(trained.state_dict(), dcn=dcn, stage_with_dcn=(False, True, True, True))
+    assert_same(backbone, trained.state_dict())
     loaded, all_keys = len(trained.state_dict()), len(backbone.state_dict())
     new = r'newly initialised: layer2\.0\.conv2\.conv_offset\.weight, .*, \.\.\.$'
     assert loaded < all_keys
     assert any(re.search(rf'Loaded {loaded}/{all_keys} keys .*{new}', text) for text in log)
 
 
-def test_a_backbone_of_three_stages_takes_the_first_three(trained, save):
+def test_a_backbone_of_three_stages_takes_the_first_three(trained, load):
     three = dict(num_stages=3, strides=(1, 2, 2), dilations=(1, 1, 1), out_indices=(2,))
-    backbone = MODELS.build(dict(BACKBONE, **three, init_cfg=save(trained.state_dict())))
-    backbone.init_weights()
+    backbone = load(trained.state_dict(), **three)
     expected = {k: v for k, v in trained.state_dict().items() if not k.startswith('layer4')}
     assert backbone.state_dict().keys() == expected.keys()
-    _assert_same(backbone, expected)
+    assert_same(backbone, expected)
 
 
 def _without(weights, pattern):
@@ -75,7 +64,7 @@ def _without(weights, pattern):
             lambda w: {**w, 'layer1.0.se.fc1.bias': torch.zeros(7)},
             r'of another shape: layer1\.0\.se\.fc1\.bias \(7,\) instead of \(2,\)',
         ),
-        (lambda w: _without(w, r'\.se\.'), r'plain ResNet, without SE.*graft=True'),
+        (lambda w: _without(w, r'\.se\.'), r'plain backbone, without SE.*graft=True'),
         (lambda w: _without(w, r'layer4\.0\.se\.'), r'4 missing: layer4\.0\.se\.fc1\.weight'),
     ],
     ids=['missing', 'unexpected', 'misshapen', 'plain ResNet', 'a block without SE'],
@@ -86,7 +75,7 @@ def test_weights_that_do_not_fit_raise_and_change_nothing(trained, save, change,
     before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
     with pytest.raises(UsageError, match=message):
         SEPretrained(init_cfg['checkpoint'])(backbone)
-    _assert_same(backbone, before)
+    assert_same(backbone, before)
 
 
 @pytest.mark.parametrize(
@@ -106,18 +95,13 @@ def test_other_initializers_come_before(trained, save, kind):
     init_cfg = dict(save(trained.state_dict()), type=kind)
     backbone = MODELS.build(dict(BACKBONE, init_cfg=[KAIMING, init_cfg]))
     backbone.init_weights()
-    _assert_same(backbone, trained.state_dict())
-    backbone = MODELS.build(dict(BACKBONE, init_cfg=[init_cfg, KAIMING]))
-    with pytest.raises(UsageError, match='must be the last in init_cfg'):
-        backbone.init_weights()
-
-
-def test_mmengines_pretrained_cannot_be_combined(save, faster_rcnn):
-    init_cfg = save({})
-    init_cfgs = [dict(type='Pretrained', checkpoint='a.pth'), init_cfg]
-    detector = MODELS.build(faster_rcnn('SEResNet', init_cfg=init_cfgs))
-    with pytest.raises(UsageError, match='cannot be combined with Pretrained'):
-        detector.init_weights()
+    assert_same(backbone, trained.state_dict())
+    pretrained = dict(type='Pretrained', checkpoint='a.pth')
+    for init_cfgs in ([init_cfg, KAIMING], [pretrained, init_cfg]):
+        module = BaseModule(init_cfg=init_cfgs)
+        message = 'must be the last in init_cfg, and cannot be combined with Pretrained'
+        with pytest.raises(UsageError, match=message):
+            SEPretrained('b.pth')(module)
 
 
 @pytest.mark.parametrize(
@@ -131,23 +115,15 @@ def test_detectors_that_initialise_again_after_init_cfg(config, graft):
     cfg.init_cfg = dict(type='SEPretrained', checkpoint='weights.pth', graft=graft)
     with torch.device('meta'):
         detector = MODELS.build(cfg)
-    lines = r'python -m se_det convert_weights weights\.pth detector\.pth{}\nand set\nload_from = '
-    with pytest.raises(UsageError, match=lines.format(' --graft' if graft else '')):
+    options = ' --graft' if graft else ''
+    lines = rf'convert_weights weights\.pth detector\.pth{options}\nand set\nload_from = '
+    with pytest.raises(UsageError, match=lines):
         SEPretrained('weights.pth', graft=graft)(detector)
 
 
-@pytest.mark.parametrize('config', ['retinanet_se_r50', 'mask_rcnn_se_r50', 'cascade_rcnn_se_r50'])
-def test_other_detectors_keep_what_they_load(config):
-    with torch.device('meta'):
-        detector = MODELS.build(load_config(f'configs/{config}.py').model)
-    with pytest.raises(UsageError, match=r"No weights 'gone\.pth'"):  # the checks before it pass
-        SEPretrained('gone.pth')(detector)
-
-
-def test_another_backbone_is_an_error(trained, save):
-    plain = MODELS.build(dict(type='ResNet', depth=50, init_cfg=save(trained.state_dict())))
+def test_another_backbone_is_an_error():
     with pytest.raises(UsageError, match=r"got ResNet.*such as type='SEResNet'"):
-        plain.init_weights()
+        SEPretrained('a.pth')(MODELS.build(dict(BACKBONE, type='ResNet')))
 
 
 def test_a_whole_detector_is_loaded_and_the_log_lists_new_weights(save, log, faster_rcnn):
@@ -159,7 +135,7 @@ def test_a_whole_detector_is_loaded_and_the_log_lists_new_weights(save, log, fas
     detector = MODELS.build(model)
     detector.init_weights()
     expected = _without(source.state_dict(), r'roi_head\.bbox_head\.fc_(cls|reg)')
-    _assert_same(detector, expected)
+    assert_same(detector, expected)
     head = detector.roi_head.bbox_head
     assert not head.fc_cls.bias.any()  # as mmdet initialises it
     assert any('newly initialised: roi_head.bbox_head.fc_cls.weight' in text for text in log)
@@ -179,7 +155,7 @@ def test_keys_that_a_detector_renames_are_loaded(save, log, faster_rcnn):
     model = faster_rcnn('SEResNet', init_cfg=save(dict(state_dict=weights)))
     detector = MODELS.build(dict(model, type=Renaming))
     detector.init_weights()
-    _assert_same(detector, source.state_dict())
+    assert_same(detector, source.state_dict())
     assert not any('newly initialised' in text for text in log)
 
 
@@ -192,38 +168,5 @@ def test_keys_that_a_detector_renames_are_loaded(save, log, faster_rcnn):
 )
 def test_public_weights_that_do_not_fit_are_not_downloaded(monkeypatch, checkpoint, found):
     monkeypatch.setattr('se_det.checkpoints.loading.fetch', pytest.fail)
-    init_cfg = dict(type='SEPretrained', checkpoint=checkpoint)
-    backbone = MODELS.build(dict(BACKBONE, init_cfg=init_cfg))
     with pytest.raises(UsageError, match=f'it has {found}'):
-        backbone.init_weights()
-
-
-def test_public_weights_load_in_a_run_whose_config_has_infinity(trained, save, tmp_path):
-    """mmengine's Runner publishes its config as text, where infinity is an undefined name."""
-    init_cfg = save(trained.state_dict(), 'se_resnet50-ce0d4300.pth')
-    backbone = dict(BACKBONE, style='caffe', stem_pool='ceil', init_cfg=init_cfg)
-    cfg = dict(
-        model=dict(type='OnlyABackbone', backbone=backbone),
-        data_preprocessor=PublicWeights.data_preprocessor,
-        work_dir=str(tmp_path),
-        train_dataloader=dict(batch_size=1, dataset=[0], sampler=dict(type='DefaultSampler')),
-        train_cfg=dict(by_epoch=True, max_epochs=1),
-        optim_wrapper=dict(
-            optimizer=dict(type='SGD', lr=0.0), clip_grad=dict(max_norm=float('inf'))
-        ),
-        default_hooks=dict(checkpoint=None, logger=None),
-        default_scope='mmdet',
-    )
-    runner = Runner.from_cfg(Config(cfg))
-    runner.train()
-    _assert_same(runner.model.backbone, trained.state_dict())
-
-
-@MODELS.register_module()
-class OnlyABackbone(BaseModel):
-    def __init__(self, backbone, data_preprocessor=None):
-        super().__init__()
-        self.backbone = MODELS.build(backbone)
-
-    def forward(self, inputs, **_):
-        return dict(loss=self.backbone.conv1.weight.sum())
+        SEPretrained(checkpoint)(MODELS.build(BACKBONE))

@@ -42,7 +42,6 @@ REGNETS = {
     'regnety_080': '8.0gf',
     'regnety_160': '16gf',
 }
-MMPRETRAIN = [(SEResNet, 50), (SEResNet, 101), (SEResNeXt, 50), (SEResNeXt, 101)]
 # By default one of each layout, stem, attention and kind of block; the others are wider or deeper.
 QUICK = (
     'seresnet50',
@@ -52,7 +51,7 @@ QUICK = (
     'ecaresnet50d',
     'regnety_004',
 )
-SIZES = [(64, 96), (75, 101)]  # height, width; the second is not a multiple of the stride
+SIZE = 75, 101  # height and width, no multiples of the stride
 
 
 def _some_are_long(names):
@@ -74,10 +73,10 @@ def _randomise(model):
     return model
 
 
-def _load(checkpoint, path):
-    """Load a file into the backbone that `describe_backbone` infers from it."""
+def _load(checkpoint, path, **cfg):
+    """Load a file into a backbone, by default that which `describe_backbone` infers from it."""
     torch.save(checkpoint, path)
-    cfg = describe_backbone(find_backbone(checkpoint))
+    cfg = cfg or describe_backbone(find_backbone(checkpoint))
     init_cfg = dict(type='SEPretrained', checkpoint=str(path))
     backbone = MODELS.build(dict(cfg, init_cfg=init_cfg))
     backbone.init_weights()
@@ -87,13 +86,13 @@ def _load(checkpoint, path):
 
 def _assert_same_maps(ours, theirs, their_maps):
     """Compare in float32 layer by layer, in float64 with fused tails."""
-    for dtype, ours.fused, size in [
-        (torch.float32, False, SIZES[0]),
-        (torch.float32, False, SIZES[1]),
-        (torch.float64, True, SIZES[1]),
-    ]:
-        images = torch.randn(2, 3, *size, dtype=dtype)
+    for dtype, ours.fused in [(torch.float32, False), (torch.float64, True)]:
+        images = torch.randn(2, 3, *SIZE, dtype=dtype)
         _assert_equal(ours.to(dtype)(images), their_maps(theirs.to(dtype), images))
+
+
+def _maps_of_timm(model, images):
+    return model.forward_intermediates(images, intermediates_only=True)[1:]
 
 
 def _assert_equal(ours, theirs):
@@ -103,16 +102,16 @@ def _assert_equal(ours, theirs):
         assert (our_map - their_map).abs().max() <= 1e-5 * their_map.abs().max()
 
 
-@pytest.mark.parametrize('name', _some_are_long(TIMM))
+@pytest.mark.parametrize('name', _some_are_long([*TIMM, *REGNETS]))
 @torch.no_grad()
 def test_timm(name, tmp_path):
     theirs = _randomise(timm.create_model(name))
-    ours, _ = _load(theirs.state_dict(), tmp_path / 'weights.pth')
-    _assert_same_maps(
-        ours,
-        theirs,
-        lambda model, images: model.forward_intermediates(images, intermediates_only=True)[1:],
-    )
+    known = dict(type='SERegNet', arch=f'regnety_{REGNETS[name]}') if name in REGNETS else {}
+    ours, cfg = _load(theirs.state_dict(), tmp_path / 'weights.pth', **known)
+    _assert_same_maps(ours, theirs, _maps_of_timm)
+    for weights in ZOO.values():
+        if known and weights.name.startswith(f'timm/{name}.'):
+            assert weights.backbone == cfg
 
 
 @pytest.mark.parametrize('name', TIMM)
@@ -126,43 +125,21 @@ def test_the_zoo_describes_timms_files(name):
             assert weights.layout == found.layout.name
 
 
-@pytest.mark.parametrize('name', _some_are_long(REGNETS))
-@torch.no_grad()
-def test_regnety(name, tmp_path):
-    theirs = _randomise(timm.create_model(name))
-    torch.save(theirs.state_dict(), tmp_path / 'weights.pth')
-    init_cfg = dict(type='SEPretrained', checkpoint=str(tmp_path / 'weights.pth'))
-    arch = f'regnety_{REGNETS[name]}'
-    ours = MODELS.build(dict(type='SERegNet', arch=arch, init_cfg=init_cfg))
-    ours.init_weights()
-    ours.eval()
-    _assert_same_maps(
-        ours,
-        theirs,
-        lambda model, images: model.forward_intermediates(images, intermediates_only=True)[1:],
-    )
-    assert sum(p.numel() for p in ours.parameters()) == sum(
-        p.numel() for key, p in theirs.named_parameters() if not key.startswith('head.')
-    )
-    for weights in ZOO.values():
-        if weights.name.startswith(f'timm/{name}.'):
-            assert weights.backbone == dict(type='SERegNet', arch=arch)
-
-
-@pytest.mark.parametrize(
-    ('backbone', 'depth'),
-    [pytest.param(*m, marks=pytest.mark.long if m[1] > 50 else ()) for m in MMPRETRAIN],
-)
+@pytest.mark.parametrize('depth', [50, pytest.param(101, marks=pytest.mark.long)])
+@pytest.mark.parametrize('backbone', [SEResNet, SEResNeXt])
 @torch.no_grad()
 def test_mmpretrain(backbone, depth, tmp_path):
-    theirs = _randomise(backbone(depth=depth, out_indices=(0, 1, 2, 3)))
+    narrow = dict(stem_channels=32, base_channels=32) if backbone is SEResNet else {}
+    theirs = _randomise(backbone(depth=depth, out_indices=(0, 1, 2, 3), **narrow))
     weights = {f'backbone.{key}': tensor for key, tensor in theirs.state_dict().items()}
     weights['head.fc.weight'] = torch.zeros(1000, 2048)
     ours, cfg = _load(dict(state_dict=weights, meta={}), tmp_path / 'weights.pth')
     _assert_same_maps(ours, theirs, lambda model, images: model(images))
-    public = ZOO.get(f'mmpretrain/se_resnet{depth}')
     if backbone is SEResNet:
-        assert public.backbone == dict(cfg, style='pytorch', stem_pool='padded')
+        public = ZOO[f'mmpretrain/se_resnet{depth}']
+        assert dict(public.backbone, base_channels=32) == dict(
+            cfg, style='pytorch', stem_pool='padded'
+        )
         assert public.layout == find_backbone(weights).layout.name
 
 

@@ -6,10 +6,18 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from hypothesis import strategies as st
 
 from se_det import mmcv_ops
 
 NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
+
+# RoIs of any size and position, some outside the map; sixteenths of a pixel keep the arithmetic
+# exact. Rows and columns of bins.
+PLACES = st.integers(-32, 160).map(lambda sixteenths: sixteenths / 16)
+SPANS = st.tuples(PLACES, st.integers(4, 128)).map(lambda span: (span[0], span[0] + span[1] / 16))
+BOXES = st.tuples(SPANS, SPANS).map(lambda xy: [xy[0][0], xy[1][0], xy[0][1], xy[1][1]])
+SIZES = st.tuples(st.integers(1, 3), st.integers(1, 3))
 
 
 @pytest.fixture(autouse=True, scope='session')

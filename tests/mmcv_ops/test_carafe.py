@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mmcv import ops
 from torch.autograd import gradcheck
@@ -23,7 +23,6 @@ def reassemble(features, masks, kernel_size, group_size, scale_factor):
     return result
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
 @given(
     st.sampled_from([1, 3, 5]),
     st.sampled_from([1, 2]),
@@ -39,26 +38,13 @@ def test_carafe_as_a_loop(kernel_size, group_size, scale_factor, size):
     np.testing.assert_allclose(ops.carafe(features, masks, *geometry), expected, atol=1e-12)
 
 
-GEOMETRY = 3, 2, 2  # kernel size, groups, scale factor
-
-
-def test_carafe_gradient(random, device):
-    leaves = [random(1, 4, 3, 2), random(1, 18, 6, 4)]
-    leaves = [leaf.detach().to(device).requires_grad_() for leaf in leaves]
-    assert gradcheck(lambda *leaves: ops.carafe(*leaves, *GEOMETRY), leaves)
-
-
 @pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last])
-def test_carafe_pack_upsamples_and_learns(device, memory_format):
-    layer = ops.CARAFEPack(channels=6, scale_factor=2, up_group=2, compressed_channels=4)
-    layer = layer.to(device=device, memory_format=memory_format)
-    features = torch.rand(2, 6, 7, 5, device=device).to(memory_format=memory_format)
-    features.requires_grad_()
-    upsampled = layer(features)
-    assert upsampled.shape == (2, 6, 14, 10)
-    # The kernels are from a softmax: inside, an output pixel is a weighted mean of its window.
-    assert upsampled.min() > 0
-    assert upsampled.max() < 1
-    upsampled.square().sum().backward()
-    assert features.grad.abs().sum() > 0
-    assert layer.content_encoder.weight.grad.abs().sum() > 0
+def test_carafe_gradient(random, device, memory_format):
+    leaves = [random(1, 4, 3, 2), random(1, 18, 6, 4)]
+    leaves = [leaf.detach().to(device, memory_format=memory_format) for leaf in leaves]
+    kernel_size, group_size, scale_factor = 3, 2, 2
+
+    def carafe(*leaves):
+        return ops.carafe(*leaves, kernel_size, group_size, scale_factor)
+
+    assert gradcheck(carafe, [leaf.requires_grad_() for leaf in leaves], fast_mode=True)

@@ -3,11 +3,9 @@
 On CPU tensors mmcv's layer computes it in plain torch; the operator serves the layer on CUDA ones.
 """
 
-import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from mmcv import ops
 from mmcv.ops.multi_scale_deform_attn import (
     MultiScaleDeformableAttnFunction,
     multi_scale_deformable_attn_pytorch,
@@ -30,17 +28,6 @@ def test_multi_scale_deformable_attention_as_recorded(golden, assert_close):
     assert_close(attend(case.v, case.sh, case.l, case.a), case.y)
 
 
-def test_multi_scale_deformable_attention_gradients_as_of_plain_torch(golden, assert_close):
-    case = golden('msda')
-    leaves = [leaf.requires_grad_() for leaf in (case.v, case.l, case.a)]
-    plain = multi_scale_deformable_attn_pytorch(case.v, case.sh, case.l, case.a)
-    expected = torch.autograd.grad(plain.square().sum(), leaves)
-    result = attend(case.v, case.sh, case.l, case.a)
-    gradients = torch.autograd.grad(result.square().sum(), leaves)
-    for actual, gradient in zip(gradients, expected, strict=True):
-        assert_close(actual, gradient)
-
-
 def sample(plane, y, x):
     """A feature map interpolated at a point, 0 outside, from its four neighbours."""
     height, width = plane.shape[:2]
@@ -52,7 +39,6 @@ def sample(plane, y, x):
     return result
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
 @given(
     st.lists(st.tuples(st.integers(1, 4), st.integers(1, 4)), min_size=1, max_size=3),
     st.integers(1, 2),
@@ -80,20 +66,3 @@ def test_multi_scale_deformable_attention_gradient(random, device):
     leaves = [random(2, 16, 2, 3), 1.5 * random(2, 3, 2, 2, 2, 2) - 0.25, random(2, 3, 2, 2, 2)]
     leaves = [leaf.detach().to(device).requires_grad_() for leaf in leaves]
     assert gradcheck(lambda v, locations, w: attend(v, shapes, locations, w), leaves)
-
-
-@pytest.mark.parametrize('reference', [2, 4], ids=['points', 'boxes'])
-def test_multi_scale_deformable_attention_layer_learns(device, reference):
-    layer = ops.MultiScaleDeformableAttention(16, num_heads=2, num_levels=2, batch_first=True)
-    layer.to(device)
-    shapes = torch.tensor([[6, 8], [3, 4]], device=device)
-    result = layer(
-        query=torch.randn(2, 5, 16, device=device),
-        value=torch.randn(2, 60, 16, device=device),
-        reference_points=torch.rand(2, 5, 2, reference, device=device),
-        spatial_shapes=shapes,
-        level_start_index=torch.tensor([0, 48], device=device),
-    )
-    assert result.shape == (2, 5, 16)
-    result.square().sum().backward()
-    assert all(parameter.grad.abs().sum() > 0 for parameter in layer.parameters())

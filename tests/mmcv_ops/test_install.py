@@ -4,8 +4,9 @@ import importlib.util
 import shutil
 import subprocess
 import sys
-from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
 import mmcv._ext
 import pytest
@@ -15,6 +16,7 @@ from mmengine.model import revert_sync_batchnorm
 
 import se_det.mmcv_ops.extension
 from se_det import mmcv_ops
+from se_det.errors import UsageError
 
 
 def test_a_missing_operator_raises_when_called():
@@ -30,15 +32,12 @@ def test_mmcv_and_mmengine_find_the_extension():
     assert isinstance(revert_sync_batchnorm(torch.nn.SyncBatchNorm(4)), torch.nn.Module)
 
 
-def run_python(code, *arguments):
-    command = [sys.executable, '-c', code, *arguments]
+def run_python(code):
+    """Run a program in which nothing is imported yet."""
     repository = Path(__file__).parents[2]
-    return subprocess.run(command, cwd=repository, capture_output=True, text=True)
-
-
-def add_to_mmcv(folder):
-    """Code that adds a folder to those in which ``mmcv._ext`` is looked for."""
-    return f'import sys, mmcv; mmcv.__path__.insert(0, {str(folder)!r})\n'
+    return subprocess.run(
+        [sys.executable, '-c', code], cwd=repository, capture_output=True, text=True
+    )
 
 
 @pytest.fixture
@@ -50,7 +49,8 @@ def extension(tmp_path):
 
 def test_mmdet_is_imported_before_se_det(extension):
     process = run_python(
-        add_to_mmcv(extension) + 'import mmdet.apis\n'
+        f'import sys, mmcv; mmcv.__path__.insert(0, {str(extension)!r})\n'
+        'import mmdet.apis\n'
         'import mmcv.ops, numpy as np, importlib.util as util\n'
         'print(sys.modules["mmcv._ext"].__spec__.origin, "se_det" in sys.modules)\n'
         'boxes = np.float32([[0, 0, 9, 9], [0, 0, 9, 8], [20, 20, 29, 29]])\n'
@@ -66,34 +66,25 @@ def test_mmdet_is_imported_before_se_det(extension):
     assert 'NotImplementedError: the mmcv operator "border_align_forward"' in process.stderr
 
 
-def test_compiled_operators_are_not_replaced(extension):
+def test_compiled_operators_are_not_replaced(extension, monkeypatch):
     compiled = extension / f'_ext{EXTENSION_SUFFIXES[0]}'
     compiled.touch()
-    process = run_python(
-        add_to_mmcv(extension) + 'sys.modules["mmdet"] = None  # so that se_det does not register\n'
-        'from se_det.mmcv_ops import install\n'
-        'from importlib.util import find_spec\n'
-        'print(install(), find_spec("mmcv._ext").origin)\n'
-    )
-    assert f'False {compiled}\n' in process.stdout, process.stderr
+    monkeypatch.setattr(mmcv, '__path__', [str(extension), *mmcv.__path__])
+    monkeypatch.delitem(sys.modules, 'mmcv._ext')
+    assert not mmcv_ops.install() and mmcv_ops.is_compiled()
+    assert importlib.util.find_spec('mmcv._ext').origin == str(compiled)
 
 
-@pytest.mark.parametrize(
-    'missing',
-    [
-        'None',
-        # A folder with nothing but _ext.py
-        pytest.param(
-            'type(sys)("mmcv"); sys.modules["mmcv"].__spec__ = ModuleSpec("mmcv", None)',
-            marks=pytest.mark.long,
-        ),
-    ],
-)
-def test_the_error_of_an_import_without_mmcv(missing):
-    process = run_python(
-        'import sys; from importlib.machinery import ModuleSpec\n'
-        f'sys.modules["mmcv"] = {missing}; import se_det'
-    )
-    assert process.returncode != 0
+@pytest.mark.parametrize('spec', [None, ModuleSpec('mmcv', None)], ids=['missing', 'only _ext.py'])
+def test_the_error_without_mmcv(spec, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'mmcv', spec and ModuleType('mmcv'))
+    if spec:
+        monkeypatch.setattr(sys.modules['mmcv'], '__spec__', spec)
+    with pytest.raises(UsageError, match=r'se_det needs mmcv.*se_det\[lite\]'):
+        mmcv_ops.install()
+
+
+@pytest.mark.long
+def test_the_error_of_an_import_without_mmcv():
+    process = run_python('import sys; sys.modules["mmcv"] = None; import se_det')
     assert 'UsageError: se_det needs mmcv' in process.stderr
-    assert 'se_det[lite]' in process.stderr

@@ -2,14 +2,13 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mmcv import ops
 
 pytestmark = pytest.mark.filterwarnings('ignore:This overload of addmm:UserWarning')  # mmcv's call
 
 
-@settings(max_examples=50, deadline=None, derandomize=True)
 @given(
     st.tuples(st.integers(1, 4), st.integers(1, 4)),
     st.tuples(st.integers(0, 2), st.integers(0, 2)),

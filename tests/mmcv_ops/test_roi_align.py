@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mmcv import ops
 from torch.autograd import gradcheck
+
+from .conftest import BOXES, SIZES
 
 
 @pytest.mark.parametrize('sampling_ratio', [0, 2])
@@ -18,16 +20,9 @@ def test_roi_align_as_recorded(golden, assert_results_and_gradients, aligned, sa
     assert_results_and_gradients(result, case.y, [case.x], [case.gx])
 
 
-# Any size and position, some outside the map; sixteenths of a pixel keep the arithmetic exact.
-PLACES = st.integers(-32, 160).map(lambda sixteenths: sixteenths / 16)
-SPANS = st.tuples(PLACES, st.integers(4, 128)).map(lambda span: (span[0], span[0] + span[1] / 16))
-BOXES = st.tuples(SPANS, SPANS).map(lambda xy: [xy[0][0], xy[1][0], xy[0][1], xy[1][1]])
-
-
-@settings(max_examples=50, deadline=None, derandomize=True)
 @given(
     st.lists(st.tuples(st.integers(0, 1), BOXES), min_size=1, max_size=3),
-    st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    SIZES,
     st.sampled_from([0.5, 1.0]),
     st.integers(0, 3),
     st.booleans(),

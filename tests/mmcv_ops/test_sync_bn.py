@@ -71,11 +71,3 @@ def test_batch_norm_without_running_statistics(processes):
     batch = torch.randn(4, 3, 5)
     expected = F.batch_norm(batch, None, None, layer.weight, layer.bias, training=True)
     torch.testing.assert_close(layer(batch), expected)
-
-
-def test_batch_norm_of_no_samples_keeps_its_statistics(processes):
-    processes(1)
-    layer = SyncBatchNorm(3, stats_mode='N')
-    assert layer(torch.zeros(0, 3, 5, 5)).shape == (0, 3, 5, 5)
-    assert layer.running_mean.tolist() == [0, 0, 0]
-    assert layer.running_var.tolist() == [1, 1, 1]

@@ -11,23 +11,16 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from se_det.layers import ChannelAttention
 
-HRNET = dict(
-    stage1=dict(
-        num_modules=1, num_branches=1, block='BOTTLENECK', num_blocks=(2,), num_channels=(16,)
-    ),
-    **{
-        f'stage{n}': dict(
-            num_modules=1,
-            num_branches=n,
-            block='BASIC',
-            num_blocks=(2,) * n,
-            num_channels=(18, 36, 72, 144)[:n],
-        )
-        for n in (2, 3, 4)
-    },
-)
-
-
+HRNET = {
+    f'stage{n}': dict(
+        num_modules=1,
+        num_branches=n,
+        block='BASIC' if n > 1 else 'BOTTLENECK',
+        num_blocks=(1,) * n,
+        num_channels=(18, 36, 72, 144)[:n] if n > 1 else (16,),
+    )
+    for n in (1, 2, 3, 4)
+}
 TRIDENT = dict(
     depth=50,
     num_branch=3,
@@ -39,17 +32,12 @@ TRIDENT = dict(
     out_indices=(2,),
     base_channels=16,
 )
-
-
 VGG = dict(
     depth=11, with_last_pool=False, out_indices=(3, 4), out_feature_indices=(14, 24), ceil_mode=True
 )
-
-
 HOURGLASS = dict(
     downsample_times=2, stage_channels=(16, 24, 32), stage_blocks=(1, 1, 1), feat_channel=16
 )
-
 
 # Arguments, and the strides of the maps that SE scales.
 CASES = {
@@ -65,7 +53,6 @@ CASES = {
     'SSDVGG': (VGG, {1, 2, 4, 8, 16}),
     'TridentResNet': (TRIDENT, {4, 8, 16}),
 }
-
 
 SIZE = 64, 96
 
@@ -91,14 +78,16 @@ def images():
     return x
 
 
+def arguments(name, **options):
+    """The config of a small backbone with SE."""
+    return dict(type=f'mmdet.SE{name}', **copy.deepcopy(CASES[name][0]), **options)
+
+
 def make(name, **options):
     """The plain backbone and that with SE, with the same random weights, in float64."""
     torch.manual_seed(0)
-    arguments = CASES[name][0]
-    plain = MODELS.build(dict(type=f'mmdet.{name}', **copy.deepcopy(arguments))).double()
-    ours = MODELS.build(
-        dict(type=f'mmdet.SE{name}', **copy.deepcopy(arguments), **options)
-    ).double()
+    plain = MODELS.build(dict(arguments(name), type=f'mmdet.{name}')).double()
+    ours = MODELS.build(arguments(name, **options)).double()
     for module in plain.modules():
         if isinstance(module, _BatchNorm):
             nn.init.uniform_(module.weight, 0.5, 1.5)
