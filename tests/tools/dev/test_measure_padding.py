@@ -13,10 +13,9 @@ from se_det.engine.launch import load_config
 from tools.dev.measure_padding import (
     as_table,
     measure_padding,
-    move,
+    move_all,
     random_model,
     receptive_fields,
-    variants,
 )
 
 ROUNDING = 2e-6
@@ -82,9 +81,7 @@ def test_drawn_images(scenes, rgb):
     images = dict(type='DetDataPreprocessor', pad_size_divisor=32, **rgb)
     torch.manual_seed(0)
     model = random_model(dict(data_preprocessor=images, backbone=backbone), scenes)
-    model.eval()
-    names = variants(model, with_plain=True)
-    found = [move(name, model, scenes, batch) for name in names for batch in (2, 4)]
+    found = move_all(model, scenes, (2, 4))
     for batch in (2, 4):
         _assert_moved_as_promised(found, batch)
 
