@@ -19,6 +19,8 @@ from se_det.report.marked_images import (
     truth_marks,
 )
 
+from .conftest import make_random, make_results, make_truth
+
 BOX, AWAY = (10, 10, 20, 20), (70, 70, 20, 20)
 
 
@@ -70,7 +72,7 @@ def test_boxes_scale_with_the_picture(photo):
     assert drawn.photo.startswith('data:image/jpeg;base64,')
 
 
-def test_marks_say_what_each_detection_is(make_truth, make_results):
+def test_marks_say_what_each_detection_is():
     truth = make_truth([(1, 1, BOX), (1, 2, AWAY)])
     results = make_results(truth, [(1, 1, BOX, 0.9), (1, 3, AWAY, 0.8), (1, 3, BOX, 0.1)])
     (image,) = diagnose(truth, results, 'bbox').images
@@ -85,7 +87,7 @@ def test_marks_say_what_each_detection_is(make_truth, make_results):
     ]
 
 
-def test_the_outline_of_a_mask_bounds_it(make_truth, make_results):
+def test_the_outline_of_a_mask_bounds_it():
     truth = make_truth([(1, 1, (30, 20, 30, 20))])
     found = make_results(truth, [(1, 1, (30, 20, 30, 20), 0.9)], 'segm')
     (image,) = diagnose(truth, found, 'segm').images
@@ -95,7 +97,7 @@ def test_the_outline_of_a_mask_bounds_it(make_truth, make_results):
     assert corners == {(30, 20), (30, 39), (59, 39), (59, 20)}
 
 
-def test_spread_is_from_worst_to_best(make_random):
+def test_spread_is_from_worst_to_best():
     truth, results = make_random(4)
     images = diagnose(truth, results, 'bbox').images
     chosen = [image.f1(0.5) for image in spread(images, 5, 0.5)]
