@@ -52,7 +52,7 @@ def check_resamples(folder, annotations, results, metric='bbox', resamples=3):
 
 
 @pytest.mark.parametrize('metric', ['bbox', 'segm'])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32 - 1), levels=st.sampled_from([None, 3, 10]))
 def test_point_values_are_those_of_pycocotools(tmp_path_factory, metric, seed, levels):
     rng = np.random.default_rng(seed)
@@ -61,7 +61,7 @@ def test_point_values_are_those_of_pycocotools(tmp_path_factory, metric, seed, l
 
 
 @pytest.mark.parametrize('metric', ['bbox', 'segm'])
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8)
 @given(seed=st.integers(0, 2**32 - 1), levels=st.sampled_from([None, 3, 10]))
 def test_resamples_are_pycocotools_on_the_drawn_images(tmp_path_factory, metric, seed, levels):
     rng = np.random.default_rng(seed)

@@ -73,7 +73,7 @@ def test_tidecv(seed, ap50, gains, counts):
 
 
 @given(seed=st.integers(0, 10**6), crowds=st.booleans(), metric=st.sampled_from(['bbox', 'segm']))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15)
 def test_ap50_and_matches_are_those_of_pycocotools(seed, crowds, metric):
     truth, results = make_random(seed, crowds, images=8, metric=metric)
     evaluation = judge(truth.coco.dataset, as_results(results), metric)

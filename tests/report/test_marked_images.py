@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from se_det.report.diagnosis import diagnose
@@ -31,14 +31,7 @@ def photo(tmp_path_factory):
     return str(path)
 
 
-@given(
-    st.lists(
-        st.tuples(*[st.floats(0, 1)] * 4, st.integers(1, 30)),
-        min_size=1,
-        max_size=12,
-    )
-)
-@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(*[st.floats(0, 1)] * 4, st.integers(1, 30)), min_size=1, max_size=12))
 def test_labels_stay_on_the_page(photo, boxes):
     marks = [
         Mark((x * 110, y * 50, 1 + w * (119 - x * 110), 1 + h * (59 - y * 50)), 'x' * n, 'correct')
