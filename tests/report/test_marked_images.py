@@ -37,9 +37,9 @@ def test_labels_stay_on_the_page(photo, boxes):
         Mark((x * 110, y * 50, 1 + w * (119 - x * 110), 1 + h * (59 - y * 50)), 'x' * n, 'correct')
         for x, y, w, h, n in boxes
     ]
-    (panel,) = picture(photo, 'a', {'all': marks}).panels
-    assert len(panel.marks) == len(marks)
-    for mark in panel.marks:
+    laid = picture(photo, 'a', {'all': marks}).panels['all']
+    assert len(laid) == len(marks)
+    for mark in laid:
         x, y = mark.at
         length = LETTER * len(mark.label)
         left = x - length if mark.anchor == 'end' else x
@@ -49,9 +49,9 @@ def test_labels_stay_on_the_page(photo, boxes):
 
 def test_a_label_is_outside_of_its_box_and_of_others(photo):
     marks = [Mark((40, 30, 30, 20), 'one', 'correct'), Mark((41, 29, 30, 20), 'two', 'wrong')]
-    (panel,) = picture(photo, 'a', {'all': marks}).panels
-    (first, second) = panel.marks
-    for mark in panel.marks:
+    laid = picture(photo, 'a', {'all': marks}).panels['all']
+    (first, second) = laid
+    for mark in laid:
         top, bottom = mark.box[1], mark.box[1] + mark.box[3]
         assert mark.at[1] + LINE_HEIGHT <= top or mark.at[1] >= bottom
     apart = abs(first.at[1] - second.at[1]) >= LINE_HEIGHT
@@ -60,7 +60,7 @@ def test_a_label_is_outside_of_its_box_and_of_others(photo):
 
 def test_boxes_scale_with_the_picture(photo):
     drawn = picture(photo, 'a', {'all': [Mark((12, 6, 60, 30), 'x', 'correct')]})
-    assert drawn.panels[0].marks[0].box == (96, 48, 480, 240)
+    assert drawn.panels['all'][0].box == (96, 48, 480, 240)
     assert drawn.height == WIDTH / 2
     assert drawn.photo.startswith('data:image/jpeg;base64,')
 
