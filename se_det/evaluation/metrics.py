@@ -6,12 +6,7 @@ import numpy as np
 
 from se_det.evaluation.accumulation import averages, category_list, curves, recall_of
 from se_det.evaluation.copies import lay_out_copies
-from se_det.evaluation.ground_truth import (
-    AREAS,
-    IOU_THRESHOLDS,
-    MAX_DETECTIONS,
-    RECALL_THRESHOLDS,
-)
+from se_det.evaluation.ground_truth import AREAS, IOU_THRESHOLDS, MAX_DETECTIONS, RECALL_THRESHOLDS
 from se_det.evaluation.matching import Matches
 
 BLOCK = 1000  # resamples at a time, which bounds the memory
@@ -102,17 +97,16 @@ def precision_and_recall(matches: Matches, positives: np.ndarray) -> tuple[np.nd
     return precision, recall
 
 
-def summaries(matches: Matches, positives: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def summaries(precision: np.ndarray, recall: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """COCO's twelve metrics, and AP of each category, to pycocotools' last digit.
 
     Args:
-        matches: of one detector.
-        positives: objects to find, (A, K, I); see `GroundTruth.positives`.
+        precision: of `precision_and_recall`.
+        recall: likewise.
 
     Returns:
         (12,) and (K,), -1 where there is no object.
     """
-    precision, recall = precision_and_recall(matches, positives)
     points = []
     for kind, area, thresholds, number in METRICS.values():
         found = precision[..., area] if kind == 'precision' else recall[..., area, number]

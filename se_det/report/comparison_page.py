@@ -13,12 +13,7 @@ from se_det.evaluation.ground_truth import GroundTruth
 from se_det.evaluation.results import read_results
 from se_det.report.comparison_figures import comparison_figures
 from se_det.report.diagnosis import Diagnosis, diagnose
-from se_det.report.marked_images import (
-    Picture,
-    detection_marks,
-    picture,
-    truth_marks,
-)
+from se_det.report.marked_images import Picture, detection_marks, picture, truth_marks
 from se_det.report.page import environment, write_page
 
 PICTURES = 3  # of wins, and of losses
