@@ -6,7 +6,9 @@ import json
 import pickle
 import reprlib
 import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +31,20 @@ class Results:
         image: indices into the images of the ground truth, (D,).
         category: indices into its categories, (D,).
         score: (D,).
-        area: of the box, or of the mask if there are masks, in pixels, (D,).
         shapes: boxes, [x, y, width, height] (D, 4), or a list of run-length encoded masks.
     """
 
     image: np.ndarray
     category: np.ndarray
     score: np.ndarray
-    area: np.ndarray
     shapes: np.ndarray | list[dict]
+
+    @cached_property
+    def area(self) -> np.ndarray:
+        """Of the box, or of the mask if there are masks, in pixels, (D,)."""
+        if isinstance(self.shapes, list):  # one by one: of a list, areas are counted in eight bits
+            return np.array([rle.area(mask) for mask in self.shapes], float)
+        return self.shapes[:, 2] * self.shapes[:, 3]
 
 
 def read_results(path: str | Path, truth: GroundTruth, metric: str = 'bbox') -> Results:
@@ -62,19 +69,55 @@ def read_results(path: str | Path, truth: GroundTruth, metric: str = 'bbox') -> 
     category = _indices(
         category_ids, category_numbers, truth.categories, 'category_id', path, truth
     )
+    finite = np.isfinite(scores)
     if metric == 'segm':
-        area = _areas(shapes, image, path, truth)
-        finite = np.isfinite(scores)
+        _check_masks(shapes, image, path, truth)
     else:
-        area = shapes[:, 2] * shapes[:, 3]
-        finite = np.isfinite(scores) & np.isfinite(shapes).all(1)
+        finite &= np.isfinite(shapes).all(1)
     if not finite.all():
         raise UsageError(
             f'{path} has a score or box that is not a finite number, in {(~finite).sum()} of '
             f'{len(finite)} detections, first for image {image_ids[finite.argmin()]}. '
             'Did the training diverge? Evaluate another checkpoint.'
         )
-    return Results(image, category, scores, area, shapes)
+    return Results(image, category, scores, shapes)
+
+
+def gather(
+    images: Iterable[tuple[int | str, Mapping]], metric: str
+) -> tuple[list, np.ndarray, np.ndarray, np.ndarray | list[dict]]:
+    """Put the detections of images one after the other.
+
+    Args:
+        images: the id of each and its detections: ``labels``, ``scores`` and ``bboxes`` with their
+            corners, or ``masks`` and perhaps ``mask_scores``.
+        metric: ``'bbox'`` or ``'segm'``.
+
+    Returns:
+        For each detection the id of its image, its label, its score and its shape, as in `Results`.
+
+    Raises:
+        ValueError: the parts of an image do not fit each other.
+    """
+    shape, score = ('masks', 'mask_scores') if metric == 'segm' else ('bboxes', 'scores')
+    ids, labels, scores, shapes = [], [np.zeros(0)], [np.zeros(0)], []
+    for image, found in images:
+        scores.append(np.asarray(found[score if score in found else 'scores'], dtype=float))
+        labels.append(np.asarray(found['labels'], dtype=float))
+        shapes.append(found[shape])
+        if not scores[-1].shape == labels[-1].shape == (len(shapes[-1]),):
+            raise ValueError(
+                f'image {image} has {len(shapes[-1])} {shape}, scores of shape '
+                f'{scores[-1].shape} and labels of shape {labels[-1].shape}'
+            )
+        ids += [image] * len(shapes[-1])
+    if metric == 'segm':
+        shapes = [mask for masks in shapes for mask in masks]
+    else:
+        boxes = [np.asarray(boxes, dtype=float).reshape(-1, 4) for boxes in shapes]
+        shapes = np.concatenate([np.zeros((0, 4)), *boxes])
+        shapes[:, 2:] -= shapes[:, :2]
+    return ids, np.concatenate(labels), np.concatenate(scores), shapes
 
 
 def _read_json(path: Path, truth: GroundTruth, metric: str) -> tuple[Any, ...]:
@@ -140,27 +183,10 @@ def _fault(detection: Any, key: str) -> str | None:
 
 def _read_pkl(path: Path, truth: GroundTruth, metric: str) -> tuple[Any, ...]:
     samples = _unpickle(path)
-    shape, score = ('masks', 'mask_scores') if metric == 'segm' else ('bboxes', 'scores')
-    ids, labels, scores, shapes = [], [np.zeros(0)], [np.zeros(0)], []
     try:
-        for sample in samples:
-            found = sample['pred_instances']
-            scores.append(np.asarray(found[score if score in found else 'scores'], dtype=float))
-            labels.append(np.asarray(found['labels'], dtype=float))
-            shapes.append(found[shape])
-            if not scores[-1].shape == labels[-1].shape == (len(shapes[-1]),):
-                raise ValueError(
-                    f'image {sample["img_id"]} has {len(shapes[-1])} {shape}, scores of shape '
-                    f'{scores[-1].shape} and labels of shape {labels[-1].shape}'
-                )
-            ids.append(sample['img_id'])
-        if metric == 'segm':
-            shapes = [mask for masks in shapes for mask in masks]
-        else:
-            boxes = [np.asarray(boxes, dtype=float).reshape(-1, 4) for boxes in shapes]
-            shapes = np.concatenate([np.zeros((0, 4)), *boxes])
-            shapes[:, 2:] -= shapes[:, :2]
-        seen = {*ids}
+        images = [(sample['img_id'], sample['pred_instances']) for sample in samples]
+        seen = {image for image, _ in images}
+        image_ids, labels, scores, shapes = gather(images, metric)
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise UsageError(
             f'{path} does not hold detections for {metric}: {error!r}. Give the pkl of '
@@ -172,8 +198,6 @@ def _read_pkl(path: Path, truth: GroundTruth, metric: str) -> tuple[Any, ...]:
             f'{path} lacks {len(missing)} of the {len(truth.images)} images of {truth.path}, '
             f'such as {missing[0]!r}. Give the annotations that tools/test.py evaluated.'
         )
-    image_ids = [image for image, of_image in zip(ids, labels[1:], strict=True) for _ in of_image]
-    labels, scores = np.concatenate(labels), np.concatenate(scores)
     wrong = ~np.isin(labels, np.arange(len(truth.labels)))
     if wrong.any():
         raise UsageError(
@@ -243,10 +267,8 @@ def _indices(
     return places
 
 
-def _areas(masks: list[dict], image: np.ndarray, path: Path, truth: GroundTruth) -> np.ndarray:
-    """The pixels of each mask, whose size must be that of its image."""
+def _check_masks(masks: list, image: np.ndarray, path: Path, truth: GroundTruth) -> None:
     entries = truth.coco.loadImgs(truth.images.tolist())
-    areas = np.zeros(len(masks))
     for number, (mask, i) in enumerate(zip(masks, image.tolist(), strict=True)):
         if fault := _mask_fault(mask, entries[i]):
             raise UsageError(
@@ -255,8 +277,6 @@ def _areas(masks: list[dict], image: np.ndarray, path: Path, truth: GroundTruth)
                 f'{entries[i]["height"]} high and {entries[i]["width"]} wide in {truth.path}. Give '
                 'the annotations that it was evaluated with, or write the file again.'
             )
-        areas[number] = rle.area(mask)
-    return areas
 
 
 def _mask_fault(mask: Any, image: dict) -> str | None:

@@ -52,15 +52,13 @@ def _corners(x, y, w, h):
 def make_results(truth, detections, metric='bbox'):
     """Detections given as ``(image, category, box, score)``."""
     boxes = np.array([box for _, _, box, _ in detections], float).reshape(-1, 4)
-    shapes, area = boxes, boxes[:, 2] * boxes[:, 3]
+    shapes = boxes
     if metric == 'segm':
         shapes = [coco_mask.merge(coco_mask.frPyObjects(_corners(*box), 100, 100)) for box in boxes]
-        area = coco_mask.area(shapes).astype(float) if shapes else np.zeros(0)
     return Results(
         image=np.array([found[0] - 1 for found in detections], int),
         category=np.array([found[1] - 1 for found in detections], int),
         score=np.array([found[3] for found in detections], float),
-        area=area,
         shapes=shapes,
     )
 

@@ -30,7 +30,7 @@ def test_a_subset_of_the_classes():
     some = np.array([2, 4])
     kept = np.isin(found.category, some - 1)
     category = np.searchsorted(some, found.category[kept] + 1)
-    parts = (found.image[kept], category, found.score[kept], found.area[kept], found.shapes[kept])
+    parts = (found.image[kept], category, found.score[kept], found.shapes[kept])
     scores = score(replace(truth, categories=some, labels=some), Results(*parts), 'bbox')
     assert list(scores.names) == [2, 4]
     assert scores.diagnosis.confusion.shape == (3, 3)
