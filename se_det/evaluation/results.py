@@ -5,7 +5,6 @@ import io
 import json
 import pickle
 import reprlib
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,8 +18,6 @@ from pycocotools import mask as rle
 from se_det.datasets.check.segmentations import run_lengths_fault
 from se_det.errors import UsageError
 from se_det.evaluation.ground_truth import GroundTruth
-
-_short = reprlib.Repr()
 
 
 @dataclass(frozen=True)
@@ -127,23 +124,28 @@ def _read_json(path: Path, truth: GroundTruth, metric: str) -> tuple[Any, ...]:
             f'{path} is not a result file: expected a JSON list of detections, found a '
             f'{type(content).__name__}. Give the *.{metric}.json of outfile_prefix.'
         )
-    key = 'segmentation' if metric == 'segm' else 'bbox'
+    image_ids, category_ids, scores, shapes = [], [], [], []
     for number, detection in enumerate(content):
-        if fault := _fault(detection, key):
+        try:
+            image_ids.append(detection['image_id'])
+            category_ids.append(detection['category_id'])
+            scores.append(float(detection['score']))
+            if metric == 'bbox':
+                x, y, width, height = detection['bbox']
+                shapes.append([float(x), float(y), float(width), float(height)])
+            else:
+                shapes.append(detection['segmentation'])
+            hash((image_ids[-1], category_ids[-1]))
+        except (KeyError, OverflowError, TypeError, ValueError) as error:
             raise UsageError(
-                f'{path} is not a result file for {metric}: detection {number} (of '
-                f'{len(content)}, counted from 0) {fault}. Give the *.{metric}.json of '
-                'outfile_prefix.'
-            )
-    shapes = [detection[key] for detection in content]
+                f'{path} is not a result file for {metric}: detection {number} (of {len(content)}, '
+                f'counted from 0) is {reprlib.repr(detection)}: {error!r:.99}. Expected image_id, '
+                'category_id, score, and bbox [x, y, width, height] or segmentation. Give the '
+                f'*.{metric}.json of outfile_prefix.'
+            ) from error
     if metric == 'bbox':
         shapes = np.array(shapes, dtype=float).reshape(-1, 4)
-    return (
-        [detection['image_id'] for detection in content],
-        [detection['category_id'] for detection in content],
-        np.array([detection['score'] for detection in content], dtype=float),
-        shapes,
-    )
+    return image_ids, category_ids, np.array(scores, dtype=float), shapes
 
 
 def _json(path: Path) -> object:
@@ -156,29 +158,6 @@ def _json(path: Path) -> object:
             f'{path} is not a whole JSON file, as if it was cut off while it was written: {error}. '
             'Write it again.'
         ) from error
-
-
-def _fault(detection: Any, key: str) -> str | None:
-    """What is wrong with a detection in a JSON file, None if nothing is."""
-    if type(detection) is not dict:
-        return f'is {_short.repr(detection)}, not a JSON object'
-    for name in ('image_id', 'category_id', 'score', key):
-        if name not in detection:
-            return f'has no {name!r}'
-    for name in ('image_id', 'category_id'):
-        if type(detection[name]) not in (int, float, str):
-            return f'has the {name} {_short.repr(detection[name])}'
-    numbers = [detection['score']]
-    if key == 'bbox':
-        box = detection['bbox']
-        if type(box) is not list or len(box) != 4:
-            return f'has the bbox {_short.repr(box)}; expected [x, y, width, height]'
-        numbers += box
-    for number in numbers:
-        is_too_large = type(number) is int and abs(number) > sys.float_info.max
-        if type(number) not in (int, float) or is_too_large:
-            return f'has {_short.repr(number)} as a score or in its box; expected a number'
-    return None
 
 
 def _read_pkl(path: Path, truth: GroundTruth, metric: str) -> tuple[Any, ...]:
@@ -260,7 +239,7 @@ def _indices(
     places = np.array([place_of.get(numbers.get(id_), -1) for id_ in ids], dtype=int)
     if (unknown := np.flatnonzero(places < 0)).size:
         raise UsageError(
-            f'{path} has {name} {_short.repr(ids[unknown[0]])} in detection {unknown[0]}, and '
+            f'{path} has {name} {reprlib.repr(ids[unknown[0]])} in detection {unknown[0]}, and '
             f'{unknown.size - 1} more detections like it, which {truth.path} does not have. Give '
             'the annotations that it was evaluated with.'
         )
@@ -273,7 +252,7 @@ def _check_masks(masks: list, image: np.ndarray, path: Path, truth: GroundTruth)
         if fault := _mask_fault(mask, entries[i]):
             raise UsageError(
                 f'{path} has a mask that is not run-length encoded for its image, in detection '
-                f'{number}, {_short.repr(mask)}: {fault}. Image {truth.coco.image_ids[i]!r} is '
+                f'{number}, {reprlib.repr(mask)}: {fault}. Image {truth.coco.image_ids[i]!r} is '
                 f'{entries[i]["height"]} high and {entries[i]["width"]} wide in {truth.path}. Give '
                 'the annotations that it was evaluated with, or write the file again.'
             )

@@ -24,6 +24,8 @@ from se_det.errors import UsageError
 from tools._command_line import add_config_arguments, parse_config_arguments, usage_errors_alone
 from tools.dev.image_size import height_and_width
 
+CALIBRATION = 8  # images for the statistics of batch norms
+
 
 def main() -> None:
     """Parse the arguments, measure, print."""
@@ -41,17 +43,11 @@ def main() -> None:
         metavar='SHORTxLONG',
         help='edges that images are resized to; images take several in turn',
     )
-    parser.add_argument(
-        '--calibration',
-        type=int,
-        default=8,
-        help='images for the statistics of batch norms; 0: weights as built',
-    )
     add_config_arguments(parser)
     args = parse_config_arguments(parser)
     with usage_errors_alone():
         cfg = load_config(args.config, cfg_options=args.cfg_options, se=args.se)
-        print(as_table(measure_padding(cfg, args.batch, args.scale, args.calibration)))
+        print(as_table(measure_padding(cfg, args.batch, args.scale)))
 
 
 @dataclass
@@ -76,7 +72,6 @@ def measure_padding(
     cfg: Config,
     batches: Sequence[int] = (2, 4),
     scales: Sequence[tuple[int, int]] = ((400, 667),),
-    calibration: int = 8,
 ) -> list[Movement]:
     """Compare images alone and in mixed batches, with and without ``mask_padding``, and without SE.
 
@@ -84,7 +79,6 @@ def measure_padding(
         cfg: of a detector, of which the backbone is built; its ``val_dataloader`` is read.
         batches: images in a batch.
         scales: short and long edge that images are resized to; images take them in turn.
-        calibration: number of images for `random_model`.
 
     Raises:
         UsageError: the data is not there, or the backbone is not one of those.
@@ -99,7 +93,7 @@ def measure_padding(
     check_data(cfg, ('val',))
     torch.manual_seed(0)
     items = _load(cfg, scales)
-    return move_all(random_model(cfg.model, items[:calibration]), items, batches)
+    return move_all(random_model(cfg.model, items[:CALIBRATION]), items, batches)
 
 
 def move_all(model: nn.Module, items: Sequence[dict], batches: Sequence[int]) -> list[Movement]:
@@ -152,19 +146,17 @@ def random_model(cfg: dict, items: Sequence[dict]) -> nn.Module:
     Args:
         cfg: the detector's config.
         items: images, as in `move`, for the statistics of batch norms: maps and gates are then of
-            the size that they have in training. Without images, weights are those that torch's
-            layers start with, and the residual branches of little effect.
+            the size that they have in training.
     """
     model = nn.Module()
     model.data_preprocessor = MODELS.build(cfg['data_preprocessor'])
     backbone = {**cfg['backbone'], 'init_cfg': None, 'zero_init_residual': False}
     model.backbone = MODELS.build({**backbone, 'norm_eval': False, 'frozen_stages': -1})
-    if items:
-        model.backbone.init_weights()
-        for norm in model.modules():
-            if isinstance(norm, nn.BatchNorm2d):
-                norm.momentum = 1.0
-        _maps(model, items)
+    model.backbone.init_weights()
+    for norm in model.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.momentum = 1.0
+    _maps(model, items)
     return model
 
 
