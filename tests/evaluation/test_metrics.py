@@ -123,8 +123,8 @@ def test_cases(tmp_path, case):
     check_resamples(tmp_path, *CASES[case])
 
 
-def test_real_images(tmp_path, shared):
-    """COCO's masks, polygons and crowds included, found with errors."""
+def real_images(shared, metric):
+    """COCO's annotations, polygons and crowds included, found with errors."""
     path = shared / 'coco_mini' / 'annotations' / 'instances_val2017.json'
     annotations = json.loads(path.read_text())
     with contextlib.redirect_stdout(io.StringIO()):
@@ -133,16 +133,23 @@ def test_real_images(tmp_path, shared):
     categories = [category['id'] for category in annotations['categories']]
     results = []
     for entry in annotations['annotations']:
-        x, _, width, _ = entry['bbox']
-        pixels = coco.annToMask(entry)
-        pixels[:, : int(x + width * rng.random() / 2)] = 0
-        mask = rle.encode(np.asfortranarray(pixels))
+        x, y, width, height = np.array(entry['bbox']) * rng.normal(1, 0.05, size=4)
+        kind = entry['category_id'] if rng.random() < 0.8 else int(rng.choice(categories))
         result = dict(
             image_id=entry['image_id'],
-            category_id=entry['category_id'] if rng.random() < 0.8 else int(rng.choice(categories)),
+            category_id=kind,
+            bbox=[x, y, max(width, 1), max(height, 1)],
             score=round(float(rng.random()), 2),
-            segmentation={**mask, 'counts': mask['counts'].decode()},
         )
+        if metric == 'segm':
+            pixels = coco.annToMask(entry)
+            pixels[:, : int(x + width * rng.random() / 2)] = 0
+            mask = rle.encode(np.asfortranarray(pixels))
+            result['segmentation'] = {**mask, 'counts': mask['counts'].decode()}
         results += [dict(result) for _ in range(rng.integers(3))]
-    stats = check_points(tmp_path, annotations, results, 'segm')
+    return annotations, results
+
+
+def test_real_images(tmp_path, shared):
+    stats = check_points(tmp_path, *real_images(shared, 'segm'), 'segm')
     assert 0.1 < stats[0] < 0.9
