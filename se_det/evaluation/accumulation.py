@@ -10,6 +10,11 @@ sums, and nothing has to be matched or sorted again. Three facts make this quick
 - How many detections count up to there is nearly the same at all IoU thresholds. It is summed
   once; the few detections that count at some thresholds only are added to it.
 - All resamples lie side by side in memory: each step is one operation on long rows.
+
+Where detections of one image and category have equal scores, those of its copies take turns in
+pycocotools' list. Here each stands beside its own copies. In 60 made-up images that moved the ends
+of AP's interval by 0.06 points where scores had ten values in all, and by nothing where they had
+twenty.
 """
 
 from collections.abc import Iterator
@@ -27,47 +32,44 @@ class CategoryList:
     """The detections of one category and area where any IoU threshold sees a true positive.
 
     Attributes:
-        rows: each one's row of weights, (U,).
+        image: index of the image, (U,).
         before: sums the weights of the detections that count at the last threshold, from one of
-            them to the next, (U, rows of weights).
+            them to the next, (U, I).
         true_positive: (T, U).
         also: 1 where one counts that does not at the last threshold, -1 the other way, (T, U).
         rank: (U,).
     """
 
-    rows: np.ndarray
+    image: np.ndarray
     before: csr_array
     true_positive: np.ndarray
     also: np.ndarray
     rank: np.ndarray
 
 
-def category_list(
-    matches: Matches, detection: np.ndarray, row: np.ndarray, area: int, rows: int
-) -> CategoryList:
+def category_list(matches: Matches, category: slice, area: int, images: int) -> CategoryList:
     """Pick what matters of the detections of one category.
 
     Args:
         matches: of one detector.
-        detection: indices into them, of the category, in the order of the list.
-        row: the row of weights of each.
+        category: where its detections are in them.
         area: index of the area.
-        rows: how many rows of weights there are.
+        images: how many there are.
     """
-    true_positive = matches.true_positive[area][:, detection]
-    counts = ~matches.ignored[area][:, detection]
+    image, rank = matches.image[category], matches.rank[category]
+    true_positive = matches.true_positive[area][:, category]
+    counts = ~matches.ignored[area][:, category]
     at_last = counts[-1]
     used = np.flatnonzero((true_positive | (counts != at_last)).any(0))
     ends = np.concatenate([[0], np.cumsum(at_last)[used]])
-    columns = row[at_last][: ends[-1]]
+    columns = image[at_last][: ends[-1]]
+    ones = np.ones(len(columns), np.float32)
     return CategoryList(
-        rows=row[used],
-        before=csr_array(
-            (np.ones(len(columns), np.float32), columns, ends), shape=(len(used), rows)
-        ),
+        image=image[used],
+        before=csr_array((ones, columns, ends), shape=(len(used), images)),
         true_positive=true_positive[:, used],
         also=counts[:, used].astype(np.int8) - at_last[used],
-        rank=matches.rank[detection[used]],
+        rank=rank[used],
     )
 
 
@@ -78,7 +80,7 @@ def averages(
 
     Args:
         found: the detections of a category and area.
-        weights: (rows, B).
+        weights: how many times each image stands in each resample, (I, B).
         objects: to find in each resample, at least 1, (B,).
 
     Returns:
@@ -88,7 +90,7 @@ def averages(
     for t, (envelope, reached) in curves(found, weights, objects):
         reached[1:] -= reached[:-1].copy()
         precision[t] = np.einsum('ub,ub->b', envelope, reached)
-    return precision / len(RECALL_THRESHOLDS), recall_of(found, weights[found.rows], objects)
+    return precision / len(RECALL_THRESHOLDS), recall_of(found, weights[found.image], objects)
 
 
 def recall_of(found: CategoryList, own: np.ndarray, objects: np.ndarray) -> np.ndarray:
@@ -117,7 +119,7 @@ def curves(
         For each IoU threshold that sees true positives its index; interpolated precision at each,
         (true positives, B); and the number of recall thresholds that are reached, likewise.
     """
-    own = weights[found.rows]  # (U, B)
+    own = weights[found.image]  # (U, B)
     counted = _scan(np.add, (found.before @ weights).astype(float))
     for t, (hits, also) in enumerate(zip(found.true_positive, found.also, strict=True)):
         if not hits.any():

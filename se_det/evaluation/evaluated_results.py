@@ -14,7 +14,12 @@ from se_det.errors import UsageError
 from se_det.evaluation.ground_truth import GroundTruth
 from se_det.evaluation.grouping import group_images
 from se_det.evaluation.matching import match
-from se_det.evaluation.metrics import class_mean, resampled_metrics, summaries
+from se_det.evaluation.metrics import (
+    class_mean,
+    precision_and_recall,
+    resampled_metrics,
+    summaries,
+)
 from se_det.evaluation.resampling import draw_images
 from se_det.evaluation.results import read_results
 
@@ -104,4 +109,5 @@ def _evaluate(
     """Metrics (12,), AP of classes (K,), and both in each draw, (12, B) and (K, B)."""
     matches = match(read_results(path, truth, metric), truth, metric)
     resampled = resampled_metrics(matches, truth.positives, weights)
-    return *summaries(matches, truth.positives), class_mean(resampled), resampled[0]
+    points = summaries(*precision_and_recall(matches, truth.positives))
+    return *points, class_mean(resampled), resampled[0]

@@ -5,13 +5,7 @@ from itertools import pairwise
 import numpy as np
 
 from se_det.evaluation.accumulation import averages, category_list, curves, recall_of
-from se_det.evaluation.copies import lay_out_copies
-from se_det.evaluation.ground_truth import (
-    AREAS,
-    IOU_THRESHOLDS,
-    MAX_DETECTIONS,
-    RECALL_THRESHOLDS,
-)
+from se_det.evaluation.ground_truth import AREAS, IOU_THRESHOLDS, MAX_DETECTIONS, RECALL_THRESHOLDS
 from se_det.evaluation.matching import Matches
 
 BLOCK = 1000  # resamples at a time, which bounds the memory
@@ -45,19 +39,17 @@ def resampled_metrics(matches: Matches, positives: np.ndarray, weights: np.ndarr
         (12, K, B), in the order of `METRICS`; NaN where a resample has no object of the category.
         The mean over categories, NaN left out, is pycocotools' summary.
     """
-    detection, row, rows = lay_out_copies(matches, weights)
     blocks = [
-        np.ascontiguousarray(rows[:, start : start + BLOCK])
-        for start in range(0, rows.shape[1], BLOCK)
+        np.ascontiguousarray(weights[:, start : start + BLOCK])
+        for start in range(0, weights.shape[1], BLOCK)
     ]
-    starts = np.searchsorted(detection, matches.starts)
     values = np.full((len(METRICS), positives.shape[1], weights.shape[1]), np.nan)
-    for k, (start, end) in enumerate(pairwise(starts.tolist())):
+    for k, ends in enumerate(pairwise(matches.starts.tolist())):
         for a in range(len(AREAS)):
             objects = positives[a, k].astype(np.float32) @ weights
             if not objects.any():
                 continue
-            found = category_list(matches, detection[start:end], row[start:end], a, len(rows))
+            found = category_list(matches, slice(*ends), a, len(weights))
             for b, block in enumerate(blocks):
                 span = slice(b * BLOCK, b * BLOCK + block.shape[1])
                 some = np.maximum(objects[span], 1).astype(float)
@@ -87,14 +79,13 @@ def precision_and_recall(matches: Matches, positives: np.ndarray) -> tuple[np.nd
     precision = np.full((thresholds, len(RECALL_THRESHOLDS), categories, areas), -1.0)
     recall = np.full((thresholds, categories, areas, len(MAX_DETECTIONS)), -1.0)
     ones = np.ones((positives.shape[2], 1), dtype=np.float32)
-    for k, (start, end) in enumerate(pairwise(matches.starts.tolist())):
-        detection = np.arange(start, end)
+    for k, ends in enumerate(pairwise(matches.starts.tolist())):
         for a in range(areas):
             objects = positives[a, k].sum(keepdims=True).astype(float)
             if not objects.any():
                 continue
-            found = category_list(matches, detection, matches.image[detection], a, len(ones))
-            recall[:, k, a] = recall_of(found, ones[found.rows], objects)[..., 0].T
+            found = category_list(matches, slice(*ends), a, len(ones))
+            recall[:, k, a] = recall_of(found, ones[found.image], objects)[..., 0].T
             precision[:, :, k, a] = 0
             for t, (envelope, reached) in curves(found, ones, objects):
                 steps = np.repeat(envelope[:, 0], np.diff(reached[:, 0], prepend=0))
@@ -102,17 +93,16 @@ def precision_and_recall(matches: Matches, positives: np.ndarray) -> tuple[np.nd
     return precision, recall
 
 
-def summaries(matches: Matches, positives: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def summaries(precision: np.ndarray, recall: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """COCO's twelve metrics, and AP of each category, to pycocotools' last digit.
 
     Args:
-        matches: of one detector.
-        positives: objects to find, (A, K, I); see `GroundTruth.positives`.
+        precision: of `precision_and_recall`.
+        recall: likewise.
 
     Returns:
         (12,) and (K,), -1 where there is no object.
     """
-    precision, recall = precision_and_recall(matches, positives)
     points = []
     for kind, area, thresholds, number in METRICS.values():
         found = precision[..., area] if kind == 'precision' else recall[..., area, number]

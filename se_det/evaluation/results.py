@@ -5,8 +5,9 @@ import io
 import json
 import pickle
 import reprlib
-import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,6 @@ from se_det.datasets.check.segmentations import run_lengths_fault
 from se_det.errors import UsageError
 from se_det.evaluation.ground_truth import GroundTruth
 
-_short = reprlib.Repr()
-
 
 @dataclass(frozen=True)
 class Results:
@@ -29,15 +28,20 @@ class Results:
         image: indices into the images of the ground truth, (D,).
         category: indices into its categories, (D,).
         score: (D,).
-        area: of the box, or of the mask if there are masks, in pixels, (D,).
         shapes: boxes, [x, y, width, height] (D, 4), or a list of run-length encoded masks.
     """
 
     image: np.ndarray
     category: np.ndarray
     score: np.ndarray
-    area: np.ndarray
     shapes: np.ndarray | list[dict]
+
+    @cached_property
+    def area(self) -> np.ndarray:
+        """Of the box, or of the mask if there are masks, in pixels, (D,)."""
+        if isinstance(self.shapes, list):  # one by one: of a list, areas are counted in eight bits
+            return np.array([rle.area(mask) for mask in self.shapes], float)
+        return self.shapes[:, 2] * self.shapes[:, 3]
 
 
 def read_results(path: str | Path, truth: GroundTruth, metric: str = 'bbox') -> Results:
@@ -62,19 +66,55 @@ def read_results(path: str | Path, truth: GroundTruth, metric: str = 'bbox') -> 
     category = _indices(
         category_ids, category_numbers, truth.categories, 'category_id', path, truth
     )
+    finite = np.isfinite(scores)
     if metric == 'segm':
-        area = _areas(shapes, image, path, truth)
-        finite = np.isfinite(scores)
+        _check_masks(shapes, image, path, truth)
     else:
-        area = shapes[:, 2] * shapes[:, 3]
-        finite = np.isfinite(scores) & np.isfinite(shapes).all(1)
+        finite &= np.isfinite(shapes).all(1)
     if not finite.all():
         raise UsageError(
             f'{path} has a score or box that is not a finite number, in {(~finite).sum()} of '
             f'{len(finite)} detections, first for image {image_ids[finite.argmin()]}. '
             'Did the training diverge? Evaluate another checkpoint.'
         )
-    return Results(image, category, scores, area, shapes)
+    return Results(image, category, scores, shapes)
+
+
+def gather(
+    images: Iterable[tuple[int | str, Mapping]], metric: str
+) -> tuple[list, np.ndarray, np.ndarray, np.ndarray | list[dict]]:
+    """Put the detections of images one after the other.
+
+    Args:
+        images: the id of each and its detections: ``labels``, ``scores`` and ``bboxes`` with their
+            corners, or ``masks`` and perhaps ``mask_scores``.
+        metric: ``'bbox'`` or ``'segm'``.
+
+    Returns:
+        For each detection the id of its image, its label, its score and its shape, as in `Results`.
+
+    Raises:
+        ValueError: the parts of an image do not fit each other.
+    """
+    shape, score = ('masks', 'mask_scores') if metric == 'segm' else ('bboxes', 'scores')
+    ids, labels, scores, shapes = [], [np.zeros(0)], [np.zeros(0)], []
+    for image, found in images:
+        scores.append(np.asarray(found[score if score in found else 'scores'], dtype=float))
+        labels.append(np.asarray(found['labels'], dtype=float))
+        shapes.append(found[shape])
+        if not scores[-1].shape == labels[-1].shape == (len(shapes[-1]),):
+            raise ValueError(
+                f'image {image} has {len(shapes[-1])} {shape}, scores of shape '
+                f'{scores[-1].shape} and labels of shape {labels[-1].shape}'
+            )
+        ids += [image] * len(shapes[-1])
+    if metric == 'segm':
+        shapes = [mask for masks in shapes for mask in masks]
+    else:
+        boxes = [np.asarray(boxes, dtype=float).reshape(-1, 4) for boxes in shapes]
+        shapes = np.concatenate([np.zeros((0, 4)), *boxes])
+        shapes[:, 2:] -= shapes[:, :2]
+    return ids, np.concatenate(labels), np.concatenate(scores), shapes
 
 
 def _read_json(path: Path, truth: GroundTruth, metric: str) -> tuple[Any, ...]:
@@ -84,95 +124,48 @@ def _read_json(path: Path, truth: GroundTruth, metric: str) -> tuple[Any, ...]:
             f'{path} is not a result file: expected a JSON list of detections, found a '
             f'{type(content).__name__}. Give the *.{metric}.json of outfile_prefix.'
         )
-    key = 'segmentation' if metric == 'segm' else 'bbox'
+    image_ids, category_ids, scores, shapes = [], [], [], []
     for number, detection in enumerate(content):
-        if fault := _fault(detection, key):
+        try:
+            image_ids.append(detection['image_id'])
+            category_ids.append(detection['category_id'])
+            scores.append(float(detection['score']))
+            if metric == 'bbox':
+                x, y, width, height = detection['bbox']
+                shapes.append([float(x), float(y), float(width), float(height)])
+            else:
+                shapes.append(detection['segmentation'])
+            hash((image_ids[-1], category_ids[-1]))
+        except (KeyError, OverflowError, TypeError, ValueError) as error:
             raise UsageError(
-                f'{path} is not a result file for {metric}: detection {number} (of '
-                f'{len(content)}, counted from 0) {fault}. Give the *.{metric}.json of '
-                'outfile_prefix.'
-            )
-    shapes = [detection[key] for detection in content]
+                f'{path} is not a result file for {metric}: detection {number} (of {len(content)}, '
+                f'counted from 0) is {reprlib.repr(detection)}: {error!r:.99}. Expected image_id, '
+                'category_id, score, and bbox [x, y, width, height] or segmentation. Give the '
+                f'*.{metric}.json of outfile_prefix.'
+            ) from error
     if metric == 'bbox':
         shapes = np.array(shapes, dtype=float).reshape(-1, 4)
-    return (
-        [detection['image_id'] for detection in content],
-        [detection['category_id'] for detection in content],
-        np.array([detection['score'] for detection in content], dtype=float),
-        shapes,
-    )
+    return image_ids, category_ids, np.array(scores, dtype=float), shapes
 
 
 def _json(path: Path) -> object:
     try:
         return json.loads(path.read_bytes())
-    except RecursionError as error:
-        raise UsageError(f"{path} is nested too deep. It is no file of COCO's formats.") from error
     except OSError as error:
         raise UsageError(f'{path} cannot be read: {error.strerror}. Check the path.') from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (RecursionError, ValueError) as error:  # also nested too deep, or thousands of digits
         raise UsageError(
             f'{path} is not a whole JSON file, as if it was cut off while it was written: {error}. '
             'Write it again.'
         ) from error
-    except ValueError as error:  # of a number of thousands of digits
-        raise UsageError(f'{path} has a number that cannot be read: {error}.') from error
-
-
-def _fault(detection: Any, key: str) -> str | None:
-    """What is wrong with a detection in a JSON file, None if nothing is."""
-    if type(detection) is not dict:
-        return f'is {_short.repr(detection)}, not a JSON object'
-    for name in ('image_id', 'category_id', 'score', key):
-        if name not in detection:
-            return f'has no {name!r}'
-    for name in ('image_id', 'category_id'):
-        if type(detection[name]) not in (int, float, str):
-            return f'has the {name} {_short.repr(detection[name])}'
-    numbers = [detection['score']]
-    if key == 'bbox':
-        box = detection['bbox']
-        if type(box) is not list or len(box) != 4:
-            return f'has the bbox {_short.repr(box)}; expected [x, y, width, height]'
-        numbers += box
-    elif not is_run_length_encoded(detection[key]):
-        return (
-            f'has the segmentation {_short.repr(detection[key])}; expected a run-length encoded '
-            "mask, {'size': [height, width], 'counts': text}"
-        )
-    for number in numbers:
-        is_too_large = type(number) is int and abs(number) > sys.float_info.max
-        if type(number) not in (int, float) or is_too_large:
-            return f'has {_short.repr(number)} as a score or in its box; expected a number'
-    return None
 
 
 def _read_pkl(path: Path, truth: GroundTruth, metric: str) -> tuple[Any, ...]:
     samples = _unpickle(path)
-    shape, score = ('masks', 'mask_scores') if metric == 'segm' else ('bboxes', 'scores')
-    ids, labels, scores, shapes = [], [np.zeros(0)], [np.zeros(0)], []
     try:
-        for sample in samples:
-            found = sample['pred_instances']
-            scores.append(np.asarray(found[score if score in found else 'scores'], dtype=float))
-            labels.append(np.asarray(found['labels'], dtype=float))
-            shapes.append(found[shape])
-            if not scores[-1].shape == labels[-1].shape == (len(shapes[-1]),):
-                raise ValueError(
-                    f'image {sample["img_id"]} has {len(shapes[-1])} {shape}, scores of shape '
-                    f'{scores[-1].shape} and labels of shape {labels[-1].shape}'
-                )
-            ids.append(sample['img_id'])
-        if metric == 'segm':
-            shapes = [mask for masks in shapes for mask in masks]
-            wrong = [mask for mask in shapes if not is_run_length_encoded(mask)]
-            if wrong:
-                raise ValueError(f'a mask is {_short.repr(wrong[0])}, not run-length encoded')
-        else:
-            boxes = [np.asarray(boxes, dtype=float).reshape(-1, 4) for boxes in shapes]
-            shapes = np.concatenate([np.zeros((0, 4)), *boxes])
-            shapes[:, 2:] -= shapes[:, :2]
-        seen = {*ids}
+        images = [(sample['img_id'], sample['pred_instances']) for sample in samples]
+        seen = {image for image, _ in images}
+        image_ids, labels, scores, shapes = gather(images, metric)
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise UsageError(
             f'{path} does not hold detections for {metric}: {error!r}. Give the pkl of '
@@ -184,8 +177,6 @@ def _read_pkl(path: Path, truth: GroundTruth, metric: str) -> tuple[Any, ...]:
             f'{path} lacks {len(missing)} of the {len(truth.images)} images of {truth.path}, '
             f'such as {missing[0]!r}. Give the annotations that tools/test.py evaluated.'
         )
-    image_ids = [image for image, of_image in zip(ids, labels[1:], strict=True) for _ in of_image]
-    labels, scores = np.concatenate(labels), np.concatenate(scores)
     wrong = ~np.isin(labels, np.arange(len(truth.labels)))
     if wrong.any():
         raise UsageError(
@@ -211,16 +202,7 @@ def _unpickle(path: Path) -> list[dict]:
             return _ResultsUnpickler(file).load()
     except OSError as error:
         raise UsageError(f'{path} cannot be read: {error.strerror}. Check the path.') from error
-    except (
-        pickle.UnpicklingError,
-        EOFError,
-        ImportError,
-        AttributeError,
-        LookupError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-    ) as error:
+    except Exception as error:  # a damaged file may raise any
         raise UsageError(
             f'{path} is not a whole pkl of tools/test.py --out, as if it was cut off while it was '
             f'written: {error}. Write it again.'
@@ -257,40 +239,30 @@ def _indices(
     places = np.array([place_of.get(numbers.get(id_), -1) for id_ in ids], dtype=int)
     if (unknown := np.flatnonzero(places < 0)).size:
         raise UsageError(
-            f'{path} has {name} {_short.repr(ids[unknown[0]])} in detection {unknown[0]}, and '
+            f'{path} has {name} {reprlib.repr(ids[unknown[0]])} in detection {unknown[0]}, and '
             f'{unknown.size - 1} more detections like it, which {truth.path} does not have. Give '
             'the annotations that it was evaluated with.'
         )
     return places
 
 
-def is_run_length_encoded(mask: Any) -> bool:
-    """Whether a mask is as pycocotools encodes it."""
-    if not isinstance(mask, dict) or not isinstance(mask.get('counts'), str | bytes):
-        return False
-    size = mask.get('size')
-    return isinstance(size, list | tuple) and len(size) == 2 and {*map(type, size)} == {int}
-
-
-def _areas(masks: list[dict], image: np.ndarray, path: Path, truth: GroundTruth) -> np.ndarray:
-    """The pixels of each mask, whose size must be that of its image."""
+def _check_masks(masks: list, image: np.ndarray, path: Path, truth: GroundTruth) -> None:
     entries = truth.coco.loadImgs(truth.images.tolist())
-    sizes = [(entry['height'], entry['width']) for entry in entries]
-    areas = np.zeros(len(masks))
     for number, (mask, i) in enumerate(zip(masks, image.tolist(), strict=True)):
-        if tuple(mask['size']) != sizes[i]:
+        if fault := _mask_fault(mask, entries[i]):
             raise UsageError(
-                f'{path} has a mask of height and width {tuple(mask["size"])} for image '
-                f'{truth.coco.image_ids[i]!r}, which is {sizes[i]} in {truth.path}. Give the '
-                'annotations that it was evaluated with.'
+                f'{path} has a mask that is not run-length encoded for its image, in detection '
+                f'{number}, {reprlib.repr(mask)}: {fault}. Image {truth.coco.image_ids[i]!r} is '
+                f'{entries[i]["height"]} high and {entries[i]["width"]} wide in {truth.path}. Give '
+                'the annotations that it was evaluated with, or write the file again.'
             )
-        counts = mask['counts']
-        text = counts if isinstance(counts, str) else counts.decode('latin1')
-        # pycocotools reads past the end of counts that are too short, or compares them for ever.
-        if run_lengths_fault(dict(size=[*mask['size']], counts=text), entries[i]):
-            raise UsageError(
-                f'{path} has a damaged mask in detection {number}: its counts are '
-                f'{_short.repr(counts)}. Write the file again.'
-            )
-        areas[number] = rle.area(mask)
-    return areas
+
+
+def _mask_fault(mask: Any, image: dict) -> str | None:
+    """The rule that a mask breaks; pycocotools reads past the end of counts that are too short."""
+    counts = mask.get('counts') if isinstance(mask, dict) else None
+    if isinstance(counts, bytes):
+        counts = counts.decode('latin1')
+    if not isinstance(counts, str) or not isinstance(mask.get('size'), list | tuple):
+        return "expected {'size': [height, width], 'counts': text}"
+    return run_lengths_fault(dict(size=[*mask['size']], counts=counts), image)

@@ -113,12 +113,7 @@ def find_sample_size(
     power: float = 0.8,
     images: Sequence[int] | None = None,
     seed_spread: float | None = None,
-    metric: str = 'bbox',
-    resamples: int = 1000,
-    seed: int = 0,
-    classes: Sequence[str] | None = None,
-    workers: int = 2,
-    group_by: str | None = None,
+    **evaluation: Any,
 ) -> SampleSize:
     """Plan an experiment from a pilot.
 
@@ -131,28 +126,23 @@ def find_sample_size(
         images: numbers of validation images to plan for; default the pilot's, and 2, 4 and 8
             times as many.
         seed_spread: standard deviation of AP between seeds, instead of the pilot's.
-        metric: as in `compare_runs`.
-        resamples: as in `compare_runs`.
-        seed: of the resampling.
-        classes: as in `compare_runs`.
-        workers: as in `compare_runs`.
-        group_by: as in `compare_runs`; more images are taken to come in groups of the same size.
+        **evaluation: ``metric``, ``resamples``, ``seed``, ``classes``, ``workers`` and
+            ``group_by``, as in `compare_runs`. More images are taken to come in groups of the same
+            size.
 
     Raises:
         UsageError: a file cannot be used, or a number is out of range.
     """
-    _check(difference, power, images, seed_spread)
-    files = [*baseline, *(candidate or [])]
-    runs = evaluate_runs(
-        files,
-        ann_file,
-        metric=metric,
-        resamples=resamples,
-        seed=seed,
-        classes=classes,
-        workers=workers,
-        group_by=group_by,
-    )
+    if not 0 < difference < 1 or not 0 <= (seed_spread or 0) < 1:
+        raise UsageError(
+            'The difference is one of AP, above 0 and below 1 (100 in a command), and so is the '
+            f'standard deviation between seeds, at least 0; got {difference} and {seed_spread}.'
+        )
+    if not 0 < power < 1:
+        raise UsageError(f'The power must lie between 0 and 1; got {power}.')
+    if images and min(images) < 1:
+        raise UsageError(f'Numbers of images must be positive; got {min(images)}.')
+    runs = evaluate_runs([*baseline, *(candidate or [])], ann_file, **evaluation)
     resampled = runs.resampled[:, 0]
     resampled = resampled[:, ~np.isnan(resampled).any(0)]
     if resampled.shape[1] < 2:
@@ -239,22 +229,3 @@ def power_of(pilot: Pilot, difference: float, seeds: int, images: int) -> float:
     lows = np.array([mixture(deviations, scale, freedom)[0] for scale in found])
     error = max(np.sqrt(image + of_seeds), 1e-12)
     return float(normal.cdf((difference + lows) / error).mean())
-
-
-def _check(
-    difference: float, power: float, images: Sequence[int] | None, seed_spread: float | None
-) -> None:
-    if not 0 < difference < 1:
-        raise UsageError(
-            'The difference is one of AP, above 0 and below 1 (100 in a command); got '
-            f'{difference}.'
-        )
-    if not 0 < power < 1:
-        raise UsageError(f'The power must lie between 0 and 1; got {power}.')
-    if images and min(images) < 1:
-        raise UsageError(f'Numbers of images must be positive; got {min(images)}.')
-    if seed_spread is not None and not 0 <= seed_spread < 1:
-        raise UsageError(
-            'The standard deviation between seeds is one of AP, at least 0 and below 1 (100 in a '
-            f'command); got {seed_spread}.'
-        )

@@ -1,9 +1,12 @@
 """The gates of a trained detector: section 7.2 of the paper (arXiv 1709.01507)."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
+from io import StringIO
 from pathlib import Path
 
+import numpy as np
 from mmengine.config import Config
 
 from se_det.errors import UsageError
@@ -17,7 +20,7 @@ from se_det.excitation.statistics import (
     block_statistics,
     stage_statistics,
 )
-from se_det.excitation.tables import write_gates, write_statistics
+from se_det.files import write_whole
 
 __all__ = ['BlockStatistics', 'StageStatistics', 'as_text', 'plot_excitation']
 
@@ -70,9 +73,10 @@ def plot_excitation(
     out.mkdir(parents=True, exist_ok=True)
     draw_by_class(excitation, drawn).savefig(out / 'gates_by_class.png', dpi=150)
     draw_spread(excitation, drawn[:2]).savefig(out / 'gates_spread.png', dpi=150)
-    write_gates(excitation, out / 'gates.csv')
-    write_statistics(blocks, out / 'blocks.csv')
-    write_statistics(stages, out / 'stages.csv')
+    _write_gates(excitation, out / 'gates.csv')
+    for name, statistics in (('blocks', blocks), ('stages', stages)):
+        rows = [asdict(one) for one in statistics]
+        _write_csv(out / f'{name}.csv', rows[0], (row.values() for row in rows))
     return blocks, stages
 
 
@@ -88,3 +92,29 @@ def _indices(excitation: Excitation, classes: Sequence[str]) -> list[int]:
             f'hold {", ".join(names)}.'
         )
     return [excitation.classes.index(name) for name in classes]
+
+
+def _write_gates(excitation: Excitation, path: Path) -> None:
+    """Write mean and standard deviation of each channel that the figures show as CSV."""
+    held = excitation.common_classes
+    names = ['all images', *(excitation.classes[index] for index in held)]
+    header = ['block', 'channel', *(f'{what} {name}' for name in names for what in ('mean', 'std'))]
+    groups = [slice(None), *(excitation.holds[:, index] for index in held)]
+    rows = []
+    for block in excitation.blocks:
+        if block.is_shown:
+            gates = [block.gates[group] for group in groups]
+            columns = np.array([part for one in gates for part in (one.mean(0), one.std(0))])
+            rows += [
+                [block.name, channel, *values] for channel, values in enumerate(columns.T.tolist())
+            ]
+    _write_csv(path, header, rows)
+
+
+def _write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable]) -> None:
+    text = StringIO(newline='')
+    writer = csv.writer(text)
+    writer.writerow(header)
+    for row in rows:
+        writer.writerow([f'{value:.4f}' if isinstance(value, float) else value for value in row])
+    write_whole(path, text.getvalue().encode())

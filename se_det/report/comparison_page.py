@@ -13,12 +13,7 @@ from se_det.evaluation.ground_truth import GroundTruth
 from se_det.evaluation.results import read_results
 from se_det.report.comparison_figures import comparison_figures
 from se_det.report.diagnosis import Diagnosis, diagnose
-from se_det.report.marked_images import (
-    Picture,
-    detection_marks,
-    picture,
-    truth_marks,
-)
+from se_det.report.marked_images import Picture, detection_marks, picture, truth_marks
 from se_det.report.page import environment, write_page
 
 PICTURES = 3  # of wins, and of losses
@@ -37,7 +32,6 @@ def write_comparison_page(
     seeds: Sequence[int] | None = None,
     configs: tuple[Config, Config] | None = None,
     commands: Sequence[str] = (),
-    title: str | None = None,
 ) -> Path:
     """Write ``report.html`` of a comparison.
 
@@ -54,7 +48,6 @@ def write_comparison_page(
         seeds: of the files, in their order; each was trained on both sides.
         configs: of both, for what differs between them.
         commands: that led here.
-        title: of the page.
 
     Returns:
         The path of the page.
@@ -73,7 +66,7 @@ def write_comparison_page(
     return write_page(
         folder,
         'comparison.html',
-        title=title or f'{sides[1]} against {sides[0]}',
+        title=f'{sides[1]} against {sides[0]}',
         facts=[
             'boxes' if comparison.metric == 'bbox' else 'masks',
             f'{comparison.images:,} images',

@@ -9,12 +9,11 @@ from mmengine.dist import master_only
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from pycocotools import mask as coco_mask
 from torch.utils.data import Dataset
 
 from se_det.engine.coco_metric import EitherCocoMetric
 from se_det.evaluation.ground_truth import GroundTruth
-from se_det.evaluation.results import Results
+from se_det.evaluation.results import Results, gather
 from se_det.report.history import VALIDATED_AT, History
 from se_det.report.run_page import write_run_page
 from se_det.report.scores import Scores, score
@@ -60,7 +59,8 @@ class ReportHook(Hook):
         self, runner: Runner, evaluator: Evaluator | None = None, dataset: Dataset | None = None
     ) -> None:
         try:
-            metric = evaluator and _coco_metric(evaluator)
+            metrics = evaluator.metrics if evaluator else []
+            metric = next((m for m in metrics if isinstance(m, EitherCocoMetric)), None)
             page = write_run_page(
                 runner,
                 history=self._history(runner),
@@ -78,11 +78,6 @@ class ReportHook(Hook):
             return History.read(hub.log_scalars, hub.runtime_info)
         loaded = [self._loaded.get(part) or {} for part in ('log_scalars', 'runtime_info')]
         return History.read(*loaded)
-
-
-def _coco_metric(evaluator: Evaluator) -> EitherCocoMetric | None:
-    metrics = (metric for metric in evaluator.metrics if isinstance(metric, EitherCocoMetric))
-    return next(metrics, None)
 
 
 def _scores(metric: EitherCocoMetric) -> list[Scores]:
@@ -110,22 +105,12 @@ def _paths(metric: EitherCocoMetric, dataset: Dataset) -> dict[int, str]:
 
 def _detections(results: Sequence[dict], truth: GroundTruth, kind: str) -> Results:
     """What CocoMetric would write to a result file, in the same order and precision."""
-    numbers = [truth.coco.image_numbers[result['img_id']] for result in results]
-    counts = [len(result['labels']) for result in results]
-    labels = np.concatenate([np.zeros(0, int), *(result['labels'] for result in results)])
-    scores = 'scores'
-    if kind == 'segm':
-        shapes = [mask for result in results for mask in result['masks']]
-        area = np.array([coco_mask.area(mask) for mask in shapes], float)  # a list: 255 at most
-        scores = 'mask_scores' if any('mask_scores' in result for result in results) else 'scores'
-    else:
-        shapes = np.concatenate([np.zeros((0, 4)), *(result['bboxes'] for result in results)])
-        shapes[:, 2:] -= shapes[:, :2]
-        area = shapes[:, 2] * shapes[:, 3]
+    ids, labels, scores, shapes = gather(((result['img_id'], result) for result in results), kind)
+    numbers = [truth.coco.image_numbers[image] for image in ids]
+    categories = truth.labels[labels.astype(int)]
     return Results(
-        image=np.searchsorted(truth.images, numbers).repeat(counts),
-        category=np.searchsorted(truth.categories, truth.labels[labels.astype(int)]),
-        score=np.concatenate([np.zeros(0), *(result[scores] for result in results)]),
-        area=area,
-        shapes=shapes,
+        np.searchsorted(truth.images, numbers),
+        np.searchsorted(truth.categories, categories),
+        scores,
+        shapes,
     )

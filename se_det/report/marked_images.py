@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 
 import cv2
@@ -33,16 +33,8 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Panel:
-    """One view of an image."""
-
-    title: str
-    marks: list[Mark]
-
-
-@dataclass(frozen=True)
 class Picture:
-    """An image and its panels."""
+    """An image and its panels: views by title, each with its marks."""
 
     key: str
     title: str
@@ -50,7 +42,7 @@ class Picture:
     width: float
     height: float
     scale: float
-    panels: list[Panel]
+    panels: dict[str, list[Mark]]
 
 
 def picture(path: str, title: str, panels: Mapping[str, Sequence[Mark]]) -> Picture:
@@ -74,10 +66,10 @@ def picture(path: str, title: str, panels: Mapping[str, Sequence[Mark]]) -> Pict
     photo = f'data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}'
     scale = WIDTH / len(panels) / width
     extent = (width * scale, height * scale)
-    laid = [
-        Panel(name, _lay_labels([_scaled(mark, scale) for mark in marks], *extent))
+    laid = {
+        name: _lay_labels([_scaled(mark, scale) for mark in marks], *extent)
         for name, marks in panels.items()
-    ]
+    }
     return Picture(f'photo-{next(_numbers)}', title, photo, *extent, scale, laid)
 
 
@@ -124,7 +116,7 @@ def _outline(rle: dict) -> str:
 
 
 def _scaled(mark: Mark, scale: float) -> Mark:
-    return Mark(tuple(scale * side for side in mark.box), mark.label, mark.kind, mark.outline)
+    return replace(mark, box=tuple(scale * side for side in mark.box))
 
 
 def _lay_labels(marks: list[Mark], width: float, height: float) -> list[Mark]:

@@ -10,13 +10,7 @@ from mmengine.runner import Runner
 from se_det.evaluation.ground_truth import IOU_THRESHOLDS, MAX_DETECTIONS
 from se_det.evaluation.metrics import METRICS
 from se_det.report.history import History
-from se_det.report.marked_images import (
-    Picture,
-    detection_marks,
-    picture,
-    spread,
-    truth_marks,
-)
+from se_det.report.marked_images import Picture, detection_marks, picture, spread, truth_marks
 from se_det.report.page import command, environment, write_page
 from se_det.report.score_figures import score_figures
 from se_det.report.scores import Scores
@@ -45,16 +39,17 @@ def write_run_page(
     Returns:
         The path of the page.
     """
+    file = runner.cfg.filename
     return write_page(
         runner.work_dir,
         'run.html',
-        title=_name(runner),
+        title=Path(file).stem if file else runner.experiment_name,
         facts=_facts(runner, history, scores),
         headline=[(name, scores[0].stats[name]) for name in list(METRICS)[:6]] if scores else [],
         kinds=[KINDS[one.metric] for one in scores],
         metrics=_metric_rows(scores),
         training=training_figures(history),
-        results=[(KINDS[one.metric], score_figures(one), _by_ap(one)) for one in scores],
+        results=[(KINDS[one.metric], score_figures(one), one.classes_by_ap) for one in scores],
         pictures=_pictures(scores, paths, num_images),
         threshold=scores[-1].diagnosis.threshold if scores else None,
         environment=environment(),
@@ -72,10 +67,6 @@ def _metric_rows(scores: Sequence[Scores]) -> list[tuple]:
         values = [one.stats[name] for one in scores]
         rows.append((name, span, AREA_NAMES[area], MAX_DETECTIONS[number], values))
     return rows
-
-
-def _name(runner: Runner) -> str:
-    return Path(runner.cfg.filename).stem if runner.cfg.filename else runner.experiment_name
 
 
 def _facts(runner: Runner, history: History, scores: Sequence[Scores]) -> list[str]:
@@ -103,35 +94,23 @@ def _facts(runner: Runner, history: History, scores: Sequence[Scores]) -> list[s
     return [*facts, f'{datetime.now():%Y-%m-%d %H:%M}']
 
 
-def _by_ap(scores: Scores) -> list:
-    return sorted(scores.classes, key=lambda kind: -np.nan_to_num(kind.ap, nan=-1))
-
-
 def _pictures(scores: Sequence[Scores], paths: Mapping[int, str], number: int) -> list[Picture]:
     if not scores:
         return []
-    truth_names = scores[-1].names
-    threshold = scores[-1].diagnosis.threshold
-    readable = [
-        image
-        for image in scores[-1].diagnosis.images
-        if Path(paths.get(image.image_id, '')).is_file()
-    ]
+    names, diagnosis = scores[-1].names, scores[-1].diagnosis
+    threshold = diagnosis.threshold
+    readable = [i for i in diagnosis.images if Path(paths.get(i.image_id, '')).is_file()]
     pictures = []
     for image in spread(readable, number, threshold):
-        wanted = truth_marks(image, truth_names, threshold)
-        found = detection_marks(image, truth_names, threshold)
+        wanted = truth_marks(image, names, threshold)
+        found = detection_marks(image, names, threshold)
         missed = sum(mark.kind == 'missed' for mark in wanted)
         wrong = sum(mark.kind == 'wrong' for mark in found)
         path = paths[image.image_id]
-        pictures.append(
-            picture(
-                path,
-                f'{Path(path).name}: F1 {image.f1(threshold):.2f}',
-                {
-                    f'Ground truth: {len(wanted)}, of which {missed} missed': wanted,
-                    f'Detections: {len(found)}, of which {wrong} wrong': found,
-                },
-            )
-        )
+        panels = {
+            f'Ground truth: {len(wanted)}, of which {missed} missed': wanted,
+            f'Detections: {len(found)}, of which {wrong} wrong': found,
+        }
+        title = f'{Path(path).name}: F1 {image.f1(threshold):.2f}'
+        pictures.append(picture(path, title, panels))
     return pictures

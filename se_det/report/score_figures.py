@@ -14,9 +14,10 @@ from se_det.report.svg import (
     FigureOnPage,
     drawable,
     name_rows,
-    new_figure,
+    new_axes,
     on_page,
     style,
+    write_right,
 )
 
 SHADES = 16  # of the cells of the confusion matrix
@@ -29,8 +30,7 @@ def score_figures(scores: Scores) -> list[FigureOnPage]:
 
 
 def _precision_recall(scores: Scores) -> FigureOnPage:
-    figure = new_figure()
-    axes = figure.add_subplot()
+    axes = new_axes()
     recall = np.linspace(0, 1, scores.precision.shape[1])
     for index, precision in enumerate(scores.precision):
         named = index in (0, 5, 9)
@@ -47,7 +47,7 @@ def _precision_recall(scores: Scores) -> FigureOnPage:
     ap, ap50 = (100 * scores.stats[name] for name in ('AP', 'AP50'))
     title = f'Precision and recall: {ap50:.1f} under the curve at IoU 0.50, {ap:.1f} over all'
     return on_page(
-        figure,
+        axes,
         title,
         'A line for each IoU from 0.50 to 0.95, the mean over the classes. '
         'The area under a line is its AP.',
@@ -57,37 +57,19 @@ def _precision_recall(scores: Scores) -> FigureOnPage:
 def _errors(scores: Scores) -> FigureOnPage:
     diagnosis = scores.diagnosis
     gains = [100 * diagnosis.gains[error] for error in ERRORS.values()]
-    figure = new_figure()
-    axes = figure.add_subplot()
-    axes.barh(range(len(ERRORS)), gains, color=SERIES[1], height=0.62)
+    axes = new_axes()
+    bars = axes.barh(range(len(ERRORS)), gains, color=SERIES[1], height=0.62)
+    axes.bar_label(bars, fmt='%.1f', padding=4, color=INK)
     for row, error in enumerate(ERRORS.values()):
-        axes.annotate(
-            f'{gains[row]:.1f}',
-            (gains[row], row),
-            xytext=(4, 0),
-            textcoords='offset points',
-            va='center',
-            color=INK,
-        )
-        axes.annotate(
-            f'{diagnosis.counts[error]:,}',
-            (1, row),
-            xycoords=('axes fraction', 'data'),
-            va='center',
-            ha='right',
-            color=MUTED,
-            fontsize=10,
-        )
-    axes.annotate(
-        'how many', (1, 1), xycoords='axes fraction', ha='right', color=MUTED, fontsize=10
-    )
+        write_right(axes, row, f'{diagnosis.counts[error]:,}', ha='right', color=MUTED)
+    write_right(axes, -0.7, 'how many', ha='right', color=MUTED)
     name_rows(axes, list(ERRORS.values()))
     axes.set(xlabel='points of AP50 to gain', xlim=(0, 1.35 * max(*gains, 0.5)))
     axes.invert_yaxis()
     worst = max(ERRORS.values(), key=diagnosis.gains.get)
     title = f'Errors: {worst} costs most, {max(gains):.1f} points of AP50'
     return on_page(
-        figure,
+        axes,
         title,
         "TIDE's six types, each mended alone (AP50 is "
         f'{100 * diagnosis.ap50:.1f}). Classification: right box, wrong class. Localisation: right '
@@ -103,8 +85,7 @@ def _confusion(scores: Scores) -> FigureOnPage:
     cell = 13 if many else 30
     label = 7 * max(map(len, names), default=0) * (0.7 if many else 0.95)
     side = cell * len(counts)
-    figure = new_figure(max(440, side + label + 40), max(300, side + label + 40))
-    axes = figure.add_subplot()
+    axes = new_axes(max(440, side + label + 40), max(300, side + label + 40))
     shades = np.ceil(SHADES * counts / np.maximum(counts.sum(1, keepdims=True), 1)).astype(int)
     for right, colour in ((True, SERIES[0]), (False, SERIES[1])):
         for shade in range(1, SHADES + 1):
@@ -127,7 +108,7 @@ def _confusion(scores: Scores) -> FigureOnPage:
     axes.spines[:].set_visible(False)
     title = f'Confusion: {_most_confused(counts, names)}'
     return on_page(
-        figure,
+        axes,
         title,
         f'Detections of score {scores.diagnosis.threshold:.2f} or more, where F1 is highest, at '
         'IoU 0.5. Each takes the free object that it overlaps most, of whatever class. Shade: '

@@ -42,6 +42,11 @@ class Scores:
     names: dict[int, str]
     diagnosis: Diagnosis
 
+    @property
+    def classes_by_ap(self) -> list[ClassScore]:
+        """From the highest AP to the lowest, those without ground truth last."""
+        return sorted(self.classes, key=lambda kind: -np.nan_to_num(kind.ap, nan=-1))
+
 
 def score(truth: GroundTruth, detections: Results, metric: str) -> Scores:
     """Evaluate as pycocotools does, and find what is wrong.
@@ -51,34 +56,21 @@ def score(truth: GroundTruth, detections: Results, metric: str) -> Scores:
         detections: of its images.
         metric: ``'bbox'`` or ``'segm'``.
     """
-    matches = match(detections, truth, metric)
-    points, _ = summaries(matches, truth.positives)
-    precision = precision_and_recall(matches, truth.positives)[0][..., 0]  # (IoU, recall, class)
-    precision = np.where(precision < 0, np.nan, precision)
+    precision, recall = precision_and_recall(match(detections, truth, metric), truth.positives)
+    points, _ = summaries(precision, recall)
+    precision = np.ma.masked_less(precision[..., 0], 0)  # (IoU, recall, class)
+    ap, ap50 = (np.ma.filled(p.mean((0, 1)), np.nan) for p in (precision, precision[:1]))
     diagnosis = diagnose(truth, detections, metric)
-    categories = truth.categories.tolist()
     objects = Counter(ann['category_id'] for image in diagnosis.images for ann in image.truth)
+    names = dict(zip(truth.categories.tolist(), truth.names, strict=True))
     return Scores(
         metric,
         dict(zip(METRICS, np.where(points < 0, np.nan, points).tolist(), strict=True)),
-        np.nan_to_num(_mean(precision, axis=2)),
+        np.ma.filled(precision.mean(2), 0),
         [
-            ClassScore(
-                name,
-                float(_mean(precision[:, :, index])),
-                float(_mean(precision[0, :, index])),
-                objects[category],
-            )
-            for index, (category, name) in enumerate(zip(categories, truth.names, strict=True))
+            ClassScore(name, float(ap[k]), float(ap50[k]), objects[category])
+            for k, (category, name) in enumerate(names.items())
         ],
-        dict(zip(categories, truth.names, strict=True)),
+        names,
         diagnosis,
     )
-
-
-def _mean(values: np.ndarray, axis: int | None = None) -> np.ndarray:
-    """The mean of those that are not NaN; NaN where all are, without a warning."""
-    known = ~np.isnan(values)
-    count = known.sum(axis)
-    total = np.where(known, values, 0).sum(axis)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)

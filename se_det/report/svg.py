@@ -5,6 +5,7 @@ import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from markupsafe import Markup, escape
 from matplotlib import rc_context
@@ -64,13 +65,13 @@ def style() -> rc_context:
     return rc_context(STYLE)
 
 
-def new_figure(width: float = 440, height: float = 260) -> Figure:
-    """An empty figure; the size is the largest on the page, in pixels."""
-    return Figure(figsize=(width / 72, height / 72), layout='constrained')
+def new_axes(width: float = 440, height: float = 260) -> Axes:
+    """The axes of an empty figure, whose size is the largest on the page, in pixels."""
+    return Figure(figsize=(width / 72, height / 72), layout='constrained').add_subplot()
 
 
 def name_rows(axes: Axes, names: Sequence[str]) -> None:
-    """Write a name at each row 0, 1, ..., without ticks and lines."""
+    """Write a name at each row 0, 1, ... from the top, without ticks and lines."""
     axes.set_yticks(range(len(names)), drawable(names), color=INK)
     axes.tick_params(axis='y', length=0)
     axes.grid(axis='y', visible=False)
@@ -81,20 +82,24 @@ def drawable(names: Sequence[str]) -> list[str]:
     return [name.encode(errors='replace').decode().replace('$', r'\$') for name in names]
 
 
-def on_page(figure: Figure, title: str, caption: str, is_wide: bool = False) -> FigureOnPage:
+def write_right(axes: Axes, row: float, text: str, x: float = 1, **style: Any) -> None:
+    """Write at a row, beside the right edge of the axes, or at another share ``x`` of the width."""
+    transform = axes.get_yaxis_transform()
+    axes.text(x, row, text, transform=transform, va='center', fontsize=10, **style)
+
+
+def on_page(axes: Axes, title: str, caption: str, is_wide: bool = False) -> FigureOnPage:
     """Turn a figure into an ``<svg>`` for a page that defines `VARIABLES`.
 
     Args:
-        figure: drawn within `style`.
+        axes: of a figure, drawn and turned within `style`.
         title: what is seen; for screen readers too.
         caption: stands below it.
         is_wide: whether it takes the whole width of the page.
     """
     file = io.StringIO()
-    with style():
-        figure.savefig(
-            file, format='svg', metadata=dict.fromkeys(('Date', 'Creator', 'Format', 'Type'))
-        )
+    nothing = dict.fromkeys(('Date', 'Creator', 'Format', 'Type'))
+    axes.figure.savefig(file, format='svg', metadata=nothing)
     svg = file.getvalue()
     svg = svg[svg.index('<svg') :]
     svg = re.sub(r'<metadata>.*?</metadata>\s*|<!--.*?-->\s*', '', svg, flags=re.DOTALL)

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from se_det.report.history import History, smooth
-from se_det.report.svg import SERIES, FigureOnPage, new_figure, on_page, style
+from se_det.report.svg import SERIES, FigureOnPage, new_axes, on_page, style
 
 
 def training_figures(history: History) -> list[FigureOnPage]:
@@ -24,8 +24,7 @@ def training_figures(history: History) -> list[FigureOnPage]:
 
 def _loss(history: History) -> FigureOnPage:
     values, window = history.losses['loss'], _window(history.losses['loss'])
-    figure = new_figure()
-    axes = figure.add_subplot()
+    axes = new_axes()
     at, mean, low, high = smooth(values, window)
     x, unit = _training_axis(history, at)
     axes.fill_between(x, low, high, color=SERIES[0], alpha=0.18, linewidth=0)
@@ -34,15 +33,14 @@ def _loss(history: History) -> FigureOnPage:
     axes.set(xlabel=unit, xlim=(0, None), ylim=(0, 1.05 * top or None))
     title = f'Training loss: {mean[0]:.2f} at first, {mean[-1]:.2f} in the end'
     return on_page(
-        figure,
+        axes,
         title,
         f'Line: mean over {window} iterations. Band: the middle 80 % of them.',
     )
 
 
 def _loss_parts(history: History) -> FigureOnPage:
-    figure = new_figure()
-    axes = figure.add_subplot()
+    axes = new_axes()
     parts = {name: values for name, values in history.losses.items() if name != 'loss'}
     in_the_end = {name: np.mean(values[-_window(values) :]) for name, values in parts.items()}
     largest = sorted(parts, key=lambda name: -in_the_end[name])[: len(SERIES)]
@@ -53,25 +51,23 @@ def _loss_parts(history: History) -> FigureOnPage:
     axes.set(xlabel=unit, xlim=(0, None), ylim=(0, None))
     axes.legend(ncols=2, loc='upper right')
     title = f'Its parts: {largest[0].removeprefix("loss_")} is the largest in the end'
-    return on_page(figure, title, 'Each smoothed in the same way.')
+    return on_page(axes, title, 'Each smoothed in the same way.')
 
 
 def _learning_rate(history: History) -> FigureOnPage:
     values = history.learning_rate
-    figure = new_figure()
-    axes = figure.add_subplot()
+    axes = new_axes()
     at = np.unique(np.linspace(0, len(values) - 1, min(600, len(values))).round().astype(int))
     x, unit = _training_axis(history, at + 1)
     axes.plot(x, values[at], color=SERIES[2])
     axes.set(xlabel=unit, xlim=(0, None), ylim=(0, 1.08 * values.max() or None))
     axes.ticklabel_format(axis='y', style='sci', scilimits=(-2, 3), useMathText=True)
     title = f'Learning rate: {values.max():.2g} at most, {values[-1]:.2g} in the end'
-    return on_page(figure, title, 'Of the first group of parameters.')
+    return on_page(axes, title, 'Of the first group of parameters.')
 
 
 def _map_by_epoch(history: History) -> FigureOnPage:
-    figure = new_figure()
-    axes = figure.add_subplot()
+    axes = new_axes()
     x, unit = _training_axis(history, history.validated_at)
     first = next(iter(history.metrics))
     for colour, (name, values) in zip(SERIES, history.metrics.items(), strict=False):
@@ -84,7 +80,7 @@ def _map_by_epoch(history: History) -> FigureOnPage:
     value = 100 * history.metrics[first][best]
     when = f'{unit} {x[-len(history.metrics[first]) :][best]:.6g}'
     title = f'{first} by {unit}: best {value:.1f} at {when}'
-    return on_page(figure, title, 'Each validation, in points of 100.')
+    return on_page(axes, title, 'Each validation, in points of 100.')
 
 
 def _window(values: np.ndarray) -> int:

@@ -81,7 +81,7 @@ def judge(annotations, results, metric='bbox', evaluation=None, most=None):
         results = copy.deepcopy(results)
         if metric == 'segm':
             for result in results:
-                result.pop('bbox')
+                result.pop('bbox', None)
         if results:
             detections = truth.loadRes(results)
         else:

@@ -9,7 +9,7 @@ from scipy.stats import t as student
 from se_det.evaluation.looks import confidence_at
 from se_det.evaluation.resampling import draw_images, interval, mixture
 from se_det.evaluation.sample_size import Pilot, pilot_of, power_of
-from tools.dev.evaluation_checks.simulation import Arms, Images, detect, resampled_ap
+from tools.dev.evaluation_checks.simulation import Arms
 from tools.dev.evaluation_checks.trials import EACH, PLANNED, coverage, observed_power
 
 
@@ -28,10 +28,11 @@ def test_whole_groups_are_drawn():
     np.testing.assert_array_equal(weights, draw_images(3, 300, 0)[groups])
 
 
-def test_pairs_without_spread_between_images_give_the_paired_t_interval():
-    points = np.random.default_rng(0).normal(size=(2, 5))
-    expected = ttest_rel(points[1], points[0]).confidence_interval(0.95)
-    found = interval(points, np.repeat(points[..., None], 100, axis=2), paired=True)
+@pytest.mark.parametrize(('paired', 'test'), [(False, ttest_ind), (True, ttest_rel)])
+def test_without_spread_between_images_seeds_give_the_t_interval(paired, test):
+    points = np.random.default_rng(0).normal(size=(2, 4))
+    expected = test(points[1], points[0]).confidence_interval(0.95)
+    found = interval(points, np.repeat(points[..., None], 100, axis=2), paired=paired)
     np.testing.assert_allclose(found, [expected.low, expected.high], rtol=1e-9)
 
 
@@ -67,19 +68,6 @@ def test_one_seed_gives_percentiles_of_the_resamples():
     assert (low, high) == pytest.approx(tuple(np.quantile(difference, [0.025, 0.975])))
 
 
-def test_without_spread_between_images_seeds_give_the_t_interval():
-    rng = np.random.default_rng(0)
-    points = rng.normal(size=(2, 4))
-    expected = ttest_ind(points[1], points[0]).confidence_interval(0.95)
-    found = interval(points, np.repeat(points[..., None], 100, axis=2))
-    np.testing.assert_allclose(found, [expected.low, expected.high], rtol=1e-9)
-
-
-def test_three_seeds_that_spread_by_half_a_point_leave_more_than_one():
-    low, high = mixture(np.zeros(10), 0.5 * np.sqrt(2 / 3), 4)
-    assert (low, high) == pytest.approx((-1.13, 1.13), abs=0.01)
-
-
 @pytest.mark.parametrize('seeds', [2, 3, 6])
 @pytest.mark.parametrize('values', [(0.1, 0.0), (0.3, 0.1), (0.1, 0.8)])
 def test_rounding_is_no_spread_between_seeds(values, seeds):
@@ -108,7 +96,7 @@ def test_images_and_seeds_add_up():
     np.testing.assert_allclose(found, expected, rtol=0.02)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15)
 @given(
     seeds=st.integers(2, 6),
     shared=st.floats(0.1, 3),
@@ -125,17 +113,6 @@ def test_what_images_do_to_single_runs_is_counted_once(seeds, shared, own, seed)
     error = np.sqrt(points.var(axis=1, ddof=1).sum() / seeds)
     expected = mixture(difference - difference.mean(), error, 2 * (seeds - 1))
     np.testing.assert_allclose(np.diff(found), np.diff(expected), rtol=0.05)
-
-
-def test_drawing_each_image_once_makes_intervals_too_narrow():
-    """1 - 0.632 of the images are left out: the spread is 0.76 of what it should be."""
-    rng = np.random.default_rng(0)
-    images = Images.draw(rng, 150)
-    weights = draw_images(150, 400, 0)
-    found = [detect(rng, images, np.full(150, quality)) for quality in (1.0, 1.1)]
-    baseline, candidate = (resampled_ap(matches, images, weights) for matches in found)
-    once = [resampled_ap(matches, images, np.minimum(weights, 1)) for matches in found]
-    assert np.std(once[1] - once[0]) / np.std(candidate - baseline) == pytest.approx(0.76, abs=0.1)
 
 
 def test_a_pilot_splits_the_variance():
@@ -167,22 +144,12 @@ def test_power_over_seeds_alone_is_noncentral_t(seeds, spread):
     assert power_of(pilot, 0.01, seeds, 100) == pytest.approx(expected, abs=1e-3)
 
 
-def test_power_grows_with_difference_seeds_and_images():
-    rng = np.random.default_rng(0)
-    pilot = pilot_of(
-        [np.array([0.40, 0.41, 0.42])] * 2, rng.normal(size=(2, 3, 200)) * 0.01 + 0.4, 100
-    )
-    few = power_of(pilot, 0.01, 3, 100)
-    assert few < power_of(pilot, 0.03, 3, 100) < power_of(pilot, 0.03, 8, 400)
-    assert power_of(pilot, 1e-9, 3, 100) == pytest.approx(0.025, abs=0.005)  # above, by chance
-
-
 @pytest.mark.parametrize('seeds', [2, 7])
 def test_planned_power_is_seen(seeds):
     pilot = Pilot(360, 7, 0.003**2, 0.004**2, 0.006**2, ())
     planned = power_of(pilot, 0.012, seeds, 360)
-    seen = observed_power(pilot, 0.012, seeds=seeds, experiments=400)
-    assert planned == pytest.approx(seen, abs=0.06)  # the share of 400 is exact to 0.025
+    seen = observed_power(pilot, 0.012, seeds=seeds, experiments=200)
+    assert planned == pytest.approx(seen, abs=0.08)  # the share of 200 is exact to 0.035
     assert 0.1 < planned < 0.9
 
 

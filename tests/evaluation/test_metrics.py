@@ -37,12 +37,14 @@ def check_points(folder, annotations, results, metric='bbox'):
     precision, recall = precision_and_recall(matches, truth.positives)
     np.testing.assert_array_equal(precision, expected.eval['precision'][..., -1])
     np.testing.assert_array_equal(recall, expected.eval['recall'])
-    np.testing.assert_array_equal(summaries(matches, truth.positives)[0], expected.stats)
+    np.testing.assert_array_equal(summaries(precision, recall)[0], expected.stats)
     return expected.stats
 
 
 def check_resamples(folder, annotations, results, metric='bbox', resamples=3):
-    """Against pycocotools on the drawn images."""
+    """Against pycocotools on the drawn images, with no equal scores within an image and class."""
+    places = {(r['image_id'], r['category_id'], r['score']): r for r in results}
+    results = list(places.values())
     matches, truth = ours(folder, annotations, results, metric)
     weights = draw_images(len(truth.images), resamples, 0)
     means = class_mean(resampled_metrics(matches, truth.positives, weights))
@@ -52,7 +54,7 @@ def check_resamples(folder, annotations, results, metric='bbox', resamples=3):
 
 
 @pytest.mark.parametrize('metric', ['bbox', 'segm'])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32 - 1), levels=st.sampled_from([None, 3, 10]))
 def test_point_values_are_those_of_pycocotools(tmp_path_factory, metric, seed, levels):
     rng = np.random.default_rng(seed)
@@ -61,7 +63,7 @@ def test_point_values_are_those_of_pycocotools(tmp_path_factory, metric, seed, l
 
 
 @pytest.mark.parametrize('metric', ['bbox', 'segm'])
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8)
 @given(seed=st.integers(0, 2**32 - 1), levels=st.sampled_from([None, 3, 10]))
 def test_resamples_are_pycocotools_on_the_drawn_images(tmp_path_factory, metric, seed, levels):
     rng = np.random.default_rng(seed)
@@ -148,7 +150,6 @@ def real_images(shared, metric):
     return annotations, results
 
 
-@pytest.mark.parametrize('metric', ['bbox', 'segm'])
-def test_real_images(tmp_path, shared, metric):
-    stats = check_points(tmp_path, *real_images(shared, metric), metric)
+def test_real_images(tmp_path, shared):
+    stats = check_points(tmp_path, *real_images(shared, 'segm'), 'segm')
     assert 0.1 < stats[0] < 0.9

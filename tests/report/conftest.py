@@ -52,31 +52,27 @@ def _corners(x, y, w, h):
 def make_results(truth, detections, metric='bbox'):
     """Detections given as ``(image, category, box, score)``."""
     boxes = np.array([box for _, _, box, _ in detections], float).reshape(-1, 4)
-    shapes, area = boxes, boxes[:, 2] * boxes[:, 3]
+    shapes = boxes
     if metric == 'segm':
         shapes = [coco_mask.merge(coco_mask.frPyObjects(_corners(*box), 100, 100)) for box in boxes]
-        area = coco_mask.area(shapes).astype(float) if shapes else np.zeros(0)
     return Results(
         image=np.array([found[0] - 1 for found in detections], int),
         category=np.array([found[1] - 1 for found in detections], int),
         score=np.array([found[3] for found in detections], float),
-        area=area,
         shapes=shapes,
     )
 
 
-def as_coco(truth, found):
-    """The same detections for pycocotools."""
+def as_results(found):
+    """The same detections as in a result file."""
     key = 'segmentation' if isinstance(found.shapes, list) else 'bbox'
     shapes = found.shapes if key == 'segmentation' else found.shapes.tolist()
-    columns = zip(
-        found.image.tolist(), found.category.tolist(), found.score.tolist(), shapes, strict=True
-    )
-    results = [
-        {'image_id': image + 1, 'category_id': category + 1, 'score': score, key: shape}
-        for image, category, score, shape in columns
+    columns = (found.image + 1, found.category + 1, found.score)
+    rows = zip(*(column.tolist() for column in columns), shapes, strict=True)
+    return [
+        {'image_id': image, 'category_id': category, 'score': score, key: shape}
+        for image, category, score, shape in rows
     ]
-    return truth.coco.loadRes(results)
 
 
 def make_random(seed, crowds=False, images=30, categories=4, metric='bbox'):
@@ -102,28 +98,14 @@ def make_random(seed, crowds=False, images=30, categories=4, metric='bbox'):
     return truth, make_results(truth, detections, metric)
 
 
-@pytest.fixture(scope='session', name='make_truth')
-def truth_maker():
-    """See `make_truth`."""
-    return make_truth
-
-
-@pytest.fixture(scope='session', name='as_coco')
-def coco_maker():
-    """See `as_coco`."""
-    return as_coco
-
-
-@pytest.fixture(scope='session', name='make_results')
-def results_maker():
-    """See `make_results`."""
-    return make_results
-
-
-@pytest.fixture(scope='session', name='make_random')
-def random_maker():
-    """See `make_random`."""
-    return make_random
+def make_runner(folder):
+    """As much of mmengine's Runner as a page reads."""
+    return SimpleNamespace(
+        work_dir=str(folder),
+        cfg=Config(dict(title='<script>alert("config")</script>')),
+        experiment_name='made up',
+        model=nn.Linear(3, 4),
+    )
 
 
 @pytest.fixture(scope='session')
@@ -137,18 +119,7 @@ def photos(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def runner(tmp_path):
-    """As much of mmengine's Runner as a page reads."""
-    return SimpleNamespace(
-        work_dir=str(tmp_path / 'run'),
-        cfg=Config(dict(title='<script>alert("config")</script>')),
-        experiment_name='made up',
-        model=nn.Linear(3, 4),
-    )
-
-
-@pytest.fixture
+@pytest.fixture(scope='session')
 def history():
     """Of two epochs of 50 iterations."""
     steps = np.arange(1, 101)
@@ -167,19 +138,21 @@ def history():
     )
 
 
-@pytest.fixture
-def run_page(make_random, photos, runner, history):
+@pytest.fixture(scope='session')
+def run_page(photos, history, tmp_path_factory):
     """The path of the page of a run with boxes and masks."""
     scores = [score(*make_random(1, metric=metric), metric) for metric in ('bbox', 'segm')]
     paths = {index + 1: str(photos / f'{index}.png') for index in range(IMAGES)}
+    runner = make_runner(tmp_path_factory.mktemp('run'))
     return write_run_page(runner, history, scores, paths, num_images=4)
 
 
-@pytest.fixture
-def comparison_page(make_random, as_coco, photos, tmp_path):
+@pytest.fixture(scope='session')
+def comparison_page(photos, tmp_path_factory):
     """The path of the page of a comparison of two seeds a side."""
+    folder = tmp_path_factory.mktemp('comparison')
     truth, _ = make_random(1)
-    ann_file = tmp_path / 'annotations.json'
+    ann_file = folder / 'annotations.json'
     ann_file.write_text(json.dumps(truth.coco.dataset))
     rng = np.random.default_rng(0)
 
@@ -189,7 +162,7 @@ def comparison_page(make_random, as_coco, photos, tmp_path):
             box = np.maximum(np.array(ann['bbox']) + rng.normal(0, noise, 4), 3).tolist()
             category, image = ann['category_id'], ann['image_id']
             found.append(dict(image_id=image, category_id=category, bbox=box, score=rng.random()))
-        path = tmp_path / f'{side}_{seed}.bbox.json'
+        path = folder / f'{side}_{seed}.bbox.json'
         path.write_text(json.dumps(found))
         return path
 
@@ -197,7 +170,7 @@ def comparison_page(make_random, as_coco, photos, tmp_path):
     se = [results('se', seed, 3) for seed in range(2)]
     configs = Config(dict(backbone='ResNet', lr=1)), Config(dict(backbone='SEResNet', lr=1))
     return write_comparison_page(
-        tmp_path,
+        folder,
         compare_runs(plain, se, ann_file, resamples=100, workers=1),
         plain,
         se,

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from se_det.report.diagnosis import diagnose
@@ -19,6 +19,8 @@ from se_det.report.marked_images import (
     truth_marks,
 )
 
+from .conftest import make_random, make_results, make_truth
+
 BOX, AWAY = (10, 10, 20, 20), (70, 70, 20, 20)
 
 
@@ -29,22 +31,15 @@ def photo(tmp_path_factory):
     return str(path)
 
 
-@given(
-    st.lists(
-        st.tuples(*[st.floats(0, 1)] * 4, st.integers(1, 30)),
-        min_size=1,
-        max_size=12,
-    )
-)
-@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(*[st.floats(0, 1)] * 4, st.integers(1, 30)), min_size=1, max_size=12))
 def test_labels_stay_on_the_page(photo, boxes):
     marks = [
         Mark((x * 110, y * 50, 1 + w * (119 - x * 110), 1 + h * (59 - y * 50)), 'x' * n, 'correct')
         for x, y, w, h, n in boxes
     ]
-    (panel,) = picture(photo, 'a', {'all': marks}).panels
-    assert len(panel.marks) == len(marks)
-    for mark in panel.marks:
+    laid = picture(photo, 'a', {'all': marks}).panels['all']
+    assert len(laid) == len(marks)
+    for mark in laid:
         x, y = mark.at
         length = LETTER * len(mark.label)
         left = x - length if mark.anchor == 'end' else x
@@ -54,9 +49,9 @@ def test_labels_stay_on_the_page(photo, boxes):
 
 def test_a_label_is_outside_of_its_box_and_of_others(photo):
     marks = [Mark((40, 30, 30, 20), 'one', 'correct'), Mark((41, 29, 30, 20), 'two', 'wrong')]
-    (panel,) = picture(photo, 'a', {'all': marks}).panels
-    (first, second) = panel.marks
-    for mark in panel.marks:
+    laid = picture(photo, 'a', {'all': marks}).panels['all']
+    (first, second) = laid
+    for mark in laid:
         top, bottom = mark.box[1], mark.box[1] + mark.box[3]
         assert mark.at[1] + LINE_HEIGHT <= top or mark.at[1] >= bottom
     apart = abs(first.at[1] - second.at[1]) >= LINE_HEIGHT
@@ -65,12 +60,12 @@ def test_a_label_is_outside_of_its_box_and_of_others(photo):
 
 def test_boxes_scale_with_the_picture(photo):
     drawn = picture(photo, 'a', {'all': [Mark((12, 6, 60, 30), 'x', 'correct')]})
-    assert drawn.panels[0].marks[0].box == (96, 48, 480, 240)
+    assert drawn.panels['all'][0].box == (96, 48, 480, 240)
     assert drawn.height == WIDTH / 2
     assert drawn.photo.startswith('data:image/jpeg;base64,')
 
 
-def test_marks_say_what_each_detection_is(make_truth, make_results):
+def test_marks_say_what_each_detection_is():
     truth = make_truth([(1, 1, BOX), (1, 2, AWAY)])
     results = make_results(truth, [(1, 1, BOX, 0.9), (1, 3, AWAY, 0.8), (1, 3, BOX, 0.1)])
     (image,) = diagnose(truth, results, 'bbox').images
@@ -85,7 +80,7 @@ def test_marks_say_what_each_detection_is(make_truth, make_results):
     ]
 
 
-def test_the_outline_of_a_mask_bounds_it(make_truth, make_results):
+def test_the_outline_of_a_mask_bounds_it():
     truth = make_truth([(1, 1, (30, 20, 30, 20))])
     found = make_results(truth, [(1, 1, (30, 20, 30, 20), 0.9)], 'segm')
     (image,) = diagnose(truth, found, 'segm').images
@@ -95,7 +90,7 @@ def test_the_outline_of_a_mask_bounds_it(make_truth, make_results):
     assert corners == {(30, 20), (30, 39), (59, 39), (59, 20)}
 
 
-def test_spread_is_from_worst_to_best(make_random):
+def test_spread_is_from_worst_to_best():
     truth, results = make_random(4)
     images = diagnose(truth, results, 'bbox').images
     chosen = [image.f1(0.5) for image in spread(images, 5, 0.5)]

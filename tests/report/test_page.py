@@ -10,6 +10,8 @@ from se_det.report.history import History
 from se_det.report.run_page import write_run_page
 from se_det.report.scores import score
 
+from .conftest import make_results, make_runner, make_truth
+
 VOID = {'meta', 'link', 'br', 'image', 'use', 'rect', 'path', 'line', 'circle'}
 
 
@@ -95,8 +97,8 @@ def test_the_page_of_a_comparison(comparison_page):
     assert 'tools/train.py se.py' in page.text
 
 
-def test_a_run_without_detections_and_one_without_anything(make_truth, make_results, runner):
-    truth = make_truth([(1, 1, (10, 10, 20, 20))])
+def test_a_run_without_detections_and_one_without_anything(tmp_path):
+    truth, runner = make_truth([(1, 1, (10, 10, 20, 20))]), make_runner(tmp_path)
     scores = [score(truth, make_results(truth, []), 'bbox')]
     page = Page(write_run_page(runner, History(), scores, {1: 'gone.png'}, num_images=4))
     assert 'Confusion: no class is taken for another' in page.text
@@ -105,16 +107,17 @@ def test_a_run_without_detections_and_one_without_anything(make_truth, make_resu
     assert page.figures == []
 
 
-def test_a_long_run_stays_small(runner):
+def test_a_long_run_stays_small(tmp_path):
     losses = np.random.default_rng(0).random(100_000)
     history = History(losses=dict(loss=losses), learning_rate=losses)
-    path = write_run_page(runner, history, [], {}, num_images=0)
+    path = write_run_page(make_runner(tmp_path), history, [], {}, num_images=0)
     assert path.stat().st_size < 200_000
 
 
-def test_a_failed_page_leaves_the_old_one(run_page, runner, history, monkeypatch):
+def test_a_failed_page_leaves_the_old_one(run_page, history):
     before = run_page.read_text(encoding='utf-8')
     with pytest.raises(AttributeError):
+        runner = make_runner(run_page.parent)
         write_run_page(runner, history, ['not scores'], {}, num_images=4)
     assert run_page.read_text(encoding='utf-8') == before
 

@@ -1,26 +1,24 @@
 #!/usr/bin/env python3
-"""Check comparison and plans: tools/dev/benchmark_evaluation.py speed|coverage|power."""
+"""Check comparison and plans: tools/dev/benchmark_evaluation.py coverage|power."""
 
 import argparse
-from tempfile import TemporaryDirectory
 
-from tools._command_line import usage_errors_alone
+import numpy as np
+from evaluation_checks.simulation import Arms
+from evaluation_checks.trials import EACH, PLANNED, coverage, draw_experiment, observed_power
+
+from se_det.evaluation.sample_size import Pilot, pilot_of, power_of
+
+SPREADS = ((0.65, 0.65), (1.4, 1.4), (0.5, 1.5))  # between seeds, of baseline and candidate, in AP
 
 
 def main() -> None:
     """Parse the arguments, run, print."""
     parser = argparse.ArgumentParser(
-        description='Speed and memory of compare_runs beside pycocotools and hotcoco; '
-        'how often its intervals hold a known true difference; how often planned '
-        'experiments show it'
+        description='How often intervals of compare_runs hold a known true difference; how often '
+        'planned experiments show it'
     )
     commands = parser.add_subparsers(required=True, dest='command')
-    speed_parser = commands.add_parser('speed', help="results of val2017's size")
-    speed_parser.add_argument('--images', type=int, default=5000)
-    speed_parser.add_argument('--categories', type=int, default=80)
-    speed_parser.add_argument('--detections', type=int, default=100, help='an image')
-    speed_parser.add_argument('--resamples', type=int, default=1000)
-    speed_parser.add_argument('--workers', type=int, default=2)
     coverage_parser = commands.add_parser('coverage', help='of intervals of nominally 95 %%')
     coverage_parser.add_argument('--trials', type=int, default=500)
     coverage_parser.add_argument('--images', type=int, nargs='+', default=[50, 200])
@@ -31,30 +29,11 @@ def main() -> None:
     power_parser.add_argument('--spreads', type=float, nargs='+', default=[0.3, 0.65, 1.0, 1.5])
     power_parser.add_argument('--seeds', type=int, nargs='+', default=[2, 3, 5, 7, 12, 20])
     arguments = vars(parser.parse_args())
-    command = dict(speed=speed, coverage=cover, power=power)[arguments.pop('command')]
-    with usage_errors_alone():
-        command(**arguments)
-
-
-def speed(images: int, categories: int, detections: int, resamples: int, workers: int) -> None:
-    """Print time and memory."""
-    from evaluation_checks.speed import costs, write_made_up
-
-    print('| | seconds | GB |\n|---|---|---|')
-    with TemporaryDirectory() as folder:
-        files = write_made_up(folder, images, categories, detections)
-        for cost in costs(*files, resamples=resamples, workers=workers):
-            print(f'| {cost.what} | {cost.seconds:.1f} | {cost.gigabytes:.2f} |', flush=True)
-
-
-SPREADS = ((0.65, 0.65), (1.4, 1.4), (0.5, 1.5))  # between seeds, of baseline and candidate, in AP
+    dict(coverage=cover, power=power)[arguments.pop('command')](**arguments)
 
 
 def cover(trials: int, images: list[int], seeds: list[int], gain: float) -> None:
     """Print how often intervals hold the true difference, and so how often they falsely do not."""
-    from evaluation_checks.simulation import Arms
-    from evaluation_checks.trials import EACH, PLANNED, coverage
-
     points = Arms(gain=0.1).true_difference / 0.1 * 100  # of AP, for a quality of 1
     columns = [*(f'{count} a side' for count in seeds), EACH, PLANNED]
     print(
@@ -73,11 +52,6 @@ def cover(trials: int, images: list[int], seeds: list[int], gain: float) -> None
 
 def power(experiments: int, spreads: list[float], seeds: list[int]) -> None:
     """Print planned and observed power to show 1 AP."""
-    import numpy as np
-    from evaluation_checks.trials import draw_experiment, observed_power
-
-    from se_det.evaluation.sample_size import Pilot, pilot_of, power_of
-
     rng = np.random.default_rng(0)
     print(
         '| spread | seeds a side | planned | by single pilots of 7 seeds | observed |\n'

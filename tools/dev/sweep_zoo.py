@@ -2,15 +2,10 @@
 """Build the SE twins of all MMDetection configs: tools/dev/sweep_zoo.py [--train data/coco]."""
 
 import argparse
-import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from tools._command_line import usage_errors_alone
-
-T = TypeVar('T')
 
 
 def main() -> None:
@@ -37,41 +32,34 @@ def main() -> None:
     with usage_errors_alone():
         import mmdet
         from mmengine.logging import MMLogger
-        from sweep.building import Outcome, as_markdown, check_building, count_steps, zoo_configs
-        from sweep.training import Training, by_algorithm, check_training, one_of_each
+        from rich.console import Console
+        from rich.progress import track
+        from sweep.building import (
+            Outcome,
+            as_markdown,
+            check_building,
+            count_steps,
+            sweep,
+            zoo_configs,
+        )
+        from sweep.training import Training, check_training, one_of_each
 
         import se_det
 
         MMLogger.get_instance('mmengine', log_level='ERROR')
         versions = f'se_det-{se_det.__version__}-mmdet-{mmdet.__version__}'
         results = arguments.results / versions
+        console = Console(stderr=True)
         configs = zoo_configs()
-        built = shown(configs, results / 'built.jsonl', check_building, Outcome)
+        found = sweep(configs, results / 'built.jsonl', check_building, Outcome)
+        built = list(track(found, 'configs', len(configs), console=console))
         print(as_markdown(built))
         if arguments.train:
             configs = one_of_each(built)
             check = partial(check_training, coco=arguments.train)
-            trained = shown(configs, results / 'trained.jsonl', check, Training)
+            found = sweep(configs, results / 'trained.jsonl', check, Training)
+            trained = list(track(found, 'configs', len(configs), console=console))
             print('\nOne config of each folder and backbone:\n', *count_steps(trained), sep='\n')
-            print('', *by_algorithm(built, trained), sep='\n')
-
-
-def shown(configs: list[str], results: Path, check: Callable[[str], T], kind: type[T]) -> list[T]:
-    """Sweep, with a progress line on standard error."""
-    from rich.console import Console
-    from rich.progress import track
-    from sweep.building import sweep
-
-    console = Console(stderr=True)
-    found = sweep(configs, results, check, kind)
-    outcomes = []
-    for outcome in track(
-        found, 'configs', len(configs), console=console, disable=not console.is_terminal
-    ):
-        outcomes.append(outcome)
-        if not console.is_terminal:
-            print(f'{len(outcomes)}/{len(configs)} {outcome.config}', file=sys.stderr)
-    return outcomes
 
 
 if __name__ == '__main__':

@@ -1,1 +1,1 @@
-"""Checks of `se_det.evaluation`, for `benchmark_evaluation.py`: speed, intervals, plans."""
+"""Checks of `se_det.evaluation`, for `benchmark_evaluation.py`: intervals, plans."""

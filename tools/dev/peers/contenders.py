@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import product
 from typing import Any
 
 import torch
@@ -94,13 +95,9 @@ def contenders(backbone: str, from_scratch: bool = False) -> dict[str, Contender
     peers = {PLAIN: plain, **_peers(backbone, plain, from_scratch)}
     found = {}
     for library, build in peers.items():
-        found[library] = Contender(build)
-        found[f'{library}, channels_last'] = Contender(build, channels_last=True)
-        if not from_scratch:
-            found[f'{library}, efficient_conv_bn_eval'] = Contender(build, False, True)
-            found[f'{library}, channels_last, efficient_conv_bn_eval'] = Contender(
-                build, True, True
-            )
+        for last, folded in product((False, True), (False,) if from_scratch else (False, True)):
+            name = f'{library}{", channels_last" * last}{", efficient_conv_bn_eval" * folded}'
+            found[name] = Contender(build, last, folded)
     found['se_det'] = Contender(ours)
     found['se_det, channels_last'] = Contender(ours, channels_last=True)
     if not from_scratch:

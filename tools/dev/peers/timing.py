@@ -62,7 +62,6 @@ class Cost:
 
     Attributes:
         name: the contender.
-        setting: what was measured.
         rounds: seconds of a step, in each round.
         saved_bytes: in training, what a forward pass keeps for the backward pass, parameters and
             images not counted.
@@ -70,7 +69,6 @@ class Cost:
     """
 
     name: str
-    setting: Setting
     rounds: list[float]
     saved_bytes: int | None = None
     peak_bytes: int | None = None
@@ -85,15 +83,12 @@ class Cost:
         return statistics.median(a / b for a, b in zip(self.rounds, other.rounds, strict=True))
 
 
-def benchmark(
-    setting: Setting, rounds: int, compiled: bool = False, only: Sequence[str] = ()
-) -> list[Cost]:
+def benchmark(setting: Setting, rounds: int, only: Sequence[str] = ()) -> list[Cost]:
     """Time all contenders, in a new order each round.
 
     Args:
         setting: what to measure.
         rounds: how often each contender is timed, after `WARM_UP` rounds.
-        compiled: time each backbone under torch.compile too.
         only: parts of the names of the contenders to time beside mmdet's plain one; default all.
 
     Returns:
@@ -114,19 +109,13 @@ def benchmark(
         if not any(part in name for name in known):
             raise UsageError(f'No contender {part}. Known: {", ".join(known)}.')
     chosen = [name for name in known if not only or any(part in name for part in only)]
-    torch.compiler.reset()  # what was compiled for another size
     images = torch.randn(setting.batch, 3, *setting.size, device=setting.device)
-    runs = {}
-    for name in dict.fromkeys([PLAIN, *chosen]):
-        runs[name] = _Run(known[name], images, setting)
-        if compiled and not known[name].efficient_conv_bn_eval:
-            runs[f'{name}, compiled'] = _Run(known[name], images, setting, compiled=True)
+    runs = {name: _Run(known[name], images, setting) for name in dict.fromkeys([PLAIN, *chosen])}
     for round_number in range(WARM_UP + rounds):
         for run in random.sample(list(runs.values()), len(runs)):
             run.step(timed=round_number >= WARM_UP)
     return [
-        Cost(name, setting, run.seconds, run.saved_bytes(), run.peak_bytes)
-        for name, run in runs.items()
+        Cost(name, run.seconds, run.saved_bytes(), run.peak_bytes) for name, run in runs.items()
     ]
 
 

@@ -20,14 +20,7 @@ from se_det.config_files import read_config
 from se_det.engine.start.preprocessing import check_preprocessing
 from se_det.swap import swap_backbone
 
-from .building import (
-    OK,
-    Outcome,
-    algorithm,
-    attempt,
-    first_line,
-    without_teachers_weights,
-)
+from .building import OK, Outcome, algorithm, attempt, first_line, without_teachers_weights
 from .samples import load_samples, test_batch, training_batch, with_all_labels
 from .weights import with_stand_ins
 
@@ -90,39 +83,6 @@ def check_training(config: str, coco: Path) -> Training:
             _run(lambda: with_stand_ins(plain, twin, Path(folder)), samples, has_se=True),
         )
     return Training(config, *(step for pair in zip(*outcomes, strict=True) for step in pair))
-
-
-def by_algorithm(built: list[Outcome], trained: list[Training]) -> list[str]:
-    """A table of algorithms: how many twins build, and the steps of the config that was trained.
-
-    Args:
-        built: the outcomes of all configs.
-        trained: the outcomes of those that `one_of_each` chose.
-    """
-    tried: dict[str, Training] = {}
-    for training in trained:
-        tried.setdefault(algorithm(training.config), training)
-    counts: dict[str, list[bool]] = {}
-    for outcome in built:
-        if outcome.swaps == OK:
-            counts.setdefault(algorithm(outcome.config), []).append(outcome.builds == OK)
-    lines = [
-        '| algorithm | twins that build | starts from its weights | a step of training '
-        '| a prediction |',
-        '|---|---|---|---|---|',
-    ]
-    for name, builds in counts.items():
-        one = tried[name]
-        cells = (
-            'ok' if twin == OK else 'neither plain nor SE' if plain != OK else '**plain only**'
-            for plain, twin in (
-                (one.starts_plain, one.starts),
-                (one.trains_plain, one.trains),
-                (one.predicts_plain, one.predicts),
-            )
-        )
-        lines.append(f'| {name} | {sum(builds)}/{len(builds)} | {" | ".join(cells)} |')
-    return lines
 
 
 def _run(
