@@ -167,7 +167,7 @@ class DetectorRunner(Runner):
             UsageError: a weight is not finite, or the file cannot be written.
         """
         check_finite(self.model.module if is_model_wrapper(self.model) else self.model)
-        self.training_state.gather()
+        self.training_state.gather(self)
         meta = {'iter': self.iter + (not by_epoch), **(meta or {})}
         super().save_checkpoint(*args, meta=meta, by_epoch=by_epoch, **kwargs)
         self.saved.saved_at = meta['iter']  # in all processes; the hooks are called in one

@@ -1,4 +1,4 @@
-"""What mmengine's checkpoints lack: random states, and gradients that are accumulated."""
+"""What mmengine's checkpoints lack: random states, accumulated gradients, norms of each process."""
 
 import logging
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch import Tensor, nn
 
 from se_det.engine.resume.random_numbers import generator_states, set_generator_states
 
@@ -17,9 +18,11 @@ KEY = 'training_state'
 
 
 class TrainingStateHook(Hook):
-    """Save and restore the random states of all processes, and gradients that are accumulated.
+    """Save and restore what else a training depends on.
 
-    Validation leaves the random states as they were.
+    That is the random states of all processes, gradients that are accumulated, and the running
+    statistics of batch norms, where those of the processes differ: a checkpoint has the first
+    one's. Validation leaves the random states as they were.
     """
 
     priority = 'VERY_HIGH'
@@ -29,15 +32,24 @@ class TrainingStateHook(Hook):
         self.validated = -1
         self.resumed: dict | None = None
         self.states: list[dict] = []
+        self.statistics: list[dict[str, Tensor]] = []
 
-    def gather(self) -> None:
-        """Collect the random states of all processes; all of them have to call this."""
+    def gather(self, runner: Runner) -> None:
+        """Collect the states of all processes; all of them have to call this."""
         self.states = all_gather_object(self.before_validation or generator_states())
+        own = {name: buffer.cpu() for name, buffer in _statistics(runner)}
+        of_all = all_gather_object(own)
+        alike = all(torch.equal(found[name], own[name]) for found in of_all for name in own)
+        self.statistics = [] if alike else of_all
 
-    def restore_random_states(self) -> None:
-        """Set this process's generators to their states in the checkpoint."""
-        if get_rank() < len(self.resumed['random']):  # a further process keeps its own
-            set_generator_states(self.resumed['random'][get_rank()])
+    def restore(self, runner: Runner) -> None:
+        """Set generators and norms of this process to their states in the checkpoint."""
+        rank = get_rank()
+        if rank < len(self.resumed['random']):  # a further process keeps its own
+            set_generator_states(self.resumed['random'][rank])
+        of_all = self.resumed.get('statistics', [])
+        for name, buffer in _statistics(runner) if rank < len(of_all) else ():
+            buffer.copy_(of_all[rank][name])
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Add the state to a checkpoint from which training can be resumed."""
@@ -51,6 +63,7 @@ class TrainingStateHook(Hook):
                 gradients = self.resumed['gradients']
             checkpoint[KEY] = dict(
                 random=self.states,
+                statistics=self.statistics,
                 gradients=gradients if _accumulates(runner) else {},
                 validated=self.validated,
             )
@@ -72,7 +85,7 @@ class TrainingStateHook(Hook):
         """Restore the state before the first iteration."""
         if self.resumed is None:
             return
-        self.restore_random_states()
+        self.restore(runner)
         gradients, self.resumed = self.resumed['gradients'], None
         for name, parameter in _parameters(runner) if gradients else ():
             if name in gradients:
@@ -81,7 +94,7 @@ class TrainingStateHook(Hook):
     def before_val_epoch(self, runner: Runner) -> None:
         """Keep the random states."""
         if self.resumed is not None:
-            self.restore_random_states()
+            self.restore(runner)
         self.before_validation = generator_states()
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
@@ -118,9 +131,19 @@ class MissedValidationHook(Hook):
             runner.val_loop.run()
 
 
-def _parameters(runner: Runner) -> Iterator[tuple[str, torch.nn.Parameter]]:
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    return model.named_parameters()
+def _model(runner: Runner) -> nn.Module:
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
+def _parameters(runner: Runner) -> Iterator[tuple[str, nn.Parameter]]:
+    return _model(runner).named_parameters()
+
+
+def _statistics(runner: Runner) -> Iterator[tuple[str, Tensor]]:
+    """The running statistics of batch norms: names and buffers."""
+    for name, norm in _model(runner).named_modules():
+        if isinstance(norm, nn.modules.batchnorm._BatchNorm):
+            yield from norm.named_buffers(prefix=name)
 
 
 def _accumulates(runner: Runner) -> bool:

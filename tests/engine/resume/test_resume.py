@@ -1,9 +1,12 @@
 """A training that is killed and resumed has the weights of one that is not, bit for bit."""
 
+import copy
+
 import pytest
 import torch
 from mmengine.hooks import Hook
 
+from se_det.engine.resume import training_state
 from se_det.engine.resume.checkpoint_files import latest_checkpoint
 from se_det.errors import UsageError
 
@@ -153,3 +156,33 @@ def test_a_checkpoint_without_random_states_resumes(toy_runner, tmp_path, capsys
     runner.train()
     assert runner.iter == 24
     assert 'has no random states' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(('rank', 'shift'), [(0, 0), (1, 1), (2, 0)])
+def test_each_process_goes_on_with_the_statistics_of_its_norms(
+    toy_runner, monkeypatch, rank, shift
+):
+    """A checkpoint has those of the first process; a third one there was not."""
+
+    def gather(own):
+        other = copy.deepcopy(own)
+        if 'layers.1.running_mean' in own:
+            other['layers.1.running_mean'] += 1
+        return [own, other]
+
+    monkeypatch.setattr(training_state, 'all_gather_object', gather)
+    first = toy_runner()
+    first.train()
+    monkeypatch.setattr(training_state, 'get_rank', lambda: rank)
+    resumed = toy_runner(resume=True)
+    resumed.load_or_resume()
+    resumed.training_state.restore(resumed)
+    torch.testing.assert_close(
+        resumed.model.layers[1].running_mean, first.model.layers[1].running_mean + shift
+    )
+
+
+def test_equal_statistics_are_not_saved_twice(toy_runner, tmp_path):
+    toy_runner().train()
+    checkpoint = torch.load(tmp_path / 'run/epoch_3.pth', weights_only=False)
+    assert checkpoint['training_state']['statistics'] == []
