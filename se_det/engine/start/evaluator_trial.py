@@ -77,10 +77,11 @@ def _tried(cfg: Config, split: str, metric: dict) -> list[str]:
             f"{where}.metric has 'segm', but the roi_head of the model has no mask_head. "
             f'Add --cfg-options {where}.metric=bbox'
         )
-    try:
-        check_folder(Path(options.get('outfile_prefix') or '.').absolute().parent)
-    except UsageError as error:
-        raise UsageError(f'{where}.outfile_prefix: {error}') from error
+    if prefix := options.get('outfile_prefix'):
+        try:
+            check_folder(Path(prefix).absolute().parent)
+        except UsageError as error:
+            raise UsageError(f'{where}.outfile_prefix: {error}') from error
     sources = find_sources(cfg, split)
     classes = sources[0].classes if sources else ('object',)
     try:

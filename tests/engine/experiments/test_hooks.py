@@ -10,7 +10,7 @@ from mmengine.logging import MessageHub
 from torch import nn
 
 from se_det.backbones import SEResNet
-from se_det.engine.experiments import FreshSEHook, RunResultHook
+from se_det.engine import FreshSEHook, RunResultHook
 from se_det.engine.experiments.result_hook import code
 from se_det.errors import UsageError
 

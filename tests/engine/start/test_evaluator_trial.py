@@ -114,6 +114,14 @@ def test_an_option_that_works(check, tmp_path, options):
         assert (tmp_path / f'{prefix}.bbox.json').exists()
 
 
+def test_only_a_prefix_needs_a_folder(check, monkeypatch):
+    """A training in one's home is not stopped by its parent, which root owns."""
+    monkeypatch.setattr('os.access', lambda *_: False)
+    check()
+    with pytest.raises(UsageError, match=r'val_evaluator\.outfile_prefix: .* is not writable'):
+        check(outfile_prefix='out/val')
+
+
 @pytest.mark.parametrize('options', [case for cases in REFUSED.values() for case in cases])
 def test_an_option_that_does_not_work(check, options):
     with pytest.raises(UsageError, match='val_evaluator') as caught:
