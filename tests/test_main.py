@@ -1,6 +1,7 @@
 """``se_det`` and ``python -m se_det``; what tools import before their arguments are parsed."""
 
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -29,17 +30,15 @@ def imported(process):
     return {name.partition('.')[0] for name in names}
 
 
-@pytest.mark.parametrize(
-    'command',
-    [(SCRIPT,), pytest.param(('-m', 'se_det'), marks=pytest.mark.long)],  # it imports se_det
-    ids=['script', 'python -m'],
-)
-def test_the_tools_are_listed(command):
-    listed = run(*command)
+def test_the_tools_are_listed(monkeypatch, capsys):
+    listed = run(SCRIPT)
     assert listed.returncode == 0
     for tool in TOOLS:
         assert f'\n  {tool.stem} ' in listed.stdout
     assert '_command_line' not in listed.stdout
+    monkeypatch.setattr('sys.argv', ['se_det'])
+    runpy.run_module('se_det', run_name='__main__')  # as python -m
+    assert capsys.readouterr().out == listed.stdout
 
 
 def test_a_name_that_no_tool_has():

@@ -14,8 +14,12 @@ from contextlib import contextmanager
 from typing import Any
 
 
-def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that the tools train and test share, named as in mmdet."""
+def parse_run_arguments(parser: argparse.ArgumentParser) -> dict[str, Any]:
+    """Parse the arguments, with those that the tools train and test share, named as in mmdet.
+
+    Returns:
+        All but ``--local-rank``, of which ``LOCAL_RANK`` is set for mmengine.
+    """
     parser.add_argument('--work-dir', help='folder for logs; default work_dirs/<config name>')
     parser.add_argument(
         '--no-data-check',
@@ -23,13 +27,18 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         action='store_false',
         help='start without checking annotations, images and classes',
     )
-    add_config_arguments(parser)
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    arguments = vars(parse_config_arguments(parser))
+    os.environ.setdefault('LOCAL_RANK', str(arguments.pop('local_rank')))
+    return arguments
 
 
-def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that change a config, named as in mmdet."""
+def parse_config_arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Parse the arguments, with those that change a config, named as in mmdet.
+
+    The values of ``--cfg-options`` are parsed as mmengine does.
+    """
     parser.add_argument(
         '--se',
         action='store_true',
@@ -44,10 +53,6 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         help='change values of the config (with --se, before SE is added): '
         'model.backbone.depth=101 key="[a,b]" key="(1,2)"',
     )
-
-
-def parse_config_arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """Parse the arguments, and the values of ``--cfg-options`` as mmengine does."""
     arguments = parser.parse_args()
     if options := arguments.cfg_options:
         from mmengine.config import DictAction  # takes seconds: after all other arguments
@@ -58,13 +63,6 @@ def parse_config_arguments(parser: argparse.ArgumentParser) -> argparse.Namespac
         except (AssertionError, ValueError):
             found = ' '.join(options)
             parser.error(f'--cfg-options takes KEY=VALUE, brackets in pairs; got: {found}')
-    return arguments
-
-
-def parse_run_arguments(parser: argparse.ArgumentParser) -> dict[str, Any]:
-    """Parse the arguments. Sets ``LOCAL_RANK`` for mmengine and returns the other arguments."""
-    arguments = vars(parse_config_arguments(parser))
-    os.environ.setdefault('LOCAL_RANK', str(arguments.pop('local_rank')))
     return arguments
 
 

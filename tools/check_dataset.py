@@ -4,11 +4,7 @@
 import argparse
 import sys
 
-from _command_line import (
-    add_config_arguments,
-    parse_config_arguments,
-    usage_errors_alone,
-)
+from _command_line import parse_config_arguments, usage_errors_alone
 
 SPLITS = ('train', 'val', 'test')
 
@@ -30,7 +26,6 @@ def main() -> None:
         metavar='READING',
         help='with --fix: what to take where two readings are possible; --fix names them',
     )
-    add_config_arguments(parser)
     arguments = vars(parse_config_arguments(parser))
     splits, fix, choices = (arguments.pop(name) for name in ('split', 'fix', 'read_as'))
     with usage_errors_alone():

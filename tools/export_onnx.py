@@ -3,11 +3,7 @@
 
 import argparse
 
-from _command_line import (
-    add_config_arguments,
-    parse_config_arguments,
-    usage_errors_alone,
-)
+from _command_line import parse_config_arguments, usage_errors_alone
 
 
 def main() -> None:
@@ -16,7 +12,6 @@ def main() -> None:
     parser.add_argument('config', help='config file, or mmdet::folder/name.py')
     parser.add_argument('checkpoint', help='checkpoint file or URL')
     parser.add_argument('out', help='the .onnx file to write')
-    add_config_arguments(parser)
     arguments = parse_config_arguments(parser)
     with usage_errors_alone():
         from se_det.engine.launch import load_config

@@ -4,11 +4,7 @@
 import argparse
 from pathlib import Path
 
-from _command_line import (
-    add_config_arguments,
-    parse_config_arguments,
-    usage_errors_alone,
-)
+from _command_line import parse_config_arguments, usage_errors_alone
 
 
 def main() -> None:
@@ -24,7 +20,6 @@ def main() -> None:
     parser.add_argument(
         '--evaluate', action='store_true', help='mAP with the gates of each stage held constant'
     )
-    add_config_arguments(parser)
     args = parse_config_arguments(parser)
     with usage_errors_alone():
         from se_det.engine.launch import load_config

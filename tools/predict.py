@@ -6,11 +6,7 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
-from _command_line import (
-    add_config_arguments,
-    parse_config_arguments,
-    usage_errors_alone,
-)
+from _command_line import parse_config_arguments, usage_errors_alone
 
 
 def main() -> None:
@@ -43,7 +39,6 @@ def main() -> None:
         help='annotations to take the ids of images and categories from, for '
         'compare_runs or pycocotools; evaluate with --score 0',
     )
-    add_config_arguments(parser)
     arguments = vars(parse_config_arguments(parser))
     with usage_errors_alone():
         from se_det.engine.launch import load_config

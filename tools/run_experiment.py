@@ -38,11 +38,11 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # an exit stops the runs
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     with usage_errors_alone():
-        from se_det.engine.experiments.compared_arms import compare_arms
         from se_det.engine.experiments.display import Display
         from se_det.engine.experiments.experiment import Experiment
         from se_det.engine.experiments.plan import read_plan
         from se_det.engine.experiments.start_process import Launcher
+        from se_det.files import write_json
         from se_det.report.comparison_page import write_comparison_page
         from se_det.report.page import command
 
@@ -66,20 +66,24 @@ def main() -> None:
                 'run, such as looks = [3, 5].'
             )
             return
-        for compared in compare_arms(experiment, validation):
+        for arms in plan.comparisons:
+            comparison = experiment.compare(arms, validation)
+            baseline, candidate = arms
+            folder = experiment.work_dir / f'{candidate}_against_{baseline}'
+            write_json(folder / 'comparison.json', comparison.to_dict())
             page = write_comparison_page(
-                compared.folder,
-                compared.comparison,
-                *compared.files,
+                folder,
+                comparison,
+                *map(experiment.detections, arms),
                 validation.ann_file,
                 classes=validation.classes,
                 images=validation.images,
-                sides=(compared.baseline, compared.candidate),
+                sides=arms,
                 seeds=plan.seeds,
-                configs=compared.configs,
+                configs=tuple(experiment.runs[arm, plan.seeds[0]].cfg for arm in arms),
                 commands=[command()],
             )
-            print(f'\n{compared}\n{page}')
+            print(f'\n# {candidate} against {baseline}\n\n{comparison.to_table()}\n\n{page}')
 
 
 if __name__ == '__main__':

@@ -3,11 +3,7 @@
 
 import argparse
 
-from _command_line import (
-    add_run_arguments,
-    parse_run_arguments,
-    usage_errors_alone,
-)
+from _command_line import parse_run_arguments, usage_errors_alone
 
 
 def main() -> None:
@@ -22,7 +18,6 @@ def main() -> None:
     )
     parser.add_argument('--wait-time', type=float, default=2, help='seconds to show an image')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation: flips')
-    add_run_arguments(parser)
     arguments = parse_run_arguments(parser)
     with usage_errors_alone():
         from se_det.engine.launch import test

@@ -3,11 +3,7 @@
 
 import argparse
 
-from _command_line import (
-    add_run_arguments,
-    parse_run_arguments,
-    usage_errors_alone,
-)
+from _command_line import parse_run_arguments, usage_errors_alone
 
 
 def main() -> None:
@@ -24,7 +20,6 @@ def main() -> None:
         const='auto',
         help='resume from this checkpoint; without a value, from the latest in the work dir',
     )
-    add_run_arguments(parser)
     arguments = parse_run_arguments(parser)
     with usage_errors_alone():
         from se_det.engine.launch import train

@@ -1,5 +1,6 @@
 """What happens around mmengine's Runner: launching, experiments, progress."""
 
-from se_det.engine.experiments import FreshSEHook, ResidualStart, RunResultHook
+from se_det.engine.experiments.fresh_se import FreshSEHook, ResidualStart
+from se_det.engine.experiments.result_hook import RunResultHook
 
 __all__ = ['FreshSEHook', 'ResidualStart', 'RunResultHook']

@@ -22,7 +22,7 @@ from mmengine.hooks import CheckpointHook, Hook, logger_hook
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
-from se_det.engine.start.starting_weights import starting_weights
+from se_det.engine.start.frozen_stages import starting_weights
 
 PROGRESS = logger_hook.__file__
 STEPS_OF_PYCOCOTOOLS = ('loading annotations', 'Done (t=', 'creating index', 'index created')

@@ -12,7 +12,6 @@ from mmengine.runner import Runner
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column
-from torch.utils.data import DataLoader
 
 LINES_OF_PROGRESS = ' eta: '  # in the lines of the log that the bar replaces
 
@@ -79,13 +78,6 @@ class ProgressHook(Hook):
         else:
             done, total = batch_idx + 1, len(loader)
             state = f'iteration {done}/{total}'
-        self._show(runner, mode, done, total, loader, state)
-        if mode == 'val' and done == total:
-            self.bar.remove_task(self.tasks.pop(mode))
-
-    def _show(
-        self, runner: Runner, mode: str, done: int, total: int, loader: DataLoader, state: str
-    ) -> None:
         seconds = runner.message_hub.get_scalar(f'{mode}/time').mean(10)
         speed = loader.batch_sampler.batch_size * get_world_size() / seconds
         left = timedelta(seconds=round(runner.message_hub.get_info('eta')))
@@ -97,3 +89,5 @@ class ProgressHook(Hook):
             total=total,
             state=f'{state} {speed:.1f} images/s {left} left',
         )
+        if mode == 'val' and done == total:
+            self.bar.remove_task(self.tasks.pop(mode))

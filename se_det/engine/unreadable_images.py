@@ -177,12 +177,8 @@ class UnreadableImagesHook(Hook):
             torch.zeros(1 << 16, dtype=torch.uint8).share_memory_() for _ in range(2)
         )
 
-    def before_train(self, runner: Runner) -> None:
-        """Guard the training data before its processes start."""
-        self._guard(runner.train_dataloader.dataset, self.limit)
-
     def before_train_epoch(self, runner: Runner) -> None:
-        """Guard a pipeline that another hook has set."""
+        """Guard the training data before its processes start, and after other hooks changed it."""
         self._guard(runner.train_dataloader.dataset, self.limit)
 
     def before_val(self, runner: Runner) -> None:

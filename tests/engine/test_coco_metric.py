@@ -7,12 +7,7 @@ from hypothesis import strategies as st
 from mmdet.evaluation import CocoMetric
 from mmdet.evaluation.metrics import coco_metric
 
-from se_det.engine.coco_metric import (
-    LIBRARIES,
-    EitherCocoMetric,
-    HotCOCOeval,
-    checked_library,
-)
+from se_det.engine.coco_metric import LIBRARIES, EitherCocoMetric, HotCOCOeval, checked_library
 from se_det.errors import UsageError
 
 from ..evaluation.conftest import draw, judge
@@ -62,82 +57,80 @@ def test_what_hotcoco_takes_otherwise_is_left_to_pycocotools():
     check(annotations, results)
 
 
-def test_cocometric_reports_the_same_and_the_log_says_by_which(write, log):
-    annotations, _ = draw(np.random.default_rng(0), segm=True)
-    ann_file = str(write('gt.json', annotations))
-    reports = []
-    for library in ('hotcoco', 'pycocotools'):
-        metric = EitherCocoMetric(
-            ann_file, library=checked_library(library), metric=['bbox', 'segm'], classwise=True
-        )
-        metric.dataset_meta = dict(classes=[c['name'] for c in annotations['categories']])
-        metric.process({}, list(samples_of(annotations)))
-        reports.append(metric.evaluate(len(annotations['images'])))
-        assert any(text.startswith(f'COCO metrics by {library} ') for text in log)
-    np.testing.assert_equal(*reports)
-    assert len(reports[0]) > 12
-    plain = CocoMetric(ann_file=ann_file, metric=['bbox', 'segm'], classwise=True)
-    plain.dataset_meta = metric.dataset_meta
-    plain.process({}, list(samples_of(annotations)))
-    np.testing.assert_equal(reports[0], plain.evaluate(len(annotations['images'])))
-    assert coco_metric.COCOeval is not HotCOCOeval
-
-
-def report_of(ann_file, annotations, samples, library='hotcoco', **options):
-    metric = EitherCocoMetric(str(ann_file), library=library, **options)
+def report_of(metric, annotations, samples):
     metric.dataset_meta = dict(classes=[c['name'] for c in annotations['categories']])
     metric.process({}, samples)
     return metric.evaluate(len(samples))
 
 
+@pytest.fixture
+def report(write):
+    """What EitherCocoMetric reports of samples, drawn ones by default."""
+
+    def of(annotations, samples=None, **options):
+        metric = EitherCocoMetric(str(write('gt.json', annotations)), **options)
+        return report_of(metric, annotations, samples or list(samples_of(annotations)))
+
+    return of
+
+
+def test_cocometric_reports_the_same_and_the_log_says_by_which(report, write, log):
+    annotations, _ = draw(np.random.default_rng(0), segm=True)
+    options = dict(metric=['bbox', 'segm'], classwise=True)
+    plain = CocoMetric(ann_file=str(write('gt.json', annotations)), **options)
+    expected = report_of(plain, annotations, list(samples_of(annotations)))
+    assert len(expected) > 12
+    for library in LIBRARIES:
+        found = report(annotations, library=checked_library(library), **options)
+        np.testing.assert_equal(found, expected)
+        assert any(text.startswith(f'COCO metrics by {library} ') for text in log)
+    assert coco_metric.COCOeval is not HotCOCOeval
+
+
 @pytest.mark.parametrize('library', LIBRARIES)
-def test_the_other_library_takes_over(write, log, monkeypatch, library):
+def test_the_other_library_takes_over(report, log, monkeypatch, library):
     annotations, _ = draw(np.random.default_rng(0))
-    ann_file, samples = write('gt.json', annotations), list(samples_of(annotations))
-    expected = report_of(ann_file, annotations, samples)
+    expected = report(annotations)
 
     class Failing(LIBRARIES[library]):
         def evaluate(self):
             raise BaseException('a panic, which is no Exception')
 
     monkeypatch.setitem(LIBRARIES, library, Failing)
-    found = report_of(ann_file, annotations, samples, library)
-    np.testing.assert_equal(found, expected)
+    np.testing.assert_equal(report(annotations, library=library), expected)
     assert any(f'COCO metrics: {library}' in text and 'takes over' in text for text in log)
 
 
 @pytest.mark.parametrize('library', LIBRARIES)
-def test_nothing_detected_is_zero(write, library):
+def test_nothing_detected_is_zero(report, library):
     annotations, _ = draw(np.random.default_rng(0))
     samples = list(samples_of(annotations))
     for sample in samples:
         found = sample['pred_instances']
         sample['pred_instances'] = {name: value[:0] for name, value in found.items()}
-    report = report_of(write('gt.json', annotations), annotations, samples, library)
-    assert report['coco/bbox_mAP'] == 0
+    assert report(annotations, samples, library=library)['coco/bbox_mAP'] == 0
 
 
-def test_names_of_classes_in_any_order(write):
+def test_names_of_classes_in_any_order(report):
     """Where ids of categories fall, MMDetection's own table has each class beside another's AP."""
     annotations, _ = draw(np.random.default_rng(0))
     samples = list(samples_of(annotations))
-    expected = report_of(write('gt.json', annotations), annotations, samples, classwise=True)
+    expected = report(annotations, samples, classwise=True)
     numbers = {2: 9, 5: 4, 8: 1}
     for category in annotations['categories']:
         category['id'] = numbers[category['id']]
     for annotation in annotations['annotations']:
         annotation['category_id'] = numbers[annotation['category_id']]
-    found = report_of(write('gt.json', annotations), annotations, samples, classwise=True)
-    np.testing.assert_equal(found, expected)
+    np.testing.assert_equal(report(annotations, samples, classwise=True), expected)
 
 
-def test_a_detector_without_masks(write):
+def test_a_detector_without_masks(report):
     annotations, _ = draw(np.random.default_rng(0), segm=True)
     samples = list(samples_of(annotations))
     for sample in samples:
         del sample['pred_instances']['masks'], sample['pred_instances']['mask_scores']
     with pytest.raises(UsageError, match='gives no masks'):
-        report_of(write('gt.json', annotations), annotations, samples, metric='segm')
+        report(annotations, samples, metric='segm')
 
 
 def test_an_unknown_library():

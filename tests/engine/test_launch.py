@@ -18,6 +18,9 @@ from se_det.errors import UsageError
 
 R50 = 'configs/faster_rcnn_se_r50.py'
 SHAPES = 'configs/faster_rcnn_se_r50_shapes.py'
+RETINANET = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'
+CLASSES = ['red cell', 'white cell']
+TRAIN = 'train_dataloader.dataset'
 
 
 @pytest.fixture(autouse=True)
@@ -66,23 +69,6 @@ def test_missing_coco_is_an_error_with_what_to_type():
         train(R50)
     for part in ('data/coco/annotations/instances_train2017.json', 'ln -s', 'make train'):
         assert part in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ('arguments', 'message'),
-    [
-        (dict(config='configs/faster_rcnn_se_r5.py'), r'No config file.*faster_rcnn_se_r50\.py'),
-        (dict(config='README.md'), r'README\.md cannot be read as a config'),
-        (
-            dict(config=R50, cfg_options={'model.type.x': 1}),
-            r'model\.type\.x=1 does not fit',
-        ),
-        (dict(config=R50, resume='gone.pth'), r'No checkpoint file gone\.pth'),
-    ],
-)
-def test_train_arguments(arguments, message):
-    with pytest.raises(UsageError, match=message):
-        train(**arguments)
 
 
 def test_a_config_that_raises(tmp_path):
@@ -141,10 +127,23 @@ def test_resume_from_weights_alone_suggests_load_from(started_with, tmp_path, st
         started_with(resume='weights.pth')
 
 
-def test_amp_without_a_gpu(monkeypatch):
-    monkeypatch.setattr('se_det.engine.launch.get_device', lambda: 'cpu')
-    with pytest.raises(UsageError, match='--amp needs a GPU'):
-        train(R50, amp=True)
+@pytest.mark.parametrize(
+    ('run', 'arguments', 'message'),
+    [
+        (train, dict(amp=True), '--amp needs a GPU'),
+        (train, dict(resume='gone.pth'), r'No checkpoint file gone\.pth'),
+        (train, dict(work_dir='file/x'), 'file is a file; file/x must be a folder'),
+        (train, dict(launcher='pytorch'), 'torchrun .* -m se_det train CONFIG --launcher'),
+        (launch.test, dict(checkpoint='gone.pth'), r'No checkpoint file gone\.pth'),
+        (launch.test, dict(checkpoint='gone.pth', out='a.json'), r'--out must end in \.pkl'),
+    ],
+)
+def test_arguments_of_train_and_test(tmp_path, monkeypatch, run, arguments, message):
+    monkeypatch.setattr(launch, 'get_device', lambda: 'cpu')
+    monkeypatch.delenv('RANK', raising=False)
+    (tmp_path / 'file').touch()
+    with pytest.raises(UsageError, match=message):
+        run(SHAPES, **arguments)
 
 
 def test_auto_scale_lr_without_a_base(tmp_path):
@@ -153,55 +152,19 @@ def test_auto_scale_lr_without_a_base(tmp_path):
         train('mine.py', auto_scale_lr=True)
 
 
-def test_launcher_without_torchrun(cells, monkeypatch):
-    monkeypatch.delenv('RANK', raising=False)
-    with pytest.raises(UsageError, match=r'torchrun .* -m se_det train CONFIG --launcher'):
-        train(R50, cfg_options=_options(['red cell', 'white cell']), launcher='pytorch')
-
-
-@pytest.mark.parametrize(
-    ('arguments', 'message'),
-    [
-        (dict(checkpoint='gone.pth'), r'No checkpoint file gone\.pth'),
-        (dict(checkpoint='gone.pth', out='result.json'), r'--out must end in \.pkl'),
-    ],
-)
-def test_test_arguments(arguments, message):
-    with pytest.raises(UsageError, match=message):
-        launch.test(R50, **arguments)
-
-
-def test_a_wrong_backbone_argument():
-    options = {'model.backbone.depth': 51, 'work_dir': 'w'}
-    with pytest.raises(UsageError, match=r'SEResNet has depth 18, .*152; got depth=51'):
-        train(SHAPES, cfg_options=options)
-
-
 @pytest.mark.parametrize(
     ('classes', 'changed', 'message'),
     [
         (['red cell', 'bacterium'], {}, r"in this order: \('red cell', 'white cell'\)"),
         (['white cell', 'red cell'], {}, r"Found: \('white cell', 'red cell'\)"),
+        (CLASSES, {'model.roi_head.bbox_head.num_classes': 80}, 'num_classes must be .* 2; got 80'),
         (
-            ['red cell', 'white cell'],
-            {'model.roi_head.bbox_head.num_classes': 80},
-            r'bbox_head\.num_classes must be .* 2; got 80',
-        ),
-        (
-            ['red cell', 'white cell'],
+            CLASSES,
             {'val_evaluator.ann_file': 'cells/annotations/instances_train.json'},
             r'val_evaluator\.ann_file must be the annotations of its data set',
         ),
-        (
-            ['red cell', 'white cell'],
-            {'train_dataloader.dataset.data_prefix.img': 'elsewhere/'},
-            r'cells/elsewhere does not exist',
-        ),
-        (
-            ['red cell', 'white cell'],
-            {'train_dataloader.dataset.type': 'CocoDatset'},
-            r"No data set class 'CocoDatset'",
-        ),
+        (CLASSES, {f'{TRAIN}.data_prefix.img': 'elsewhere/'}, 'cells/elsewhere does not exist'),
+        (CLASSES, {f'{TRAIN}.type': 'CocoDatset'}, "No data set class 'CocoDatset'"),
     ],
 )
 def test_data_that_does_not_fit(cells, classes, changed, message):
@@ -209,30 +172,24 @@ def test_data_that_does_not_fit(cells, classes, changed, message):
         train(R50, cfg_options={**_options(classes), **changed})
 
 
-def test_a_subset_of_the_classes_is_fine(cells):
+def test_a_subset_of_the_classes_is_fine(cells, tiny):
     """The checks pass, so that the first error is that of the missing weights."""
-    options = {**_options(['red cell']), 'model.backbone.init_cfg.checkpoint': 'no-such-file'}
+    weights = dict(type='SEPretrained', checkpoint='no-such-file')
+    options = {**tiny, **_options(CLASSES[:1]), 'model.backbone.init_cfg': weights}
     with pytest.raises(UsageError, match="No weights 'no-such-file'"):
         train(R50, cfg_options=options)
 
 
-@pytest.mark.parametrize('content', ['', 'hello', '{"images": []}', '{"categories": 3}'])
-def test_annotations_that_are_not_cocos(cells, content):
-    (cells / 'annotations/instances_train.json').write_text(content)
-    with pytest.raises(UsageError, match='not a COCO annotation file'):
-        train(R50, cfg_options=_options(['red cell', 'white cell']))
-
-
 @pytest.mark.parametrize(
-    'changed',
+    ('name', 'value'),
     [
-        {'train_dataloader.dataset.type': 'LVISV1Dataset'},
-        {'train_dataloader.dataset.type': 'CocoPanopticDataset'},
-        {'train_dataloader.dataset.data_root': 's3://bucket/coco/'},
+        ('type', 'LVISV1Dataset'),
+        ('type', 'CocoPanopticDataset'),
+        ('data_root', 's3://bucket/coco/'),
     ],
 )
-def test_data_of_other_formats_is_not_checked(cells, changed):
-    cfg = load_config(R50, cfg_options={**_options(['bacterium']), **changed})
+def test_data_of_other_formats_is_not_checked(cells, name, value):
+    cfg = load_config(R50, cfg_options={**_options(['bacterium']), f'{TRAIN}.{name}': value})
     check_data(cfg, ('train',))
     with pytest.raises(UsageError, match='The class list of val_dataloader'):
         check_data(cfg, ('train', 'val'))
@@ -248,15 +205,9 @@ def test_data_sets_in_wrappers_are_checked(cells):
         check_data(cfg, ('train',))
 
 
-def test_images_missing(cells):
-    (cells / 'train/a "1".jpg').unlink()
-    with pytest.raises(UsageError, match=r'a "1"\.jpg does not exist'):
-        train(R50, cfg_options=_options(['red cell', 'white cell']))
-
-
-def test_data_are_not_checked_without_the_check():
+def test_data_are_not_checked_without_the_check(tiny):
     with pytest.raises(UsageError, match='FileNotFoundError'):  # of MMDetection itself
-        train(R50, data_check=False)
+        train(R50, cfg_options=tiny, data_check=False)
 
 
 def test_work_dir_is_named_after_the_config():
@@ -272,36 +223,18 @@ def test_data_in_the_current_folder_is_preferred_to_the_checkouts(checkout, tmp_
 
 
 def test_se_loads_the_twin_of_the_config_with_its_options():
-    options = {'model.backbone.se_cfg.reduction': 8, 'model.backbone.init_cfg': None}
-    cfg = load_config('mmdet::retinanet/retinanet_r50_fpn_1x_coco.py', None, options, se=True)
-    assert cfg.model.backbone.type == 'SEResNet'
+    options = {'model.backbone.depth': 101, 'model.backbone.se_cfg.reduction': 8}
+    cfg = load_config(RETINANET, None, options, se=True)
+    assert (cfg.model.backbone.type, cfg.model.backbone.depth) == ('SEResNet', 101)
     assert cfg.model.backbone.se_cfg == dict(reduction=8)
-    assert cfg.model.backbone.init_cfg is None
-    a1 = 'timm/seresnet50.a1_in1k'
-    for options, weights in (
-        ({'model.backbone.depth': 101}, 'mmpretrain/se_resnet101'),
-        ({'model.backbone.init_cfg.checkpoint': a1}, a1),
-        ({'model.backbone.se_cfg.reduction': 8}, 'torchvision://resnet50'),  # to graft to
-    ):
-        twin = load_config('mmdet::retinanet/retinanet_r50_fpn_1x_coco.py', None, options, se=True)
-        assert twin.model.backbone.init_cfg.type == 'SEPretrained'
-        assert twin.model.backbone.init_cfg.checkpoint == weights
-    options = dict(load_from='detector.pth')
-    twin = load_config('mmdet::retinanet/retinanet_r50_fpn_1x_coco.py', None, options, se=True)
-    assert twin.load_from is None
-    assert twin.model.init_cfg == dict(type='SEPretrained', checkpoint='detector.pth', graft=True)
+    assert cfg.model.backbone.init_cfg.checkpoint == 'torchvision://resnet50'  # to graft to
     assert cfg.work_dir == 'work_dirs/retinanet_r50_fpn_1x_coco_se'
-    plain = load_config('mmdet::retinanet/retinanet_r50_fpn_1x_coco.py')
-    assert plain.work_dir == 'work_dirs/retinanet_r50_fpn_1x_coco'
+    cfg = load_config(RETINANET, None, dict(load_from='detector.pth'), se=True)
+    assert cfg.load_from is None
+    assert cfg.model.init_cfg == dict(type='SEPretrained', checkpoint='detector.pth', graft=True)
     for run in (train, lambda *args, **se: launch.test(*args, 'weights.pth', **se)):
         with pytest.raises(UsageError, match='SwinTransformer'):
             run('mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py', se=True)
-
-
-def test_a_work_dir_that_is_a_file(tmp_path):
-    (tmp_path / 'w').touch()
-    with pytest.raises(UsageError, match=r'w is a file; w/x must be a folder'):
-        train(SHAPES, work_dir='w/x')
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason='not run: root writes everywhere')

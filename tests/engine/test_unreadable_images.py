@@ -98,63 +98,45 @@ def shapes(drawn, tmp_path, monkeypatch):
     return tmp_path / 'shapes' / 'train'
 
 
-def _runner(limit=3, workers=0, hooks=(), wrapper=None, epochs=2, guarded=True, val=False, **load):
-    pipeline = [dict(type='LoadImageFromFile', **load), dict(type='PackDetInputs')]
+def _runner(limit=3, workers=0, hooks=(), wrap=dict, epochs=2, guarded=True, val=False, **load):
+    """Make a runner; ``wrap`` makes the training data of the config of a data set."""
     dataset = dict(
         type='CocoDataset',
         data_root='shapes/',
         ann_file='annotations/instances_train.json',
         data_prefix=dict(img='train/'),
         metainfo=dict(classes=CATEGORIES),
-        pipeline=pipeline,
+        pipeline=[dict(type='LoadImageFromFile', **load), dict(type='PackDetInputs')],
     )
-    train = dict(type=wrapper, **_wrapped(wrapper, dataset)) if wrapper else dataset
     loader = dict(batch_size=2, num_workers=workers, collate_fn=dict(type='pseudo_collate'))
+    in_order = dict(
+        **loader,
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        dataset=dict(**dataset, test_mode=True),
+    )
     validation = dict(
-        val_dataloader=dict(
-            **loader,
-            sampler=dict(type='DefaultSampler', shuffle=False),
-            dataset=dict(**dataset, test_mode=True),
-        ),
-        val_evaluator=dict(type='CountDetections'),
-        val_cfg=dict(),
+        val_dataloader=in_order, val_evaluator=dict(type='CountDetections'), val_cfg=dict()
     )
-    runner = Runner.from_cfg(
-        Config(
-            dict(
-                model=dict(type='SeesImages'),
-                work_dir='work',
-                default_scope='mmdet',
-                train_dataloader=dict(
-                    **loader, sampler=dict(type='DefaultSampler', shuffle=True), dataset=train
-                ),
-                test_dataloader=dict(
-                    **loader,
-                    sampler=dict(type='DefaultSampler', shuffle=False),
-                    dataset=dict(**dataset, test_mode=True),
-                ),
-                test_evaluator=dict(type='DumpDetResults', out_file_path='out.pkl'),
-                test_cfg=dict(),
-                train_cfg=dict(by_epoch=True, max_epochs=epochs),
-                optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
-                custom_hooks=list(hooks),
-                randomness=dict(seed=0),
-                **(validation if val else {}),
-                experiment_name=f'run {next(NUMBERS)}',  # a logger of its own
-            )
-        )
+    shuffled = dict(type='DefaultSampler', shuffle=True)
+    cfg = dict(
+        model=dict(type='SeesImages'),
+        work_dir='work',
+        default_scope='mmdet',
+        train_dataloader=dict(**loader, sampler=shuffled, dataset=wrap(dataset)),
+        train_cfg=dict(by_epoch=True, max_epochs=epochs),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+        test_dataloader=in_order,
+        test_evaluator=dict(type='DumpDetResults', out_file_path='out.pkl'),
+        test_cfg=dict(),
+        custom_hooks=list(hooks),
+        randomness=dict(seed=0),
+        experiment_name=f'run {next(NUMBERS)}',  # a logger of its own
+        **(validation if val else {}),
     )
+    runner = Runner.from_cfg(Config(cfg))
     if guarded:
         runner.register_hook(UnreadableImagesHook(limit))
     return runner
-
-
-def _wrapped(wrapper, dataset):
-    if wrapper == 'RepeatDataset':
-        return dict(times=2, dataset=dataset)
-    if wrapper == 'ConcatDataset':
-        return dict(datasets=[dataset, dataset])
-    return dict(dataset=dataset, pipeline=[])
 
 
 DAMAGE = {
@@ -226,10 +208,17 @@ def test_an_error_in_test(workers, shapes):
         _runner(workers=workers).test()
 
 
-@pytest.mark.parametrize('wrapper', ['RepeatDataset', 'ConcatDataset', 'MultiImageMixDataset'])
-def test_wrappers(wrapper, shapes):
+@pytest.mark.parametrize(
+    'wrap',
+    [
+        lambda dataset: dict(type='RepeatDataset', times=2, dataset=dataset),
+        lambda dataset: dict(type='ConcatDataset', datasets=[dataset, dataset]),
+        lambda dataset: dict(type='MultiImageMixDataset', dataset=dataset, pipeline=[]),
+    ],
+)
+def test_wrappers(wrap, shapes):
     (shapes / '000003.png').unlink()
-    _runner(wrapper=wrapper, epochs=1).train()
+    _runner(wrap=wrap, epochs=1).train()
     assert SEEN and '000003.png' not in SEEN
 
 

@@ -22,6 +22,7 @@ IMPORTED = (
 for module in IMPORTED:
     importlib.import_module(module)
 format_once()
+importlib.import_module('se_det.config_files').read_config('faster_rcnn_r50.py')  # keeps its YAML
 
 
 def _next_program() -> dict:

@@ -1,4 +1,5 @@
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -27,5 +28,23 @@ def run(tmp_path, run_python):
             capture_output=True,
             text=True,
         )
+
+    return run_tool
+
+
+@pytest.fixture
+def run_here(tmp_path, monkeypatch, capsys):
+    """Likewise in this process, for tools that train nothing."""
+    monkeypatch.chdir(tmp_path)
+
+    def run_tool(tool: str, *arguments: str, options: list[str] = ()):
+        options = ['--cfg-options', *options] if options else []
+        monkeypatch.setattr(sys, 'argv', [tool, *arguments, *options])
+        status = 0
+        try:
+            runpy.run_path(str(CHECKOUT / 'tools' / tool), run_name='__main__')
+        except SystemExit as stop:
+            status = stop.code
+        return subprocess.CompletedProcess(sys.argv, status, *capsys.readouterr())
 
     return run_tool

@@ -2,7 +2,7 @@ import argparse
 import os
 
 import pytest
-from _command_line import add_run_arguments, parse_run_arguments, usage_errors_alone
+from _command_line import parse_run_arguments, usage_errors_alone
 
 from se_det.errors import UsageError
 
@@ -10,10 +10,8 @@ from se_det.errors import UsageError
 @pytest.fixture
 def parse(monkeypatch):
     def parse_arguments(*arguments):
-        parser = argparse.ArgumentParser()
-        add_run_arguments(parser)
         monkeypatch.setattr('sys.argv', ['tool', *arguments])
-        return parse_run_arguments(parser)
+        return parse_run_arguments(argparse.ArgumentParser())
 
     return parse_arguments
 

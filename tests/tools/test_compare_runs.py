@@ -1,5 +1,4 @@
 import json
-import runpy
 import signal
 import subprocess
 import sys
@@ -8,23 +7,6 @@ from pathlib import Path
 import pytest
 
 TOOLS = Path(__file__).parents[2] / 'tools'
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    """Run a tool in this process, in an empty folder; return its exit status and output."""
-    monkeypatch.chdir(tmp_path)
-
-    def run_tool(tool, *arguments):
-        monkeypatch.setattr(sys, 'argv', [tool, *arguments])
-        try:
-            runpy.run_path(str(TOOLS / tool), run_name='__main__')
-            status = 0
-        except SystemExit as stop:
-            status = stop.code
-        return status, *capsys.readouterr()
-
-    return run_tool
 
 
 @pytest.fixture
@@ -44,95 +26,77 @@ def files(tmp_path):
     return tmp_path
 
 
-def test_comparison_and_plan_of_two_results(run, files):
-    sides = ('worse.json', '--candidate', 'better.json', '--ann', 'gt.json')
-    status, out, _ = run(
-        'compare_runs.py', *sides, '--json', 'out/compared.json', '--resamples', '100'
-    )
-    assert status == 0
-    assert '| AP | 50.50 | 100.00 | +49.50 |' in out
-    found = json.loads((files / 'out' / 'compared.json').read_text())
-    assert found['metrics']['AP']['difference'] == pytest.approx(0.495, abs=1e-3)
-    assert found['verdict'] in out
-
-    status, out, _ = run(
-        'sample_size.py', *sides, '--difference', '5', '--images', '1000', '--json', 'plan.json'
-    )
-    assert status == 0
-    assert '| 1000 | ' in out
-    assert 'Assumed: a standard deviation of 0.50 AP between seeds' in out
-    assert json.loads((files / 'plan.json').read_text())['difference'] == 0.05
-
-
-def test_a_truncated_file_is_one_message_and_nothing_is_written(run, files):
-    whole = (files / 'better.json').read_bytes()
-    (files / 'better.json').write_bytes(whole[:-20])
-    before = sorted(files.iterdir())
-    status, _, error = run(
-        'compare_runs.py',
-        'worse.json',
-        *('--candidate', 'better.json', '--ann', 'gt.json', '--json', 'out.json'),
-    )
-    assert status == 2
-    assert error.count('error:') == 1
-    assert 'better.json is not a whole JSON file' in error
-    assert sorted(files.iterdir()) == before
-
-
 SIDES = ('worse.json', '--candidate', 'better.json', '--ann', 'gt.json')
 
 
+def test_comparison_and_plan_of_two_results(run_here, files):
+    output = ('--json', 'out/compared.json')
+    compared = run_here('compare_runs.py', *SIDES, *output, '--resamples', '100')
+    assert compared.returncode == 0
+    assert '| AP | 50.50 | 100.00 | +49.50 |' in compared.stdout
+    found = json.loads((files / 'out' / 'compared.json').read_text())
+    assert found['metrics']['AP']['difference'] == pytest.approx(0.495, abs=1e-3)
+    assert found['verdict'] in compared.stdout
+
+    output = ('--json', 'plan.json')
+    planned = run_here('sample_size.py', *SIDES, '--difference', '5', '--images', '1000', *output)
+    assert planned.returncode == 0
+    assert '| 1000 | ' in planned.stdout
+    assert 'Assumed: a standard deviation of 0.50 AP between seeds' in planned.stdout
+    assert json.loads((files / 'plan.json').read_text())['difference'] == 0.05
+
+
 @pytest.mark.parametrize(
-    ('options', 'message'),
+    ('tool', 'options', 'message'),
     [
-        (['--seed', '-1'], 'seed must be 0 or more'),
-        (['--workers', '0'], 'workers 1 or more'),
-        (['--resamples', '100000000000'], 'no more than 100000'),
-        (['--json', 'gt.json'], 'gt.json is read, and would be overwritten'),
-        (['--json', 'better.json'], 'better.json is read'),
-        (['--json', 'gt.json/new'], 'gt.json is a file'),
-        (['--group-by', 'video'], 'have the keys height, id, width'),
-        (['--looks', '2', '4'], 'are at 2, 4 seeds a side; got 1'),
+        ('compare_runs.py', ['--seed', '-1'], 'seed must be 0 or more'),
+        ('compare_runs.py', ['--workers', '0'], 'workers 1 or more'),
+        ('compare_runs.py', ['--resamples', '100000000000'], 'no more than 100000'),
+        ('compare_runs.py', ['--json', 'gt.json'], 'gt.json is read, and would be overwritten'),
+        ('compare_runs.py', ['--json', 'better.json'], 'better.json is read'),
+        ('compare_runs.py', ['--json', 'gt.json/new'], 'gt.json is a file'),
+        ('compare_runs.py', ['--group-by', 'video'], 'have the keys height, id, width'),
+        ('compare_runs.py', ['--looks', '2', '4'], 'are at 2, 4 seeds a side; got 1'),
+        ('sample_size.py', ['--difference', '5', '--seed-spread', '-1'], 'at least 0'),
+        ('sample_size.py', ['--difference', '5', '--seed-spread', 'nan'], 'at least 0'),
+        ('sample_size.py', ['--difference', 'nan'], 'one of AP'),
+        ('sample_size.py', ['--difference', '5', '--json', 'gt.json'], 'would be overwritten'),
     ],
 )
-def test_what_is_out_of_range_or_would_overwrite(run, files, options, message):
+def test_what_is_out_of_range_or_would_overwrite(run_here, files, tool, options, message):
     before = {path: path.read_bytes() for path in files.iterdir()}
-    status, out, error = run('compare_runs.py', *SIDES, *options)
-    assert (status, out, error.count('error:')) == (2, '', 1)
-    assert message in error
+    done = run_here(tool, *SIDES, *options)
+    assert (done.returncode, done.stdout, done.stderr.count('error:')) == (2, '', 1)
+    assert message in done.stderr
     assert {path: path.read_bytes() for path in files.iterdir()} == before
 
 
-@pytest.mark.parametrize(
-    ('options', 'message'),
-    [
-        (['--seed-spread', '-1'], 'at least 0'),
-        (['--seed-spread', 'nan'], 'at least 0'),
-        (['--difference', 'nan'], 'one of AP'),
-        (['--json', 'gt.json'], 'would be overwritten'),
-    ],
-)
-def test_numbers_that_a_plan_cannot_have(run, files, options, message):
-    status, out, error = run('sample_size.py', *SIDES, '--difference', '5', *options)
-    assert (status, out, error.count('error:')) == (2, '', 1)
-    assert message in error
+def test_a_truncated_file_is_one_message_and_nothing_is_written(run_here, files):
+    whole = (files / 'better.json').read_bytes()
+    (files / 'better.json').write_bytes(whole[:-20])
+    before = sorted(files.iterdir())
+    done = run_here('compare_runs.py', *SIDES, '--json', 'out.json')
+    assert done.returncode == 2 and done.stderr.count('error:') == 1
+    assert 'better.json is not a whole JSON file' in done.stderr
+    assert sorted(files.iterdir()) == before
 
 
-def test_annotations_without_an_object(run, files):
+def test_annotations_without_an_object(run_here, files):
     truth = json.loads((files / 'gt.json').read_text())
     (files / 'gt.json').write_text(json.dumps({**truth, 'annotations': []}))
-    status, out, _ = run('compare_runs.py', *SIDES, '--json', 'out.json')
-    assert status == 0 and 'nothing to compare' in out
-    status, _, error = run('plan_experiment.py', *SIDES, '--difference', '5')
-    assert status == 2 and 'has no object to find' in error
-    assert error.startswith('plan_experiment is sample_size now')
+    compared = run_here('compare_runs.py', *SIDES, '--json', 'out.json')
+    assert compared.returncode == 0 and 'nothing to compare' in compared.stdout
+    planned = run_here('plan_experiment.py', *SIDES, '--difference', '5')
+    assert planned.returncode == 2 and 'has no object to find' in planned.stderr
+    assert planned.stderr.startswith('plan_experiment is sample_size now')
 
 
-def test_the_table_is_printed_where_its_values_cannot_be_written(run, files):
+def test_the_table_is_printed_where_its_values_cannot_be_written(run_here, files):
     (files / 'pipe').symlink_to('pipe')  # a loop, which nothing sees before
-    status, out, error = run('compare_runs.py', *SIDES, '--json', 'pipe')
-    assert status == 2 and '| AP | 50.50 | 100.00 |' in out
-    assert error.strip() == 'error: pipe cannot be written: Too many levels of symbolic links.'
+    done = run_here('compare_runs.py', *SIDES, '--json', 'pipe')
+    assert done.returncode == 2 and '| AP | 50.50 | 100.00 |' in done.stdout
+    message = 'error: pipe cannot be written: Too many levels of symbolic links.'
+    assert done.stderr.strip() == message
 
 
 PRINTS = """

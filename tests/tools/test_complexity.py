@@ -1,9 +1,5 @@
-import runpy
-from pathlib import Path
-
 import pytest
 
-TOOL = Path(__file__).parents[2] / 'tools/complexity.py'
 PAPER = {  # GFLOPs of table 2; parameters with the classifier
     'faster_rcnn_r50.py': (3.86, 25_557_032),
     'faster_rcnn_se_r50.py': (3.87, 28_088_024),
@@ -12,10 +8,9 @@ PAPER = {  # GFLOPs of table 2; parameters with the classifier
 }
 
 
-def test_costs_are_the_papers(monkeypatch, capsys):
-    monkeypatch.setattr('sys.argv', [str(TOOL), *PAPER])
-    runpy.run_path(str(TOOL))['main']()
-    rows = [line.strip('| ').split(' | ') for line in capsys.readouterr().out.splitlines()[2:]]
+def test_costs_are_the_papers(run_here):
+    printed = run_here('complexity.py', *PAPER).stdout
+    rows = [line.strip('| ').split(' | ') for line in printed.splitlines()[2:]]
     for config, whole, backbone, gflops in rows:
         papers, parameters = PAPER.pop(config)
         assert float(backbone) == pytest.approx((parameters - 2048 * 1000 - 1000) / 1e6, abs=5e-3)

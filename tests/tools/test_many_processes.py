@@ -151,33 +151,20 @@ def hosts():
     """Two hosts: network namespaces with an address each, joined by a cable. Needs root."""
     names = ('se_det_a', 'se_det_b')
 
-    def ip(*arguments):
-        return subprocess.run(['ip', *arguments]).returncode
+    def ip(arguments):
+        return subprocess.run(['ip', *arguments.split()]).returncode
 
-    if os.geteuid() or shutil.which('ip') is None or ip('netns', 'add', names[0]):
+    if os.geteuid() or shutil.which('ip') is None or ip(f'netns add {names[0]}'):
         pytest.skip('not run: network namespaces need root and ip')
-    ip('netns', 'add', names[1])
-    ip(
-        'link',
-        'add',
-        'cable_a',
-        'netns',
-        names[0],
-        'type',
-        'veth',
-        'peer',
-        'cable_b',
-        'netns',
-        names[1],
-    )
+    ip(f'netns add {names[1]}')
+    ip(f'link add cable_a netns {names[0]} type veth peer cable_b netns {names[1]}')
     for number, name in enumerate(names, 1):
-        cable = f'cable_{name[-1]}'
-        ip('-n', name, 'addr', 'add', f'10.77.0.{number}/24', 'dev', cable)
-        ip('-n', name, 'link', 'set', cable, 'up')
-        ip('-n', name, 'link', 'set', 'lo', 'up')
+        ip(f'-n {name} addr add 10.77.0.{number}/24 dev cable_{name[-1]}')
+        ip(f'-n {name} link set cable_{name[-1]} up')
+        ip(f'-n {name} link set lo up')
     yield names
     for name in names:
-        ip('netns', 'del', name)
+        ip(f'netns del {name}')
 
 
 def test_two_hosts_train_and_resume_after_one_is_killed(quick, tmp_path, free_port, hosts):

@@ -39,7 +39,6 @@ class Parsed(Exception):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr('logging.raiseExceptions', False)  # of streams of the run before
     for name, content in FILES.items():
         (tmp_path / name).write_bytes(content)
@@ -48,19 +47,6 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / 'folder').mkdir()
     (tmp_path / 'loop').symlink_to('loop')
     return tmp_path
-
-
-def run(tool, arguments, capsys):
-    """The exit status and what was printed on standard error; raises what is no message."""
-    path = TOOLS / f'{tool}.py'
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, 'argv', [str(path), *arguments])
-        try:
-            runpy.run_path(str(path), run_name='__main__')
-            status = 0
-        except SystemExit as stop:
-            status = stop.code
-    return status, capsys.readouterr().err
 
 
 def options_of(tool):
@@ -104,7 +90,7 @@ def contents(folder):
     'count', [5, pytest.param(200, marks=pytest.mark.long)], ids=['few', 'many']
 )
 @pytest.mark.parametrize('tool', NAMES)
-def test_mistakes(tool, count, folder, capsys):
+def test_mistakes(tool, count, folder, run_here):
     actions = options_of(tool)
     rng = random.Random(f'{tool} {count}')
     values = [*VALUES, *FILES, 'no_weights.pth', 'other.pth', 'folder', 'loop', 'gone']
@@ -116,9 +102,10 @@ def test_mistakes(tool, count, folder, capsys):
     for _ in range(count):
         arguments = mistake(actions, [*values, *configs * (tool != 'train')], rng)
         try:
-            status, error = run(tool, arguments, capsys)
+            done = run_here(f'{tool}.py', *arguments)
         except Exception as found:
             raise AssertionError(f'{tool} {arguments}') from found
+        status, error = done.returncode, done.stderr
         assert 'Traceback' not in error, (arguments, error)
         assert contents(folder) == before, arguments
         if status not in (0, 1):

@@ -1,4 +1,4 @@
-"""Trains all runs of a plan; after a kill it continues."""
+"""Trains all runs of a plan, and compares them; after a kill it continues."""
 
 import os
 import time
@@ -17,6 +17,7 @@ from se_det.engine.launch import find_data_folders
 from se_det.engine.start.data import check_data
 from se_det.engine.start.preprocessing import check_preprocessing
 from se_det.errors import UsageError
+from se_det.evaluation import Comparison, compare_runs
 from se_det.files import check_folder
 
 LOOK_AGAIN = 0.5  # seconds
@@ -53,18 +54,13 @@ class Experiment:
         self.plan = plan
         self.work_dir = Path(work_dir)
         check_folder(self.work_dir)
-        self.runs = {
-            (arm, seed): Run(arm, seed, self.work_dir / arm / f'seed_{seed}')
-            for arm, seed in plan.runs()
-        }
-        self.configs: dict[Run, Config] = {}
-        for run in self.runs.values():
-            start = self._start_of(run)
-            load_from = str(start.checkpoint) if start else plan.load_from
-            self.configs[run] = plan.config(run.arm, run.seed, load_from)
-            run.check_config(self.configs[run])
-            if run.state is State.FINISHED:
-                run.result  # noqa: B018  (raises before others are trained)
+        self.runs: dict[tuple[str, int], Run] = {}
+        for arm, seed in plan.runs():
+            start = self._start_of(arm, seed)
+            cfg = plan.config(arm, seed, str(start.checkpoint) if start else plan.load_from)
+            run = Run(arm, seed, self.work_dir / arm / f'seed_{seed}', cfg)
+            run.check()
+            self.runs[arm, seed] = run
 
     def check(self) -> Validation:
         """Check the data of all arms before anything is trained.
@@ -76,9 +72,9 @@ class Experiment:
             UsageError: data or classes are not the config's, or arms are validated on other data.
         """
         found = {}
-        for run, cfg in self.configs.items():
+        for run in self.runs.values():
             if run.arm not in found:
-                cfg = deepcopy(cfg)
+                cfg = deepcopy(run.cfg)
                 find_data_folders(cfg._cfg_dict)
                 init_default_scope(cfg.get('default_scope', 'mmdet'))
                 check_preprocessing(cfg)
@@ -112,7 +108,7 @@ class Experiment:
                 free = sorted({*range(launcher.jobs)} - {run.slot for run in running})
                 for run, slot in zip(startable, free, strict=False):
                     command, environment = launcher.command(f'{run.arm}-{run.seed}', slot)
-                    run.start(self.configs[run], command, environment, slot)
+                    run.start(command, environment, slot)
                 show()
                 if not running and not startable:
                     break
@@ -123,18 +119,42 @@ class Experiment:
             for run in self.runs.values():
                 run.wait()
         if failed := [run for run in self.runs.values() if run.state is State.FAILED]:
-            ends = failed[0].last_lines()
+            output = failed[0].folder / OUTPUT
+            last_lines = '\n'.join(output.read_text(errors='ignore').splitlines()[-15:])
             raise UsageError(
-                f'{"; ".join(map(str, failed))} failed. {failed[0].folder / OUTPUT} ends:\n{ends}\n'
+                f'{"; ".join(map(str, failed))} failed. {output} ends:\n{last_lines}\n'
                 'What is finished stays. Start the same command again to go on.'
             )
         for run in self.runs.values():
             if run.state is State.WAITING:
-                folder = self._start_of(run).folder
+                folder = self._start_of(run.arm, run.seed).folder
                 raise UsageError(
                     f'{run} starts from the checkpoint of {folder}, which is finished, but its '
                     'checkpoint.pth is not there. Delete that folder to train it anew.'
                 )
+
+    def detections(self, arm: str) -> list[Path]:
+        """The result files of an arm, one for each seed."""
+        return [self.runs[arm, seed].detections for seed in self.plan.seeds]
+
+    def compare(self, arms: tuple[str, str], validation: Validation) -> Comparison:
+        """Compare two arms, when all runs of a look have finished.
+
+        Args:
+            arms: baseline and candidate.
+            validation: the data that they were validated on.
+
+        Raises:
+            UsageError: as `compare_runs` does.
+        """
+        return compare_runs(
+            *map(self.detections, arms),
+            validation.ann_file,
+            classes=validation.classes,
+            group_by=self.plan.group_by,
+            paired=self.plan.paired,
+            looks=self.plan.looks,
+        )
 
     def codes(self) -> dict[str, list[Run]]:
         """The finished runs by the versions of the code that trained them; there should be one."""
@@ -144,11 +164,11 @@ class Experiment:
                 found.setdefault(run.result.get('code', 'not known'), []).append(run)
         return found
 
-    def _start_of(self, run: Run) -> Run | None:
-        """The run whose checkpoint this one starts from."""
-        if self.plan.start is None or run.arm == START:
+    def _start_of(self, arm: str, seed: int) -> Run | None:
+        """The run whose checkpoint that of an arm and a seed starts from."""
+        if self.plan.start is None or arm == START:
             return None
-        return self.runs[START, self.plan.start_seed(run.seed)]
+        return self.runs[START, self.plan.start_seed(seed)]
 
     def _startable(self) -> list[Run]:
         failed = {run.arm for run in self.runs.values() if run.state is State.FAILED}
@@ -157,7 +177,7 @@ class Experiment:
             for run in self.runs.values()
             if run.state is State.WAITING
             and run.arm not in failed
-            and ((start := self._start_of(run)) is None or start.checkpoint.exists())
+            and ((start := self._start_of(run.arm, run.seed)) is None or start.checkpoint.exists())
         ]
 
     def _tidy(self) -> None:

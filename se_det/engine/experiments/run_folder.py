@@ -63,12 +63,14 @@ class Run:
         arm: the arm's name.
         seed: the seed.
         folder: where the run's files are.
+        cfg: the run's config.
     """
 
-    def __init__(self, arm: str, seed: int, folder: Path) -> None:
+    def __init__(self, arm: str, seed: int, folder: Path, cfg: Config) -> None:
         self.arm = arm
         self.seed = seed
         self.folder = folder
+        self.cfg = cfg
         self.config = folder.with_suffix('.py')
         self.process: subprocess.Popen | None = None
 
@@ -142,20 +144,13 @@ class Run:
         seconds = 3600 * hours + 60 * int(found['minutes']) + int(found['seconds'])
         return Progress(f'{epoch}{found["step"]}/{found["steps"]}', seconds)
 
-    def start(
-        self,
-        cfg: Config,
-        command: Sequence[str],
-        environment: Mapping[str, str],
-        slot: int,
-    ) -> None:
+    def start(self, command: Sequence[str], environment: Mapping[str, str], slot: int) -> None:
         """Start a process that trains, or resumes, unless there is one.
 
         The process holds a lock on the folder. So an experiment runner that starts after another
         was killed knows which processes are still training.
 
         Args:
-            cfg: the run's config.
             command: the training command; ``CONFIG`` in it is replaced by the config and
                 ``--work-dir``.
             environment: the process's environment.
@@ -168,7 +163,7 @@ class Run:
             lock.truncate(0)
             lock.write(str(slot))
             lock.flush()
-            write_whole(self.config, cfg.pretty_text.encode())
+            write_whole(self.config, self.cfg.pretty_text.encode())
             here = [str(self.config), '--work-dir', str(self.folder), '--resume']
             command = [part for word in command for part in (here if word == CONFIG else [word])]
             with (self.folder / OUTPUT).open('ab') as output:
@@ -191,30 +186,23 @@ class Run:
         if self.process:
             self.process.wait()
 
-    def last_lines(self, count: int = 15) -> str:
-        """The last lines that the process printed."""
-        return '\n'.join((self.folder / OUTPUT).read_text(errors='ignore').splitlines()[-count:])
-
-    def check_config(self, cfg: Config) -> None:
-        """Check that the run in the folder was made with the config of the plan.
-
-        Args:
-            cfg: the config that the plan has for this run.
+    def check(self) -> None:
+        """Check what is in the folder.
 
         Raises:
-            UsageError: it was made with another, or its config is not there.
+            UsageError: it was made with another config than the plan has for this run, or its
+                config is not there, or its result is not whole.
         """
         has_begun = self.state is not State.WAITING or any(self.folder.glob('*.pth'))
-        if has_begun and not self.config.is_file():
+        config = self.config.read_text(errors='replace') if self.config.is_file() else None
+        if has_begun and config != self.cfg.pretty_text:
             raise UsageError(
-                f'{self.folder} has a run, but its config {self.config} is not there. Delete that '
-                'folder to train it anew, or choose another --work-dir.'
+                f'{self.folder} has a run with another config than the plan has now, or its config '
+                f'{self.config} is not there. Delete that folder to train it anew, or choose '
+                'another --work-dir.'
             )
-        if has_begun and self.config.read_text(errors='replace') != cfg.pretty_text:
-            raise UsageError(
-                f'{self.folder} has a run with another config than the plan has now. Delete that '
-                'folder to train it anew, or choose another --work-dir.'
-            )
+        if self.state is State.FINISHED:
+            self.result  # noqa: B018  (raises)
 
     def tidy(self, keep_checkpoint: bool) -> None:
         """Remove the checkpoints of the finished run, except the last one if it is needed."""

@@ -101,6 +101,16 @@ class WholeCheckpointHook(CheckpointHook):
             self.file_backend.remove_outdated(self.last_ckpt, *best)
 
 
+def save_interrupted(runner: Runner, iteration: int) -> None:
+    """Save the state after an iteration, beside the checkpoints of CheckpointHook."""
+    runner.save_checkpoint(
+        runner.work_dir,
+        INTERRUPTED,
+        meta=dict(epoch=runner.epoch, iter=iteration),
+        backend_args=dict(backend='whole_files'),
+    )
+
+
 def latest_checkpoint(folder: str | Path) -> Path | None:
     """The checkpoint in a folder to resume from: the latest that is whole.
 

@@ -11,7 +11,7 @@ from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import Runner
 
 from se_det.engine.child_processes import SIGNALS, guard_workers
-from se_det.engine.resume.checkpoint_files import INTERRUPTED
+from se_det.engine.resume.checkpoint_files import INTERRUPTED, save_interrupted
 from se_det.errors import Interrupted
 
 # Signals so close are one: `timeout` sends two, torchrun forwards what its processes also receive.
@@ -52,7 +52,7 @@ class InterruptionHook(Hook):
     def after_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
         """Save and stop, if a signal arrived."""
         if self._received_by_any():
-            self._stop(runner, epoch=runner.epoch, iteration=runner.iter + 1)
+            self._stop(runner, runner.iter + 1)
 
     def after_val_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
         """Save and stop, if a signal arrived."""
@@ -60,7 +60,7 @@ class InterruptionHook(Hook):
             for hook in runner.hooks:
                 if isinstance(hook, EMAHook):
                     hook.after_val_epoch(runner)  # validation used the averaged weights
-            self._stop(runner, epoch=runner.epoch, iteration=runner.iter)
+            self._stop(runner, runner.iter)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.first = min(self.first, time.monotonic())
@@ -76,13 +76,8 @@ class InterruptionHook(Hook):
         self.received = signal.Signals(int(number)) if number else None
         return self.received is not None
 
-    def _stop(self, runner: Runner, epoch: int, iteration: int) -> None:
-        runner.save_checkpoint(
-            runner.work_dir,
-            INTERRUPTED,
-            meta=dict(epoch=epoch, iter=iteration),
-            backend_args=dict(backend='whole_files'),
-        )
+    def _stop(self, runner: Runner, iteration: int) -> None:
+        save_interrupted(runner, iteration)
         if self.group is not None:  # torchrun ends all processes when the first of them ends
             torch.distributed.barrier(self.group)
         raise Interrupted(

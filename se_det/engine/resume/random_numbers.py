@@ -16,12 +16,7 @@ def generator_states() -> dict[str, Any]:
         Numbers, strings, lists, tuples and tensors only: `torch.load` reads them with
         ``weights_only=True``.
     """
-    name, keys, position, has_gauss, cached = np.random.get_state()
-    states = dict(
-        python=random.getstate(),
-        numpy=(name, keys.tolist(), position, has_gauss, cached),
-        torch=torch.get_rng_state(),
-    )
+    states = _cpu_states()
     if torch.cuda.is_initialized():
         states['cuda'] = torch.cuda.get_rng_state()
     return states
@@ -46,31 +41,29 @@ class RandomStream:
 
     def __init__(self, *entropy: int) -> None:
         self.seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
-        self.state: tuple | None = None
+        self.states: dict[str, Any] | None = None
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
         """Within the context, the generators on the CPU continue this stream."""
         outer = _cpu_states()
-        if self.state is None:
+        if self.states is None:
             random.seed(self.seed)
             np.random.seed(self.seed)
             torch.default_generator.manual_seed(self.seed)  # leaves the GPUs' alone
         else:
-            _set_cpu_states(self.state)
+            set_generator_states(self.states)
         try:
             yield
         finally:
-            self.state = _cpu_states()
-            _set_cpu_states(outer)
+            self.states = _cpu_states()
+            set_generator_states(outer)
 
 
-def _cpu_states() -> tuple:
-    return random.getstate(), np.random.get_state(), torch.get_rng_state()
-
-
-def _set_cpu_states(states: tuple) -> None:
-    python, numpy, of_torch = states
-    random.setstate(python)
-    np.random.set_state(numpy)
-    torch.set_rng_state(of_torch)
+def _cpu_states() -> dict[str, Any]:
+    name, keys, position, has_gauss, cached = np.random.get_state()
+    return dict(
+        python=random.getstate(),
+        numpy=(name, keys.tolist(), position, has_gauss, cached),
+        torch=torch.get_rng_state(),
+    )

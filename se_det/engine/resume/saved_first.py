@@ -7,7 +7,7 @@ from pathlib import Path
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import BaseLoop, Runner
 
-from se_det.engine.resume.checkpoint_files import INTERRUPTED
+from se_det.engine.resume.checkpoint_files import save_interrupted
 from se_det.errors import UsageError
 
 
@@ -47,12 +47,7 @@ class SavedFirstHook(Hook):
         """Save the state after an iteration, if it is not in a checkpoint yet."""
         saves = any(isinstance(hook, CheckpointHook) for hook in runner.hooks)
         if saves and self.saved_at != iteration:
-            runner.save_checkpoint(
-                runner.work_dir,
-                INTERRUPTED,
-                meta=dict(epoch=runner.epoch, iter=iteration),
-                backend_args=dict(backend='whole_files'),
-            )
+            save_interrupted(runner, iteration)
 
     def failure(self, runner: Runner, what: str, error: Exception) -> UsageError:
         """The error for what failed after an iteration; the log file has the traceback.
@@ -63,7 +58,8 @@ class SavedFirstHook(Hook):
             error: that it raised.
         """
         logger = runner.logger
-        record = (logger.name, logging.ERROR, __file__, 0, _text(error), (), None)
+        text = ''.join(traceback.format_exception(error))
+        record = (logger.name, logging.ERROR, __file__, 0, text, (), None)
         for handler in logger.handlers:
             if isinstance(handler, logging.FileHandler):
                 handler.handle(logger.makeRecord(*record))
@@ -76,7 +72,3 @@ class SavedFirstHook(Hook):
             f'{getattr(logger, "log_file", "the log")}. Mend the cause, then type the same command '
             'with --resume.'
         )
-
-
-def _text(error: Exception) -> str:
-    return ''.join(traceback.format_exception(error))

@@ -49,21 +49,17 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
             differs from that of the annotations; a head has another number of classes; the
             evaluator reads other annotations than its data set; no image is left to train on.
     """
+    name = cfg.filename or 'CONFIG'
+    as_typed = min(name, os.path.relpath(name), key=len)
     for split in splits:
         for source in find_sources(cfg, split):
             if not source.draws_itself:
                 check_evaluator(cfg, source)
-                facts = _facts(source, config_name(cfg))
+                facts = _facts(source, as_typed)
                 check_config(cfg, source, facts)
                 for note in facts.notes:
                     MMLogger.get_current_instance().info(f'{source.ann_file}: {note}.')
             check_num_classes(cfg.model, source)
-
-
-def config_name(cfg: Config) -> str:
-    """A config's file as one would type it."""
-    name = cfg.filename or 'CONFIG'
-    return min(name, os.path.relpath(name), key=len)
 
 
 def wrong_data(source: Source, lines: list[str], config: str) -> UsageError:
@@ -117,10 +113,6 @@ def _check_whole(source: Source, config: str) -> Facts:
     if elsewhere:
         raise wrong_data(source, [misplaced(*pair, folder) for pair in elsewhere.items()], config)
     if gone:
-        raise missing_data(source, _first_of(folder, gone))
+        more = f' (and {len(gone) - 1} more images)' if len(gone) > 1 else ''
+        raise missing_data(source, f'{folder}/{gone[0]}{more}')
     return facts
-
-
-def _first_of(folder: object, gone: list[str]) -> str:
-    first = f'{folder}/{gone[0]}'
-    return first if len(gone) == 1 else f'{first} (and {len(gone) - 1} more images)'

@@ -21,6 +21,7 @@ from mmengine.logging import MMLogger
 from se_det.datasets.check.sources import find_sources
 from se_det.engine.coco_metric import EitherCocoMetric
 from se_det.errors import UsageError
+from se_det.files import check_folder
 
 NOT_TRIED = ('ann_file', 'outfile_prefix', 'backend_args')
 SIDE = 256  # of the images that are tried
@@ -76,54 +77,38 @@ def _tried(cfg: Config, split: str, metric: dict) -> list[str]:
             f"{where}.metric has 'segm', but the roi_head of the model has no mask_head. "
             f'Add --cfg-options {where}.metric=bbox'
         )
-    above = Path(options.get('outfile_prefix') or '.').absolute().parent
-    while not above.exists():
-        above = above.parent
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        raise UsageError(
-            f'{where}.outfile_prefix must be in a folder that files can be written to; {above} is '
-            f'none. Set {where}.outfile_prefix=results/val'
-        )
+    if prefix := options.get('outfile_prefix'):
+        try:
+            check_folder(Path(prefix).absolute().parent)
+        except UsageError as error:
+            raise UsageError(f'{where}.outfile_prefix: {error}') from error
     sources = find_sources(cfg, split)
     classes = sources[0].classes if sources else ('object',)
     try:
         values = _try(options, classes)
     except Exception as error:  # of mmdet, numpy, pycocotools: each option has its own
-        guilty = [name for name in options if _works_without(name, options)]
-        found = ', '.join(f'{name}={options[name]!r}' for name in guilty or options)
+        found = ', '.join(f'{name}={value!r}' for name, value in options.items())
         raise UsageError(
             f'{where} cannot evaluate with {found}: {type(error).__name__}: {error}. '
-            + (f'Change or leave out {" or ".join(guilty)}.' if guilty else 'Change its options.')
+            'Change or leave out options.'
         ) from error
     _check_numbers(where, options, values)
     return list(values)
 
 
-def _works_without(name: str, options: dict) -> bool:
-    """Whether an option alone is what does not work."""
-    with contextlib.suppress(Exception):
-        _try({key: value for key, value in options.items() if key != name}, ('object',))
-        return True
-    return False
-
-
 def _check_numbers(where: str, options: dict, values: dict[str, float]) -> None:
     """MMDetection names averages by its default thresholds and numbers of detections."""
     numbers = sorted(options.get('proposal_nums', (100, 300, 1000)))
-    wrong = next((name for name in values if re.search('AR.*@', name)), None)
     is_named_well = options.get('metric') in ('proposal_fast', ['proposal_fast'])
-    if wrong and numbers[:3] != [100, 300, 1000] and not is_named_well:
-        raise UsageError(
-            f'{where}: {wrong} is counted with the first three numbers of proposal_nums, whatever '
-            f'its name says; got {tuple(numbers)}. Set {where}.proposal_nums=[100,300,1000]'
-        )
+    is_named_well = is_named_well or numbers[:3] == [100, 300, 1000]
     required = re.compile('mAP$' if options.get('metric_items') is None else 'mAP|AR')
     for name, value in values.items():
-        if value == -1 and required.search(name):
+        is_misnamed = '@' in name and not is_named_well
+        if is_misnamed or (value == -1 and required.search(name)):
             raise UsageError(
-                f'{where} cannot give {name}: mAP needs 100 among proposal_nums (got '
-                f'{tuple(numbers)}), mAP_50 and mAP_75 need these thresholds among iou_thrs. '
-                'Change the option, or metric_items.'
+                f'{where} cannot give {name}: AR needs proposal_nums=(100, 300, 1000), mAP needs '
+                f'100 among them (got {tuple(numbers)}), mAP_50 and mAP_75 need these thresholds '
+                'among iou_thrs. Change the option, or metric_items.'
             )
 
 

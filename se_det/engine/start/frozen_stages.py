@@ -1,9 +1,10 @@
-"""Frozen stages of a backbone need weights that were loaded."""
+"""The weights that a model starts from; frozen stages need them."""
+
+from typing import Any
 
 from mmengine.config import Config
 
 from se_det.config_files import dicts_in
-from se_det.engine.start.starting_weights import starting_weights
 from se_det.errors import UsageError
 
 
@@ -27,3 +28,14 @@ def check_frozen_stages(cfg: Config) -> None:
                 'random weights. Set init_cfg to weights, or train all stages: '
                 f'--cfg-options {path}.frozen_stages=-1 {path}.norm_eval=False'
             )
+
+
+def starting_weights(part: Any) -> set[str]:
+    """The files, URLs and names that ``init_cfg`` and ``pretrained`` have, anywhere in a config."""
+    found = set()
+    for _, cfg in dicts_in(part):
+        if 'Pretrained' in str(cfg.get('type')) and 'checkpoint' in cfg:
+            found.add(cfg['checkpoint'])
+        if isinstance(cfg.get('pretrained'), str):
+            found.add(cfg['pretrained'])
+    return found

@@ -1,3 +1,4 @@
+import json
 import os
 import random
 import signal
@@ -5,7 +6,7 @@ import time
 
 import pytest
 
-from se_det.engine.experiments.experiment import Experiment
+from se_det.engine.experiments.experiment import Experiment, Validation
 from se_det.engine.experiments.run_folder import State
 from se_det.errors import UsageError
 
@@ -22,31 +23,23 @@ def table(experiment):
     }
 
 
-def test_runs_are_trained_and_tidied(make_experiment, make_launcher):
+def test_runs_are_trained_once_and_tidied(make_experiment, make_launcher):
     experiment = make_experiment()
     experiment.train(make_launcher(), nothing)
-    assert all(run.state is State.FINISHED for run in experiment.runs.values())
+    runs = experiment.runs.values()
+    assert all(run.state is State.FINISHED for run in runs)
     assert len({str(values) for values in table(experiment).values()}) == 4
-    left = {path.name for run in experiment.runs.values() for path in run.folder.iterdir()}
+    left = {path.name for run in runs for path in run.folder.iterdir()}
     assert left == {'detections.bbox.json', 'lock', 'output.txt', 'result.json'}
-
-
-def test_what_is_finished_is_not_trained_again(make_experiment, make_launcher):
-    make_experiment().train(make_launcher(), nothing)
-    experiment = make_experiment('seeds = 3')
-    experiment.train(make_launcher(), nothing)
-    started = [key for key, run in experiment.runs.items() if run.process]
-    assert started == [('plain', 2), ('se', 2)]
-
-
-def test_runs_of_other_code_are_found(make_experiment, make_launcher):
-    experiment = make_experiment()
-    experiment.train(make_launcher(), nothing)
-    assert list(experiment.codes()) == ['not known']
-    run = experiment.runs['se', 1]
-    run.result['code'] = 'torch 3'
-    assert experiment.codes()['torch 3'] == [run]
-    assert len(experiment.codes()['not known']) == 3
+    for run in runs:  # one that was cut off is resumed
+        expected = [str(run.config), '--work-dir', str(run.folder), '--resume']
+        assert run.process.args[2:] == expected
+    assert experiment.codes() == {'not known': [*runs]}
+    experiment.runs['se', 1].result['code'] = 'torch 3'
+    assert experiment.codes()['torch 3'] == [experiment.runs['se', 1]]
+    more = make_experiment('seeds = 3')
+    more.train(make_launcher(), nothing)
+    assert [key for key, run in more.runs.items() if run.process] == [('plain', 2), ('se', 2)]
 
 
 def test_jobs_have_slots_of_their_own(make_experiment, make_launcher):
@@ -110,7 +103,7 @@ def test_arms_wait_for_their_start_and_its_checkpoint_stays(make_experiment, mak
         assert order.index(('start', seed)) < order.index(('plain', seed))
         start, plain = experiment.runs['start', seed], experiment.runs['plain', seed]
         assert start.checkpoint.exists()
-        assert experiment.configs[plain].load_from == str(start.checkpoint)
+        assert plain.cfg.load_from == str(start.checkpoint)
         assert not [*plain.folder.glob('*.pth')]
 
 
@@ -141,22 +134,11 @@ def test_a_failed_run(make_experiment, make_launcher):
     assert all(run.state is State.FINISHED for run in experiment.runs.values())
 
 
-def test_a_run_that_was_cut_off_is_resumed(make_experiment, make_launcher):
+def test_a_folder_with_runs_of_another_config_or_that_were_damaged(make_experiment, make_launcher):
     experiment = make_experiment()
     experiment.train(make_launcher(), nothing)
-    run = experiment.runs['plain', 0]
-    assert run.process.args[2:] == [str(run.config), '--work-dir', str(run.folder), '--resume']
-
-
-def test_another_config_is_refused_where_runs_would_be_mixed(make_experiment, make_launcher):
-    make_experiment().train(make_launcher(), nothing)
     with pytest.raises(UsageError, match='another config than the plan has now'):
         make_experiment("cfg_options = {'train_cfg.max_epochs': 4}")
-
-
-def test_files_of_runs_that_were_damaged(make_experiment, make_launcher, tmp_path):
-    experiment = make_experiment()
-    experiment.train(make_launcher(), nothing)
     run = experiment.runs['se', 1]
     result = run.folder / 'result.json'
     whole = result.read_bytes()
@@ -219,3 +201,27 @@ def test_killed_ten_times_it_ends_with_the_same_table(make_experiment, make_laun
     anew.train(launcher, nothing)
     assert all(run.process for run in anew.runs.values())
     assert found == table(anew)
+
+
+def test_arms_are_compared_seed_by_seed(make_experiment, write):
+    """Plain finds nothing with seed 0 and all with seed 1, SE all with both, odd nothing."""
+    boxes = [dict(image_id=i, category_id=1, bbox=[10, 10, 40, 40]) for i in range(6)]
+    truth = dict(
+        images=[dict(id=i, width=100, height=100) for i in range(6)],
+        annotations=[dict(box, id=i + 1, area=1600, iscrowd=0) for i, box in enumerate(boxes)],
+        categories=[dict(id=1, name='box')],
+    )
+    validation = Validation(str(write('truth.json', truth)), None, '')
+    experiment = make_experiment("arms['odd'] = arms['se']")
+    for (arm, seed), run in experiment.runs.items():
+        is_found = arm == 'se' or (arm, seed) == ('plain', 1)
+        # files of equal content are one seed
+        changed = dict(score=0.9 - seed / 10, **({} if is_found else dict(bbox=[60, 60, 30, 30])))
+        run.folder.mkdir(parents=True)
+        run.detections.write_text(json.dumps([{**box, **changed} for box in boxes]))
+    better, worse = (
+        experiment.compare(arms, validation).metrics['AP']
+        for arms in (('plain', 'se'), ('se', 'odd'))
+    )
+    assert better.baseline_seeds == (0, 1) and better.candidate_seeds == (1, 1)
+    assert (better.difference, worse.difference) == (0.5, -1)

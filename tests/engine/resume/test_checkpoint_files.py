@@ -11,12 +11,8 @@ import pytest
 import torch
 
 from se_det import files
-from se_det.engine.resume.checkpoint_files import (
-    WholeFilesBackend,
-    latest_checkpoint,
-)
+from se_det.engine.resume.checkpoint_files import WholeFilesBackend, latest_checkpoint
 from se_det.errors import UsageError
-from se_det.files import write_whole
 
 KEEP_ONE = dict(
     checkpoint=dict(
@@ -57,10 +53,6 @@ def _cut(path):
     path.write_bytes(path.read_bytes()[:-200])
 
 
-def _empty(path):
-    path.write_bytes(b'')
-
-
 def _flip(path):
     """Change a weight, which only the checksum shows."""
     content = bytearray(path.read_bytes())
@@ -68,7 +60,7 @@ def _flip(path):
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize('damage', [_cut, _empty, _flip])
+@pytest.mark.parametrize('damage', [_cut, lambda path: path.write_bytes(b''), _flip])
 def test_a_damaged_file_is_named_and_the_one_before_it_taken(work_dir, damage, log):
     damage(work_dir / 'epoch_3.pth')
     assert latest_checkpoint(work_dir).name == 'epoch_2.pth'
@@ -142,13 +134,14 @@ def test_a_file_size_limit_leaves_what_was_there(tmp_path):
 
 FULL = """
 import subprocess, sys
-from se_det.engine.resume.checkpoint_files import WholeFilesBackend
+sys.modules['mmdet'] = None  # its import takes seconds
+from se_det.files import write_whole
 for name, options in (('full', ''), ('readonly', ',ro')):
     folder = f'{sys.argv[1]}/{name}'
     mount = ['mount', '-t', 'tmpfs', '-o', f'size=64k{options}', 'none', folder]
     subprocess.run(mount, check=True)
     try:
-        WholeFilesBackend().put(b'x' * 100_000, f'{folder}/epoch_2.pth')
+        write_whole(f'{folder}/epoch_2.pth', b'x' * 100_000)
     except Exception as error:
         print(type(error).__name__, error)
     print(subprocess.run(['ls', '-A', folder], capture_output=True, text=True).stdout)
@@ -171,27 +164,5 @@ def test_a_full_disk_and_one_that_is_read_only(tmp_path):
         ('full', full, 'No space left on device'),
         ('readonly', read_only, 'Read-only file system'),
     ):
-        assert f'UsageError {tmp_path}/{folder}/epoch_2.pth cannot be written: {reason}' in text
-        assert text.strip().endswith('--resume.')  # no file is left
-
-
-def test_a_folder_without_permission(tmp_path):
-    if os.geteuid() == 0:
-        pytest.skip('not run: root may write everywhere')
-    tmp_path.chmod(0o500)
-    with pytest.raises(UsageError, match='cannot be written: Permission denied'):
-        WholeFilesBackend().put(b'x', tmp_path / 'epoch_1.pth')
-    tmp_path.chmod(0o700)
-
-
-def test_a_kill_during_the_write_leaves_the_old_file(tmp_path, monkeypatch):
-    target = tmp_path / 'epoch_1.pth'
-    write_whole(target, b'old')
-
-    def killed(descriptor):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(files.os, 'fsync', killed)
-    with pytest.raises(KeyboardInterrupt):
-        write_whole(target, b'new')
-    assert target.read_bytes() == b'old'
+        message = f'UsageError {tmp_path}/{folder}/epoch_2.pth cannot be written: {reason}.'
+        assert text.strip() == message  # no file is left

@@ -107,12 +107,19 @@ def test_an_option_that_works(check, tmp_path, options):
         reports.append(metric.evaluate(len(annotations['images'])))
     np.testing.assert_equal(*reports)
     assert bool(reports[0]) != options.get('format_only', False)
-    for name in reports[0]:
-        check({'default_hooks.checkpoint.save_best': name}, **options)
+    check({'default_hooks.checkpoint.save_best': [*reports[0]]}, **options)
     with pytest.raises(UsageError, match='none of the names that val_evaluator gives'):
         check({'default_hooks.checkpoint.save_best': 'mAP'}, **options)
     if prefix := options.get('outfile_prefix'):
         assert (tmp_path / f'{prefix}.bbox.json').exists()
+
+
+def test_only_a_prefix_needs_a_folder(check, monkeypatch):
+    """A training in one's home is not stopped by its parent, which root owns."""
+    monkeypatch.setattr('os.access', lambda *_: False)
+    check()
+    with pytest.raises(UsageError, match=r'val_evaluator\.outfile_prefix: .* is not writable'):
+        check(outfile_prefix='out/val')
 
 
 @pytest.mark.parametrize('options', [case for cases in REFUSED.values() for case in cases])
@@ -139,16 +146,12 @@ def test_names_that_the_evaluator_does_not_give(check, changes, name):
     assert name in str(caught.value)
 
 
-def test_names_that_it_gives(check):
+def test_names_that_it_gives_and_metrics_of_others(check):
     hook = dict(type='EarlyStoppingHook', monitor='coco/bbox_mAP_50')
     check({'default_hooks.checkpoint.save_best': 'auto', 'custom_hooks': [hook]})
+    check({'val_evaluator.type': 'VOCMetric', 'default_hooks.checkpoint.save_best': 'mine'})
 
 
 def test_masks_of_a_detector_without(check):
     with pytest.raises(UsageError, match='no mask_head'):
         check({'model.roi_head.mask_head': None}, metric=['bbox', 'segm'])
-
-
-def test_metrics_of_others_are_left_alone(check):
-    changes = {'val_evaluator.type': 'VOCMetric', 'default_hooks.checkpoint.save_best': 'mine'}
-    check(changes)

@@ -2,41 +2,39 @@
 
 import pytest
 from mmengine.config import Config
+from mmengine.model import PretrainedInit
 
-from se_det.engine.start.frozen_stages import check_frozen_stages
+from se_det.engine.start.frozen_stages import check_frozen_stages, starting_weights
 from se_det.errors import UsageError
 
-WEIGHTS = dict(type='SEPretrained', checkpoint='mmpretrain/se_resnet50')
-
-
-def _config(backbone, **model):
-    return Config(dict(model=dict(type='FasterRCNN', backbone=backbone, **model)))
+A, B = dict(type='SEPretrained', checkpoint='a'), dict(type=PretrainedInit, checkpoint='b')
+KAIMING = dict(type='Kaiming', layer='Conv2d')
 
 
 @pytest.mark.parametrize(
-    'cfg',
+    ('model', 'found'),
     [
-        _config(dict(frozen_stages=-1, init_cfg=None)),
-        _config(dict(depth=50)),
-        _config(dict(frozen_stages=1, init_cfg=WEIGHTS)),
-        _config(dict(frozen_stages=1, init_cfg=[dict(type='Kaiming', layer='Conv2d'), WEIGHTS])),
-        _config(dict(frozen_stages=1), init_cfg=WEIGHTS),
-        Config(dict(load_from='a.pth', model=dict(backbone=dict(frozen_stages=1)))),
+        (dict(backbone=dict(frozen_stages=-1, init_cfg=None)), set()),
+        (dict(backbone=dict(depth=50, pretrained=None)), set()),
+        (dict(backbone=dict(frozen_stages=1, init_cfg=A)), {'a'}),
+        (dict(backbone=dict(frozen_stages=1, init_cfg=[KAIMING, B])), {'b'}),
+        (dict(backbone=dict(frozen_stages=1), init_cfg=A), {'a'}),
+        (dict(backbone=dict(init_cfg=A), teacher=dict(backbone=dict(pretrained='c'))), {'a', 'c'}),
     ],
 )
-def test_what_is_allowed(cfg):
+def test_what_is_allowed_and_the_weights_that_a_config_names(model, found):
+    check_frozen_stages(Config(dict(model=model)))
+    assert starting_weights(model) == found
+
+
+@pytest.mark.parametrize('place', ['backbone', 'detector.backbone'])
+@pytest.mark.parametrize('init_cfg', [None, KAIMING])
+def test_frozen_random_weights(place, init_cfg):
+    cfg = Config(dict(model={}))
+    cfg.merge_from_dict({f'model.{place}': dict(frozen_stages=0, init_cfg=init_cfg)})
+    option = rf'model\.{place}'
+    message = rf'{option} freezes .*--cfg-options {option}.frozen_stages=-1 {option}.norm_eval'
+    with pytest.raises(UsageError, match=message):
+        check_frozen_stages(cfg)
+    cfg.load_from = 'a.pth'
     check_frozen_stages(cfg)
-
-
-@pytest.mark.parametrize('init_cfg', [None, dict(type='Kaiming', layer='Conv2d')])
-def test_frozen_random_weights(init_cfg):
-    cfg = _config(dict(frozen_stages=1, init_cfg=init_cfg))
-    with pytest.raises(UsageError, match=r'options model\.backbone\.frozen_stages=-1 model\.back'):
-        check_frozen_stages(cfg)
-
-
-def test_a_backbone_within_a_detector():
-    inner = dict(type='FasterRCNN', backbone=dict(frozen_stages=0))
-    cfg = Config(dict(model=dict(type='SoftTeacher', detector=inner)))
-    with pytest.raises(UsageError, match=r'model\.detector\.backbone freezes'):
-        check_frozen_stages(cfg)

@@ -31,13 +31,10 @@ def shapes():
     ],
 )
 def test_a_misspelt_name(shapes, option, right):
-    with pytest.raises(UsageError, match=rf'--cfg-options {option[:12]}.*mean {right}\?'):
-        set_options(shapes, {option: 1}, SHAPES)
-
-
-def test_a_misspelt_name_in_a_dict(shapes):
-    with pytest.raises(UsageError, match=r'model\.backbone\.dept: .*mean model\.backbone\.depth'):
-        set_options(shapes, dict(model={'backbone': dict(dept=18)}), SHAPES)
+    *names, last = option.split('.')
+    for options in ({option: 1}, {'.'.join(names): {last: 1}}) if names else ({option: 1},):
+        with pytest.raises(UsageError, match=rf'--cfg-options {option[:12]}.*mean {right}\?'):
+            set_options(shapes, options, SHAPES)
 
 
 @pytest.mark.parametrize(

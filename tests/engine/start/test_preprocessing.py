@@ -19,17 +19,17 @@ def _config(**data_preprocessor):
     return cfg
 
 
-WRONG = [
-    (dict(bgr_to_rgb=False), ''),
-    (dict(mean=[103.530, 116.280, 123.675]), ''),
-    (dict(std=[1.0, 1.0, 1.0]), ''),
-    (dict(rgb_to_bgr=True), ', rgb_to_bgr=False'),
-    (dict(std=None), ''),
-    (dict(mean=None, std=None), ''),
-]
-
-
-@pytest.mark.parametrize(('change', 'added'), WRONG)
+@pytest.mark.parametrize(
+    ('change', 'added'),
+    [
+        (dict(bgr_to_rgb=False), ''),
+        (dict(mean=[103.530, 116.280, 123.675]), ''),
+        (dict(std=[1.0, 1.0, 1.0]), ''),
+        (dict(rgb_to_bgr=True), ', rgb_to_bgr=False'),
+        (dict(std=None), ''),
+        (dict(mean=None, std=None), ''),
+    ],
+)
 def test_wrong_preprocessing(change, added):
     with pytest.raises(UsageError) as error:
         check_preprocessing(_config(**change))
