@@ -110,6 +110,7 @@ def test_ids_of_an_annotation_file(predict, images, tmp_path):
     assert not (tmp_path / 'out' / 'pictures').exists()
 
 
+@pytest.mark.long
 def test_coco_metrics_are_those_of_tools_test(predict, detectors, images, tmp_path):
     """Annotations are some of the detector's own boxes, so that metrics are not zero."""
     assert predict(FASTER, 'images', '--out', 'own', '--no-pictures') == 0
