@@ -184,8 +184,7 @@ def test_a_video(predict, pixels, tmp_path):
     ('arguments', 'message'),
     [
         (['images', '--classes', 'rings'], "no class 'rings'. Did you mean 'ring'"),
-        (['nowhere'], 'nowhere does not exist'),
-        (['images/*.gif'], 'No file matches'),
+        (['nowhere'], 'no image or video at nowhere'),
         (['images', '--out', 'images'], 'images has files'),
         (['images', '--batch', '0'], 'batch must be 1 or more'),
         (['images', '--ann', 'nowhere.json'], 'nowhere.json'),
