@@ -78,6 +78,17 @@ def decode(content: bytes, color_type: str = 'color', backend: str | None = 'cv2
     return Picture(pixels, 'cannot be decoded' if pixels is None else '', LACKS_END)
 
 
+def decode_file(
+    path: str | Path, color_type: str = 'color', backend: str | None = 'cv2'
+) -> Picture:
+    """Decode an image file, as `decode`; that it cannot be read is a fault, too."""
+    try:
+        content = Path(path).read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        return Picture(None, f'cannot be read: {getattr(error, "strerror", None) or error}')
+    return decode(content, color_type, backend)
+
+
 def read_image(path: str | Path, gray: bool = False) -> np.ndarray:
     """Read an image file: (H, W, 3) uint8 in BGR, or (H, W) with ``gray``.
 
@@ -87,11 +98,7 @@ def read_image(path: str | Path, gray: bool = False) -> np.ndarray:
     if not (cv2 or find_spec('PIL')):
         raise UsageError('To read image files, type: pip install opencv-python-headless')
     path = Path(path).expanduser()
-    try:
-        content = path.read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        raise UsageError(f'{path} cannot be read as an image: {error}. Check the file.') from error
-    picture = decode(content, 'grayscale' if gray else 'color')
+    picture = decode_file(path, 'grayscale' if gray else 'color')
     if picture.fault:
         raise UsageError(f'{path} {picture.fault}. Check the file.')
     return picture.pixels

@@ -1,7 +1,8 @@
 """A trained detector in Python: images in, `Detections` out."""
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
@@ -16,7 +17,6 @@ from se_det.errors import UsageError
 from se_det.image_files import ImageFileError, load_image
 from se_det.inference.detections import Detections, class_indices
 from se_det.inference.image_arrays import Image, check_array
-from se_det.inference.reading_ahead import read_ahead
 from se_det.inference.trained_model import (
     input_channels,
     load_trained,
@@ -131,7 +131,7 @@ class Detector:
         if batch < 1:
             raise UsageError(f'batch must be 1 or more; got {batch}.')
         class_indices(classes or (), self.classes)
-        samples = read_ahead(samples, 2 * batch)
+        samples = _read_ahead(samples, 2 * batch)
         return (found.above(score).of(classes) for found in self._detect(samples, batch))
 
     def read(self, path: str | Path) -> np.ndarray:
@@ -208,3 +208,20 @@ class Detector:
         )
         is_sorted = (np.diff(found.scores) <= 0).all()
         return found if is_sorted else found[np.argsort(-found.scores, kind='stable')]
+
+
+def _read_ahead(items: Iterable[dict], count: int) -> Iterator[dict]:
+    """Iterate over items that a thread makes ``count`` ahead, while the model computes.
+
+    Decoders and NumPy release Python's lock, so that one thread suffices. What the items raise is
+    raised here.
+    """
+    items = iter(items)
+    thread = ThreadPoolExecutor(1, thread_name_prefix='read_ahead')
+    try:
+        ahead = deque(thread.submit(next, items, None) for _ in range(count))
+        while (item := ahead.popleft().result()) is not None:
+            ahead.append(thread.submit(next, items, None))
+            yield item
+    finally:
+        thread.shutdown(cancel_futures=True)

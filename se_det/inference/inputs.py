@@ -56,7 +56,10 @@ def find_inputs(inputs: Sequence[str]) -> list[InputFile]:
             found = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
             found = [match for match in found if match.is_file()]
         if not found:
-            raise UsageError(_nothing_at(text, path))
+            raise UsageError(
+                f'There is no image or video at {text}. Give an image, a folder of images, a '
+                'pattern in quotes or a video.'
+            )
         files.update(dict.fromkeys(Path(os.path.abspath(file)) for file in found))
         folders += [] if path.is_dir() else [file.parent for file in found]
     root = os.path.commonpath([os.path.abspath(folder) for folder in folders])
@@ -90,8 +93,10 @@ def video_facts(path: Path) -> tuple[float, int]:
 
 
 def _files_below(folder: Path) -> list[Path]:
+    """Images and videos by their ending, or images by their content."""
     files = [file for file in folder.rglob('*') if file.is_file() and file.name[0] != '.']
-    found = [file for file in files if _is_known(file)]
+    known = (*IMAGE_EXTENSIONS, *VIDEO_EXTENSIONS)
+    found = [f for f in files if f.suffix.lower() in known or cv2.haveImageReader(str(f))]
     if others := sorted({*files} - {*found}):
         print(
             f'Left out, as neither images nor videos: {len(others)} of {len(files)} files in '
@@ -99,21 +104,3 @@ def _files_below(folder: Path) -> list[Path]:
             file=sys.stderr,
         )
     return sorted(found)
-
-
-def _is_known(path: Path) -> bool:
-    """Whether it is an image or a video by its ending, or an image by its content."""
-    known = (*IMAGE_EXTENSIONS, *VIDEO_EXTENSIONS)
-    return path.suffix.lower() in known or cv2.haveImageReader(str(path))
-
-
-def _nothing_at(text: str, path: Path) -> str:
-    if path.is_dir():
-        endings = ' '.join(IMAGE_EXTENSIONS + VIDEO_EXTENSIONS)
-        return (
-            f'There is no image or video in {text}: no file that OpenCV can read, and no name that '
-            f'ends in one of {endings}.'
-        )
-    if glob.has_magic(text):
-        return f'No file matches {text}. Check the pattern, and put it in quotes.'
-    return f'{text} does not exist. Give an image, a folder, a pattern in quotes or a video.'

@@ -2,7 +2,6 @@
 
 from functools import cache
 from pathlib import Path
-from types import TracebackType
 
 import cv2
 import matplotlib
@@ -75,12 +74,6 @@ class PictureFiles:
         self._video: cv2.VideoWriter | None = None
         self._video_file: InputFile | None = None
 
-    def __enter__(self) -> 'PictureFiles':
-        return self
-
-    def __exit__(self, kind: type | None, error: object, traceback: TracebackType | None) -> None:
-        self._end_video()
-
     def add(self, file: InputFile, image: np.ndarray, found: Detections) -> None:
         """Write an image, or the next frame of a video, with its detections.
 
@@ -102,7 +95,7 @@ class PictureFiles:
 
     def _add_frame(self, file: InputFile, path: Path, picture: np.ndarray) -> None:
         if self._video_file != file:
-            self._end_video()
+            self.close()
             rate, _ = video_facts(file.path)
             size = picture.shape[1::-1]
             codec = cv2.VideoWriter.fourcc(*'mp4v')
@@ -111,7 +104,8 @@ class PictureFiles:
                 raise UsageError(f'{path} cannot be written as a video. Add --no-pictures.')
         self._video.write(np.ascontiguousarray(picture))
 
-    def _end_video(self) -> None:
+    def close(self) -> None:
+        """End the video that was begun."""
         if self._video is not None:
             self._video.release()
         self._video = self._video_file = None

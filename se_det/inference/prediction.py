@@ -4,8 +4,8 @@ import signal
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -39,13 +39,8 @@ class Prediction:
     unreadable: int = 0
 
 
-@dataclass(frozen=True)
-class _Frame:
-    """An image, or a frame of a video, and what images.json says of it beside its size."""
-
-    file: InputFile
-    pixels: np.ndarray
-    facts: dict = field(default_factory=dict)
+# An image, or a frame of a video, and what images.json says of it beside its size.
+_Frame = tuple[InputFile, np.ndarray, dict]
 
 
 def predict(
@@ -85,8 +80,7 @@ def predict(
     """
     files = find_inputs(inputs)
     detector = Detector(checkpoint, cfg, device)
-    ids = Ids(detector.classes, ann)
-    ids.check([file.name for file in files])
+    ids = Ids(detector.classes, [file.name for file in files], ann)
     done = Prediction(Path(out))
     total = sum(video_facts(file.path)[1] if file.is_video else 1 for file in files)
     waiting: deque[_Frame] = deque()
@@ -100,15 +94,13 @@ def predict(
 
         stream = detector.stream_prepared(samples(), score, classes, batch)
         results = stack.enter_context(PredictionFiles(done.out, ids))
-        picture_files = (
-            stack.enter_context(PictureFiles(done.out / 'pictures')) if pictures else None
-        )
+        picture_files = stack.enter_context(closing(PictureFiles(done.out / 'pictures')))
         try:
             for found in stream:
-                frame = waiting.popleft()
-                results.add(frame.file.name, frame.pixels, found, **frame.facts)
-                if picture_files:
-                    picture_files.add(frame.file, frame.pixels, found)
+                file, pixels, facts = waiting.popleft()
+                results.add(file.name, pixels, found, **facts)
+                if pictures:
+                    picture_files.add(file, pixels, found)
                 done.images += 1
                 done.detections += len(found)
                 progress.show(done.images + done.unreadable)
@@ -129,51 +121,43 @@ def _frames(
         try:
             if file.is_video:
                 for index, pixels in enumerate(video_frames(file.path)):
-                    yield _Frame(file, pixels, dict(frame=index)), detector.prepare(pixels)
+                    yield (file, pixels, dict(frame=index)), detector.prepare(pixels)
             else:
                 pixels = detector.read(file.path)
-                yield _Frame(file, pixels), detector.prepare(pixels)
+                yield (file, pixels, {}), detector.prepare(pixels)
         except UsageError as error:
             done.unreadable += 1
             message = str(error)
             progress.say(message if str(file.path) in message else f'{file.path}: {message}')
 
 
-class _Progress:
+class _Progress(Progress):
     """A bar on standard error if it is a terminal, else a line now and then."""
 
     def __init__(self, total: int) -> None:
-        self._console = Console(stderr=True)
-        self._total = total
-        self._start = self._said = time.monotonic()
-        self._bar = Progress(
+        console = Console(stderr=True)
+        super().__init__(
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
-            TextColumn('images'),
-            TextColumn('{task.fields[speed]}'),
+            TextColumn('images {task.fields[speed]}'),
             TimeRemainingColumn(),
-            console=self._console,
+            console=console,
             expand=True,
-            disable=not self._console.is_terminal,
+            disable=not console.is_terminal,
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        self._task = self._bar.add_task('', total=total, speed='')
-
-    def __enter__(self) -> '_Progress':
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        self._total = total
+        self._bar = self.add_task('', total=total, speed='')
+        self._begun = self._said = time.monotonic()
 
     def show(self, done: int) -> None:
         now = time.monotonic()
-        speed = f'{done / (now - self._start):.1f} images/s'
-        self._bar.update(self._task, completed=done, total=max(done, self._total), speed=speed)
-        if self._bar.disable and now - self._said > SECONDS_BETWEEN_LINES:
+        speed = f'{done / (now - self._begun):.1f} images/s'
+        self.update(self._bar, completed=done, total=max(done, self._total), speed=speed)
+        if self.disable and now - self._said > SECONDS_BETWEEN_LINES:
             self._said = now
             self.say(f'{done} of {self._total} images, {speed}')
 
     def say(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)

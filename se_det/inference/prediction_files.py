@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -24,13 +23,14 @@ class Ids:
 
     Args:
         classes: the names of the detector's classes.
+        images: the names of the images.
         ann: the annotation file, in COCO's format; None: count.
 
     Raises:
-        UsageError: the file cannot be used, or lacks one of the classes.
+        UsageError: the file cannot be used, or lacks one of the classes or images.
     """
 
-    def __init__(self, classes: Sequence[str], ann: str | None) -> None:
+    def __init__(self, classes: Sequence[str], images: Sequence[str], ann: str | None) -> None:
         self._ann = ann
         self._count = 0
         if ann is None:
@@ -45,20 +45,13 @@ class Ids:
             self.categories = [dict(id=ids[name], name=name) for name in classes]
             records = [image for image in content['images'] if isinstance(image, dict)]
             self._images = {image.get('file_name'): image.get('id') for image in records}
-
-    def check(self, names: Sequence[str]) -> None:
-        """Check that all images have ids.
-
-        Raises:
-            UsageError: the annotation file lacks some.
-        """
-        lacking = [name for name in names if self._ann and name not in self._images]
-        if lacking:
-            example = next(iter(self._images))
-            raise UsageError(
-                f'{self._ann} lacks {len(lacking)} of {len(names)} images, first {lacking[0]}; it '
-                f'has {example}. Give the folder that its names start from, or leave --ann out.'
-            )
+            lacking = [name for name in images if name not in self._images]
+            if lacking:
+                raise UsageError(
+                    f'{ann} lacks {len(lacking)} of {len(images)} images, first {lacking[0]}; it '
+                    f'has {next(iter(self._images), "none")}. Give the folder that its names start '
+                    'from, or leave --ann out.'
+                )
 
     def image(self, name: str) -> int:
         """The id of an image; without annotations, the next one."""
@@ -133,7 +126,7 @@ class PredictionFiles:
         except OSError as error:
             raise UsageError(f'{self._partial} cannot be written: {error.strerror}.') from error
 
-    def __exit__(self, kind: type | None, error: object, traceback: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         """Give the files their names."""
         try:
             with self._file:

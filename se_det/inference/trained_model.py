@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from mmdet.registry import DATASETS, MODELS, TRANSFORMS
@@ -17,7 +16,7 @@ from se_det.checkpoints.fetching import fetch
 from se_det.checkpoints.fit import load_whole
 from se_det.checkpoints.reading import read_checkpoint
 from se_det.checkpoints.state_dicts import find_weights, metadata
-from se_det.config_files import locate_teacher, model_of, read_config
+from se_det.config_files import dicts_in, locate_teacher, model_of, read_config
 from se_det.errors import UsageError
 from se_det.inference.separable_roi_align import pool_separably
 from se_det.inference.training_config import training_config
@@ -101,23 +100,14 @@ def test_steps(cfg: Config) -> Sequence[dict]:
 
 
 def _build(cfg: Config) -> nn.Module:
-    model = ConfigDict(_without_starting_weights(cfg.model.to_dict()))
+    model = ConfigDict(cfg.model.to_dict())
+    for _, part in dicts_in(model):
+        for key in STARTING_WEIGHTS:
+            part.pop(key, None)
     if 'data_preprocessor' in cfg:
         model.setdefault('data_preprocessor', cfg.data_preprocessor)
     locate_teacher(model)
     return MODELS.build(model)
-
-
-def _without_starting_weights(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {
-            key: _without_starting_weights(inner)
-            for key, inner in value.items()
-            if key not in STARTING_WEIGHTS
-        }
-    if isinstance(value, list | tuple):
-        return type(value)(_without_starting_weights(inner) for inner in value)
-    return value
 
 
 def _classes(saved: dict, cfg: Config, source: str) -> tuple[str, ...]:

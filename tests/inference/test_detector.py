@@ -75,7 +75,7 @@ def assert_same(found, expected):
         assert (found.masks != instances.masks.numpy()).mean() < 1e-5  # pixels at the threshold
 
 
-@pytest.mark.parametrize(('name', 'batch'), [(FASTER, 1), (FASTER, 2), (FASTER, 3), (MASK, 2)])
+@pytest.mark.parametrize(('name', 'batch'), [(FASTER, 1), (FASTER, 3), (MASK, 2)])
 def test_results_equal_those_of_mmdet(detector, reference, files, name, batch):
     found = detector(name)(files, batch=batch)
     assert len(found) == len(files)
@@ -127,38 +127,25 @@ def test_a_stream_is_read_as_it_is_used(detector, files):
 
 
 @pytest.mark.parametrize(
-    ('name', 'content', 'reason'),
+    ('cut', 'reason'),
     [
-        ('empty.jpg', b'', 'is an empty file'),
-        ('text.jpg', b'not an image', 'is not an image'),
-        ('missing.jpg', None, 'cannot be read'),
+        (lambda whole: b'', 'is an empty file'),
+        (lambda whole: b'not an image', 'is not an image'),
+        (lambda whole: None, 'cannot be read'),
+        (lambda whole: whole[: len(whole) * 2 // 3], 'is cut off'),
+        (lambda whole: whole[:-2], None),  # its pixels are all there
     ],
 )
-def test_a_file_that_is_no_image(detector, tmp_path, name, content, reason):
-    path = tmp_path / name
-    if content is not None:
+def test_a_file_that_is_no_whole_image(detector, tmp_path, pixels, cut, reason):
+    path = tmp_path / 'image.png'
+    whole = cv2.imencode('.png', pixels(64, 64))[1].tobytes()
+    if (content := cut(whole)) is not None:
         path.write_bytes(content)
-    with pytest.raises(UsageError, match=rf'{name} {reason}'):
+    if reason is None:
+        np.testing.assert_array_equal(detector(FASTER).read(path), pixels(64, 64))
+        return
+    with pytest.raises(UsageError, match=rf'image\.png {reason}'):
         detector(FASTER)(path)
-
-
-@pytest.mark.parametrize('ending', ['.jpg', '.png'])
-def test_a_truncated_file(detector, tmp_path, pixels, ending):
-    path = tmp_path / f'cut{ending}'
-    whole = cv2.imencode(ending, pixels(64, 64))[1].tobytes()
-    path.write_bytes(whole[: len(whole) * 2 // 3])
-    with pytest.raises(UsageError, match='is cut off'):
-        detector(FASTER)(path)
-
-
-@pytest.mark.parametrize('ending', ['.jpg', '.png'])
-def test_a_file_that_lacks_only_its_end(detector, tmp_path, pixels, ending):
-    """Its pixels are all there."""
-    path = tmp_path / f'end{ending}'
-    whole = cv2.imencode(ending, pixels(64, 64))[1]
-    path.write_bytes(whole.tobytes()[:-2])
-    expected = cv2.imdecode(whole, cv2.IMREAD_COLOR)
-    np.testing.assert_array_equal(detector(FASTER).read(path), expected)
 
 
 @pytest.mark.parametrize('array', [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3)), np.zeros(3)])
@@ -183,25 +170,29 @@ def test_kinds_of_images_are_read_as_mmdet_reads_them(detector, reference, tmp_p
 
 
 def test_a_checkpoint_of_another_architecture(detectors):
-    with pytest.raises(UsageError, match=r'does not fit the MaskRCNN.*missing: roi_head.mask_head'):
-        se_det.Detector(detectors[FASTER][1], detectors[MASK][0], 'cpu')
-    with pytest.raises(UsageError, match=r'does not fit the FasterRCNN.*unexpected: roi_head.mask'):
-        se_det.Detector(detectors[MASK][1], detectors[FASTER][0], 'cpu')
     wide = deepcopy(detectors[FASTER][0])
     wide.model.roi_head.bbox_head.fc_out_channels = 48
-    with pytest.raises(UsageError, match=r'another shape: .*shared_fcs'):
-        se_det.Detector(detectors[FASTER][1], wide, 'cpu')
+    for cfg, difference in (
+        (detectors[MASK][0], r'does not fit the MaskRCNN.*missing: roi_head.mask_head'),
+        (wide, r'another shape: .*shared_fcs'),
+    ):
+        with pytest.raises(UsageError, match=difference):
+            se_det.Detector(detectors[FASTER][1], cfg, 'cpu')
 
 
-def test_a_checkpoint_without_a_config(detectors, tmp_path, files, detector):
+def test_checkpoints_without_a_config(detectors, detector, files, tmp_path):
+    """Of mmengine without metadata, and of another program: a prefix, other names and metadata."""
     cfg, checkpoint = detectors[FASTER]
-    weights = tmp_path / 'weights.pth'
-    torch.save(torch.load(checkpoint)['state_dict'], weights)
-    with pytest.raises(UsageError, match='has no config in it'):
-        se_det.Detector(weights, device='cpu')
-    given = se_det.Detector(weights, cfg, 'cpu')
-    assert given.classes == CLASSES  # from the config
-    np.testing.assert_array_equal(given(files[0]).boxes, detector(FASTER)(files[0]).boxes)
+    weights, path = torch.load(checkpoint)['state_dict'], tmp_path / 'weights.pth'
+    expected = detector(FASTER)(files[0])
+    prefixed = {f'module.{key}': tensor for key, tensor in weights.items()}
+    for content in (weights, dict(network=prefixed, meta=dict(dataset_meta=None), epoch=1)):
+        torch.save(content, path)
+        given = se_det.Detector(path, cfg, 'cpu')
+        assert given.classes == CLASSES  # from the config
+        np.testing.assert_array_equal(given(files[0]).boxes, expected.boxes)
+        with pytest.raises(UsageError, match='has no config in it'):
+            se_det.Detector(path, device='cpu')
 
 
 def test_a_missing_device(detectors):
@@ -214,7 +205,7 @@ def test_a_missing_device(detectors):
     corners=st.lists(st.tuples(*[st.floats(-60, 400, width=32)] * 4), max_size=12),
     ratio=st.integers(0, 3),
     aligned=st.booleans(),
-    size=st.sampled_from([7, 14, (3, 5)]),
+    size=st.sampled_from([7, (3, 5)]),
     memory_format=st.sampled_from([torch.contiguous_format, torch.channels_last]),
 )
 def test_roi_align_as_two_products(length, corners, ratio, aligned, size, memory_format):
@@ -228,23 +219,3 @@ def test_roi_align_as_two_products(length, corners, ratio, aligned, size, memory
     torch.testing.assert_close(
         SeparableRoIAlign(*arguments)(maps, rois), expected, atol=1e-5, rtol=1e-5
     )
-
-
-def test_checkpoints_of_other_programs(detectors, detector, files, tmp_path):
-    """A prefix of DataParallel, other names, and metadata that are none of mmengine's."""
-    cfg, checkpoint = detectors[FASTER]
-    weights = torch.load(checkpoint)['state_dict']
-    prefixed = {f'module.{key}': tensor for key, tensor in weights.items()}
-    expected = detector(FASTER)(files[0])
-    for content in (
-        dict(state_dict=prefixed),
-        dict(model_state_dict=weights, epoch=1, optimizer_state_dict={}),
-        dict(ema=prefixed, meta='of another program'),
-        dict(network=weights, meta=dict(dataset_meta=None)),
-    ):
-        torch.save(content, tmp_path / 'other.pth')
-        found = se_det.Detector(tmp_path / 'other.pth', cfg, device='cpu')(files[0])
-        np.testing.assert_array_equal(found.boxes, expected.boxes)
-    torch.save(dict(epoch=1, generator=weights), tmp_path / 'other.pth')
-    with pytest.raises(UsageError, match=r'No weights in .*Its keys: epoch, generator\.'):
-        se_det.Detector(tmp_path / 'other.pth', cfg, device='cpu')

@@ -36,42 +36,42 @@ def test_the_size_is_that_of_mmcv(height, width, scale, keep_ratio):
     assert np.array_equal(images.resize(image, list(scale), keep_ratio), expected)
 
 
+@pytest.fixture(params=['opencv', 'pillow'])
+def read(request, monkeypatch):
+    """Read an image file with one of the two."""
+    if request.param == 'pillow':
+        monkeypatch.setattr(image_files, 'cv2', None)
+    return image_files.read_image
+
+
 @pytest.mark.parametrize('ending', ['png', 'jpg'])
-def test_pillow_reads_as_opencv_does(ending, tmp_path, monkeypatch):
+def test_files_are_read_as_opencv_does(ending, read, tmp_path):
+    """Also one that is to be turned, and one that lacks only its end."""
     path = tmp_path / f'ü.{ending}'
     rotated = Image.Exif()
     rotated[0x0112] = 6
     Image.fromarray(cv2.resize(noise(8, 9), (90, 60))).save(path, exif=rotated)
-    by_opencv = image_files.read_image(path)
-    monkeypatch.setattr(image_files, 'cv2', None)
-    by_pillow = image_files.read_image(str(path))
-    assert by_opencv.shape == (90, 60, 3)
-    assert np.abs(by_opencv.astype(int) - by_pillow).max() <= (2 if ending == 'jpg' else 0)
+    expected = cv2.imread(str(path))
+    allowed = 2 if ending == 'jpg' else 0
+    assert expected.shape == (90, 60, 3)
+    assert np.abs(expected.astype(int) - read(path)).max() <= allowed
+    path.write_bytes(path.read_bytes()[:-2])
+    assert np.abs(expected.astype(int) - read(str(path))).max() <= allowed
+    assert read(path, gray=True).shape == (90, 60)
 
 
-@pytest.mark.parametrize('has_opencv', [True, False])
-@pytest.mark.parametrize('content', [None, b'', b'no image'])
-def test_what_is_no_image_is_named(content, has_opencv, tmp_path, monkeypatch):
-    if not has_opencv:
-        monkeypatch.setattr(image_files, 'cv2', None)
-    path = tmp_path / 'image.png'
-    if content is not None:
+@pytest.mark.parametrize(
+    ('cut', 'reason'),
+    [
+        (lambda whole: None, 'cannot be read: No such file'),
+        (lambda whole: b'', 'is an empty file'),
+        (lambda whole: b'no image', 'is not an image'),
+        (lambda whole: whole[: len(whole) * 2 // 3], r'is cut off: \d+% of the picture'),
+    ],
+)
+def test_what_is_no_image_is_named(cut, reason, read, tmp_path):
+    path = tmp_path / 'image.jpg'
+    if (content := cut(cv2.imencode('.jpg', noise(64, 64))[1].tobytes())) is not None:
         path.write_bytes(content)
-    with pytest.raises(UsageError, match=r'image\.png'):
-        image_files.read_image(path)
-
-
-@pytest.mark.parametrize('has_opencv', [True, False])
-def test_a_jpeg_that_lacks_its_end(has_opencv, tmp_path, monkeypatch):
-    """It is read as in training if its pixels are there."""
-    if not has_opencv:
-        monkeypatch.setattr(image_files, 'cv2', None)
-    whole, path = tmp_path / 'whole.jpg', tmp_path / 'cut.jpg'
-    cv2.imwrite(str(whole), noise(64, 64))
-    content = whole.read_bytes()
-    path.write_bytes(content[:-2])
-    assert np.array_equal(image_files.read_image(path), image_files.read_image(whole))
-    assert image_files.read_image(path, gray=True).shape == (64, 64)
-    path.write_bytes(content[: len(content) * 2 // 3])
-    with pytest.raises(UsageError, match=r'cut\.jpg is cut off: \d+% of the picture'):
-        image_files.read_image(path)
+    with pytest.raises(UsageError, match=rf'image\.jpg {reason}'):
+        read(path)

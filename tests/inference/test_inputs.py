@@ -1,5 +1,7 @@
 """Which files inputs name, and under which names."""
 
+import re
+
 import cv2
 import numpy as np
 import pytest
@@ -39,17 +41,10 @@ def test_names_are_paths_below_what_holds_all(folder, inputs, names):
     assert [file.is_video for file in found] == [name.endswith('mp4') for name in names]
 
 
-@pytest.mark.parametrize(
-    ('inputs', 'message'),
-    [
-        (['empty'], 'no image or video in empty'),
-        (['in/*.gif'], r'No file matches in/\*.gif'),
-        (['in/c.jpg'], r'in/c.jpg does not exist'),
-    ],
-)
-def test_inputs_without_a_file(folder, inputs, message):
-    with pytest.raises(UsageError, match=message):
-        find_inputs(inputs)
+@pytest.mark.parametrize('name', ['empty', 'in/*.gif', 'in/c.jpg'])
+def test_inputs_without_a_file(folder, name):
+    with pytest.raises(UsageError, match=re.escape(f'no image or video at {name}.')):
+        find_inputs([name])
 
 
 def test_a_video(tmp_path):

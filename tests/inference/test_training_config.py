@@ -31,9 +31,8 @@ def test_values_are_those_that_were_saved(values):
     assert read(cfg.pretty_text).to_dict() == cfg.to_dict()
 
 
-@pytest.mark.parametrize('name', ['faster_rcnn_se_r50', 'cascade_rcnn_se_r101', 'retinanet_se_r50'])
-def test_our_configs(name):
-    cfg = read_config(f'configs/{name}.py')
+def test_one_of_our_configs():
+    cfg = read_config('configs/cascade_rcnn_se_r50.py')
     assert read(cfg.pretty_text).to_dict() == cfg.to_dict()
 
 

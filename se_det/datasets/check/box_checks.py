@@ -127,9 +127,7 @@ def check_boxes(boxes: Boxes, problems: Problems) -> np.ndarray:
         rule = 'width and height of a bbox must be at least one pixel'
         for index in small:
             problems.error(rule, f'annotation {boxes.ids[index]}', boxes.xywh[index].tolist())
-    for index in small:
-        problems.note(
-            'boxes are left out by MMDetection: narrower or lower than a pixel',
-            f'annotation {boxes.ids[index]}',
-        )
+    if small:
+        remark = 'boxes are left out by MMDetection: narrower or lower than a pixel'
+        problems.notes[remark] = len(small)
     return used

@@ -6,7 +6,7 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict
 
 from se_det.datasets.check.facts import Facts
-from se_det.datasets.check.sources import Source
+from se_det.datasets.check.sources import Source, metrics_of
 from se_det.errors import UsageError
 
 
@@ -28,7 +28,7 @@ def check_config(cfg: Config, source: Source, facts: Facts) -> None:
 
 def check_evaluator(cfg: Config, source: Source) -> None:
     """Check that the evaluator reads the annotations of its data set."""
-    for metric in _metrics(cfg, source.split):
+    for metric in metrics_of(cfg, source.split):
         found = metric.get('ann_file')
         if found and Path(found).resolve() != source.ann_file.resolve():
             raise UsageError(
@@ -53,12 +53,6 @@ def check_num_classes(model: ConfigDict, source: Source) -> None:
             check_num_classes(head, source)
 
 
-def _metrics(cfg: Config, split: str) -> list[dict]:
-    evaluator = cfg.get(f'{split}_evaluator')
-    metrics = evaluator if isinstance(evaluator, (list, tuple)) else [evaluator or {}]
-    return [metric for metric in metrics if isinstance(metric, dict)]
-
-
 def _check_classes(source: Source, facts: Facts) -> None:
     """Check names and order: CocoDataset numbers labels in the order of the annotations."""
     names = tuple(name for _, name in facts.categories)
@@ -66,8 +60,7 @@ def _check_classes(source: Source, facts: Facts) -> None:
     if source.classes == usable:
         return
     cause = ''
-    dataset_metainfo = source.dataset.get('metainfo') or {}
-    if 'classes' not in dataset_metainfo and not source.dataset.get('label_file'):
+    if 'classes' not in (source.dataset.get('metainfo') or {}):
         cause = (
             f'{source.where} has no metainfo.classes, so that the list is the one of '
             f"{source.dataset.get('type')}'s own data.\n"
@@ -84,33 +77,27 @@ def _check_classes(source: Source, facts: Facts) -> None:
 
 def _needs_no_objects(cfg: Config, source: Source) -> bool:
     """Whether the split is COCO's test-dev, whose annotations are not public."""
-    metrics = _metrics(cfg, source.split)
+    metrics = metrics_of(cfg, source.split)
     return source.split == 'test' and any(metric.get('format_only') for metric in metrics)
 
 
 def _check_objects(source: Source, facts: Facts) -> None:
+    """Check that there are objects of the classes that MMDetection uses."""
     names = [name for _, name in facts.categories]
     counts = dict(zip(names, facts.objects, strict=True))
     if sum(counts[name] for name in source.classes):
         return
-    if not facts.annotations:
-        raise UsageError(
-            f'{source.ann_file} has {facts.images} images and no annotation. Expected objects to '
-            f'{"train on" if source.split == "train" else "compare detections with"}. '
-            f'Set {source.where}.ann_file to the file with the annotations.'
-        )
-    with_objects = [name for name in names if counts[name]]
+    with_objects = tuple(name for name in names if counts[name])
     if with_objects:
-        raise UsageError(
-            f'{source.ann_file} has no object of the classes of {source.where}, {source.classes}. '
-            f'It has objects of {tuple(with_objects)}. Set {source.where}.metainfo=dict(classes='
-            f'{tuple(with_objects)})'
-        )
+        remedy = f'It has objects of {with_objects}. Set {source.where}.metainfo=dict('
+        remedy += f'classes={with_objects})'
+    else:
+        remedy = f'Set {source.where}.ann_file to the file with the annotations, or iscrowd=0 there'
     raise UsageError(
-        f'{source.ann_file} has {facts.annotations} annotations, and all are crowds (iscrowd=1), '
-        'ignored (ignore=1) or smaller than a pixel: MMDetection uses none as an object. Expected '
-        'iscrowd=0 for single objects. Write it so, or set '
-        f'{source.where}.ann_file to another file.'
+        f'{source.ann_file} has {facts.images} images, {facts.annotations or "no"} annotations and '
+        f'no object of the classes of {source.where}, {source.classes}. MMDetection uses none that '
+        'is a crowd (iscrowd=1), ignored (ignore=1) or smaller than a pixel. '
+        f'{remedy}.'
     )
 
 

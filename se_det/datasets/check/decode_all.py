@@ -13,10 +13,10 @@ from pathlib import Path
 
 import cv2
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import track
 
 from se_det.datasets.check.facts import cache_file, save_json, stamp
-from se_det.image_files import decode
+from se_det.image_files import decode_file
 
 CHUNK = 32
 
@@ -27,17 +27,13 @@ _messages = None  # in a process of the pool: what its decoders write to standar
 
 
 def decode_images(
-    folder: Path,
-    file_names: Sequence[str],
-    processes: int | None = None,
-    decoder: tuple = ('color', 'cv2'),
+    folder: Path, file_names: Sequence[str], decoder: tuple = ('color', 'cv2')
 ) -> dict[str, Decoded]:
     """Decode images; those that have not changed since the last time are not read again.
 
     Args:
         folder: what the names are relative to.
         file_names: the images.
-        processes: how many; default one for each core.
         decoder: ``color_type`` and ``imdecode_backend`` of the config.
 
     Returns:
@@ -47,46 +43,31 @@ def decode_images(
     kept = {}
     with suppress(OSError, ValueError):
         kept = json.loads(kept_in.read_text())
-    stamps = {name: _stamp(folder / name) for name in file_names}
-    new = [
-        name for name in file_names if not stamps[name] or kept.get(name, [0])[0] != stamps[name]
-    ]
-    for name, decoded in zip(new, _decode_all(folder, new, processes, decoder), strict=True):
-        kept[name] = [stamps[name], *decoded]
+    stamps = {}
+    for name in file_names:
+        with suppress(OSError, ValueError):  # ValueError: a name that no file can have
+            stamps[name] = stamp(folder / name)
+    new = [n for n in file_names if n not in stamps or kept.get(n, [0])[0] != stamps[n]]
+    for name, decoded in zip(new, _decode_all(folder, new, decoder), strict=True):
+        kept[name] = [stamps.get(name), *decoded]
     save_json(kept_in, kept)
     return {name: tuple(kept[name][1:]) for name in file_names}
 
 
-def _stamp(path: Path) -> list[int] | None:
-    try:
-        return stamp(path)
-    except (OSError, ValueError):  # ValueError: a name that no file can have
-        return None
-
-
-def _decode_all(
-    folder: Path, names: list[str], processes: int | None, decoder: tuple
-) -> Iterator[Decoded]:
+def _decode_all(folder: Path, names: list[str], decoder: tuple) -> Iterator[Decoded]:
     if not names:
         return
-    paths = [str(folder / name) for name in names]
+    paths = [folder / name for name in names]
     console = Console(file=sys.stderr)
-    columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn())
-    pool = ProcessPoolExecutor(
-        min(processes or os.cpu_count() or 1, len(names)),
-        multiprocessing.get_context('fork'),
-        _catch_messages,
-    )
-    with (
-        pool,
-        Progress(
-            *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal
-        ) as progress,
-    ):
-        task = progress.add_task('images', total=len(names))
-        for decoded in pool.map(partial(_decode, decoder=decoder), paths, chunksize=CHUNK):
-            progress.advance(task)
-            yield decoded
+    processes, fork = min(os.cpu_count() or 1, len(names)), multiprocessing.get_context('fork')
+    with ProcessPoolExecutor(processes, fork, _catch_messages) as pool:
+        yield from track(
+            pool.map(partial(_decode, decoder=decoder), paths, chunksize=CHUNK),
+            'images',
+            total=len(names),
+            console=console,
+            disable=not console.is_terminal,
+        )
 
 
 def _catch_messages() -> None:
@@ -97,16 +78,10 @@ def _catch_messages() -> None:
     os.dup2(_messages.fileno(), 2)
 
 
-def _decode(path: str, decoder: tuple) -> Decoded:
+def _decode(path: Path, decoder: tuple) -> Decoded:
     _messages.seek(0)
     _messages.truncate()
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        return f'cannot be read: {error.strerror}', ''
-    except ValueError as error:
-        return f'cannot be read: {error}', ''
-    picture = decode(content, *decoder)
+    picture = decode_file(path, *decoder)
     _messages.seek(0)
     complaint = _messages.read(200).decode(errors='replace').strip().partition('\n')[0]
     if picture.fault:

@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -81,12 +80,14 @@ def check_content(
         largest[category] = max(largest[category], shorter)
         ignored, crowd = annotation.get('ignore', 0), annotation.get('iscrowd', 0)
         if ignored:
-            problems.note("boxes are left out by MMDetection: their 'ignore' is 1")
+            problems.notes["boxes are left out by MMDetection: their 'ignore' is 1"] += 1
         objects[category] += bool(is_used and not ignored and not crowd)
-    _note_copies(annotations, problems)
+    boxes = {(a['image_id'], a['category_id'], *a['bbox']) for a in annotations}
+    if copies := len(annotations) - len(boxes):
+        problems.notes['boxes are there twice: same image, category and coordinates'] = copies
     _note_brush_masks(annotations, problems)
     if any(annotation['id'] == 0 for annotation in annotations):
-        problems.note('annotation has the id 0, which pycocotools counts as not found')
+        problems.notes['annotation has the id 0, which pycocotools counts as not found'] = 1
     records = list(images.values())
     step = max(1, len(records) // (sample or len(records) or 1))
     return Facts(
@@ -101,31 +102,16 @@ def check_content(
     )
 
 
-def _note_copies(annotations: list[dict], problems: Problems) -> None:
-    boxes = defaultdict(list)
-    for annotation in annotations:
-        key = (annotation['image_id'], annotation['category_id'], *annotation['bbox'])
-        boxes[key].append(annotation['id'])
-    for ids in boxes.values():
-        if len(ids) > 1:
-            remark = 'boxes are there twice: same image, category and coordinates'
-            problems.note(remark, f'annotation {ids[1]}', len(ids) - 1)
-
-
 def _note_brush_masks(annotations: list[dict], problems: Problems) -> None:
     polygons = sum(isinstance(a.get('segmentation'), list) for a in annotations)
-    crowds = [
-        f'annotation {annotation["id"]}'
-        for annotation in annotations
-        if isinstance(annotation.get('segmentation'), dict) and annotation.get('iscrowd')
-    ]
-    if polygons and len(crowds) > BRUSHES * len(annotations):
-        problems.note(
+    crowds = sum(
+        isinstance(a.get('segmentation'), dict) and bool(a.get('iscrowd')) for a in annotations
+    )
+    if polygons and crowds > BRUSHES * len(annotations):
+        problems.notes[
             'annotations among polygons are run lengths with iscrowd=1, as brushes of annotation '
-            'tools write them: MMDetection trains on none. Set iscrowd=0 for single objects',
-            crowds[0],
-            len(crowds),
-        )
+            'tools write them: MMDetection trains on none. Set iscrowd=0 for single objects'
+        ] = crowds
 
 
 def cache_file(kind: str, *key: str | os.PathLike | bool) -> Path:

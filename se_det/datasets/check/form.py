@@ -77,7 +77,7 @@ def check_images(images: list, problems: Problems, has_files: bool = True) -> di
             valid[image['id']] = image
             if has_files:
                 if image['file_name'] in files:
-                    problems.note('images have the same file as another', image['file_name'])
+                    problems.notes['images have the same file as another'] += 1
                 files.add(image['file_name'])
     if not images:
         problems.error('images must not be empty')

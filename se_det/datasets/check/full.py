@@ -21,10 +21,9 @@ from se_det.datasets.check.image_checks import (
     missing_images,
     turned_by_exif,
 )
-from se_det.datasets.check.problems import Problems, printable
+from se_det.datasets.check.problems import DROP, Problems, Repairs, printable
 from se_det.datasets.check.repair import repair
-from se_det.datasets.check.repair_outcome import DROP, ImageFiles, Repairs
-from se_det.datasets.check.repair_records import FILE_SIZE
+from se_det.datasets.check.repair_records import FILE_SIZE, ImageFiles
 from se_det.datasets.check.sources import Source, find_sources
 from se_det.datasets.check.summary import print_summary
 from se_det.errors import UsageError
@@ -136,7 +135,7 @@ def _check_images(coco: dict, source: Source, problems: Problems) -> ImageFiles:
             if source.decoder[0] not in AS_STORED and turned_by_exif(folder / path):
                 files.turned.add(name)
         if complaint:
-            problems.note(f'images are damaged, but decoded ({complaint})', name)
+            problems.notes[f'images are damaged, but decoded ({complaint})'] += 1
     return files
 
 

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from PIL import Image
 
-from se_det.image_files import decode, file_ends_with_mark
+from se_det.image_files import decode_file, file_ends_with_mark
 
 ORIENTATION = 0x0112  # the EXIF tag; 5 to 8 are turned by 90 degrees
 AS_STORED = ('unchanged', 'color_ignore_orientation', 'grayscale_ignore_orientation')
@@ -71,10 +71,10 @@ def last_part(file_name: str) -> str:
     return unquote(re.split(r'[/\\]', file_name)[-1])
 
 
-def header_fault(
+def image_fault(
     path: str | os.PathLike, width: int, height: int, decoder: tuple = ('color', 'cv2')
 ) -> str | None:
-    """What is wrong with an image file as far as its first and last bytes show it.
+    """What is wrong with an image file. It is decoded if its first and last bytes are not fine.
 
     Args:
         path: the file.
@@ -85,46 +85,12 @@ def header_fault(
     Returns:
         A sentence without the file's name, or None.
     """
-    try:
-        with Image.open(path) as image:
-            is_turned = _is_turned(image) and decoder[0] not in AS_STORED
-            size = image.size[::-1] if is_turned else image.size
+    with suppress(Exception), Image.open(path) as image:  # decoders raise what they like
+        is_turned = _is_turned(image) and decoder[0] not in AS_STORED
+        size = image.size[::-1] if is_turned else image.size
         if size == (width, height) and file_ends_with_mark(path):
             return None
-    except Exception:  # decoders raise what they like on damaged files
-        pass
-    return image_fault(path, width, height, decoder)
-
-
-def turned_by_exif(path: str | os.PathLike) -> bool:
-    """Whether decoders turn an image by 90 degrees, as its EXIF data say."""
-    with suppress(Exception), Image.open(path) as image:
-        return _is_turned(image)
-    return False
-
-
-def image_fault(
-    path: str | os.PathLike, width: int, height: int, decoder: tuple = ('color', 'cv2')
-) -> str | None:
-    """What is wrong with an image file, all of it decoded.
-
-    Args:
-        path: the file.
-        width: the width in the annotations.
-        height: the height there.
-        decoder: as in `header_fault`.
-
-    Returns:
-        A sentence without the file's name, or None.
-    """
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        there = 'cannot be read' if os.path.exists(path) else 'does not exist'
-        return f'{there}: {error.strerror}'
-    except ValueError as error:  # a name that no file can have
-        return f'cannot be read: {error}'
-    picture = decode(content, *decoder)
+    picture = decode_file(path, *decoder)
     if picture.fault:
         return picture.fault
     found = picture.pixels.shape[1::-1]
@@ -132,6 +98,13 @@ def image_fault(
         return None
     swapped = ' (OpenCV turns images as their EXIF data say)' if found == (height, width) else ''
     return f'is {found[0]}x{found[1]}; the annotations say {width}x{height}{swapped}'
+
+
+def turned_by_exif(path: str | os.PathLike) -> bool:
+    """Whether decoders turn an image by 90 degrees, as its EXIF data say."""
+    with suppress(Exception), Image.open(path) as image:
+        return _is_turned(image)
+    return False
 
 
 def _is_turned(image: Image.Image) -> bool:

@@ -1,9 +1,12 @@
-"""A list of what is wrong with a data set, grouped by rule."""
+"""Lists of what is wrong with a data set and of what a repair did, grouped by rule."""
 
 import reprlib
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 EXAMPLES = 3  # shown of each rule
+DROP = 'drop'  # a choice: leave out what has two readings
 
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 60
@@ -21,9 +24,9 @@ class Group:
     count: int = 0
     examples: list[str] = field(default_factory=list)
 
-    def add(self, example: str, count: int = 1) -> None:
-        """Count records and keep the first examples."""
-        self.count += count
+    def add(self, example: str) -> None:
+        """Count a record and keep the first examples."""
+        self.count += 1
         if example and len(self.examples) < EXAMPLES:
             self.examples.append(printable(example))
 
@@ -38,14 +41,16 @@ class Group:
 class Problems:
     """Errors, which training must not start with, and notes, which the log shows.
 
+    Notes are about records that are used, or left out, as MMDetection does it.
+
     Attributes:
         errors: by rule, the records that break it.
-        notes: by remark, the records that it is about.
+        notes: by remark, how many records it is about.
     """
 
     def __init__(self) -> None:
         self.errors: dict[str, Group] = {}
-        self.notes: dict[str, Group] = {}
+        self.notes: Counter[str] = Counter()
 
     def error(self, rule: str, record: str = '', found: object = None) -> None:
         """Add a record that breaks a rule; ``found`` is shown shortened."""
@@ -53,14 +58,33 @@ class Problems:
             record += f' has {_short.repr(found)}' if record else f'found {_short.repr(found)}'
         self.errors.setdefault(rule, Group()).add(record)
 
-    def note(self, remark: str, record: str = '', count: int = 1) -> None:
-        """Add records that are used, or left out, as MMDetection does it."""
-        self.notes.setdefault(remark, Group()).add(record, count)
-
     def error_lines(self) -> list[str]:
         """One line for each rule that is broken."""
         return [f'{rule}: {group}' for rule, group in self.errors.items()]
 
     def note_lines(self) -> list[str]:
         """One line for each remark."""
-        return [f'{group.count} {remark}' for remark, group in self.notes.items()]
+        return [f'{count} {remark}' for remark, count in self.notes.items()]
+
+
+class Repairs:
+    """What a repair did.
+
+    Args:
+        choices: what the user has chosen of two readings.
+
+    Attributes:
+        changes: how many records each change was made to.
+        left_out: records without a certain meaning, by reason.
+        unclear: records with two readings, by rule.
+    """
+
+    def __init__(self, choices: Collection[str] = ()) -> None:
+        self.choices = choices
+        self.changes: Counter[str] = Counter()
+        self.left_out = Problems()
+        self.unclear = Problems()
+
+    def refuse(self, rule: str, readings: str) -> None:
+        """Note an annotation that has two readings; the user may choose to leave it out."""
+        (self.left_out if DROP in self.choices else self.unclear).error(rule, readings)

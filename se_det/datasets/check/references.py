@@ -22,7 +22,7 @@ class References:
 
     def add(self, key: Any, record: Any, name: str) -> None:
         """Add a record under its id and its name, which is found if no id is."""
-        self._exact[_exact(key)].append(record)
+        self._exact[key].append(record)
         for similar in {as_number(key), name}:
             self._similar[similar].append(record)
 
@@ -31,12 +31,13 @@ class References:
         if not is_id(key):
             return []
         similar = (r for k in (key, as_number(key)) for r in self._similar.get(k, ()))
-        return list({id(r): r for r in self._exact.get(_exact(key)) or similar}.values())
+        return list({id(r): r for r in self._exact.get(key) or similar}.values())
 
 
 def is_id(value: Any) -> bool:
     """Whether a value can be an id: text or a finite number."""
-    return (isinstance(value, (str, int)) and type(value) is not bool) or _is_finite(value)
+    is_finite = isinstance(value, float) and math.isfinite(value)
+    return (isinstance(value, (str, int)) and type(value) is not bool) or is_finite
 
 
 def as_number(key: str | float) -> str | float:
@@ -50,11 +51,3 @@ def as_number(key: str | float) -> str | float:
 def unused(taken: set) -> Iterator[int]:
     """Integers from 1 that are not taken."""
     return (number for number in count(1) if number not in taken)
-
-
-def _exact(key: str | float) -> tuple[bool, str | float]:
-    return isinstance(key, str), key
-
-
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, float) and math.isfinite(value)

@@ -6,11 +6,15 @@ from collections.abc import Collection, Iterator
 import numpy as np
 
 from se_det.datasets.check.form import LARGEST, check_annotations, is_coordinate, is_integer
-from se_det.datasets.check.problems import Problems
+from se_det.datasets.check.problems import Problems, Repairs
 from se_det.datasets.check.references import References, as_number, is_id, unused
 from se_det.datasets.check.repair_boxes import repair_boxes
-from se_det.datasets.check.repair_outcome import ImageFiles, Repairs
-from se_det.datasets.check.repair_records import as_coordinate, repair_categories, repair_images
+from se_det.datasets.check.repair_records import (
+    ImageFiles,
+    as_coordinate,
+    repair_categories,
+    repair_images,
+)
 from se_det.datasets.check.segmentations import check_segmentations, mend_polygons
 
 FLAGS = {'0': 0, '0.0': 0, 'false': 0, 'none': 0, '1': 1, '1.0': 1, 'true': 1}
@@ -40,7 +44,7 @@ def repair(
         if isinstance(annotation, dict):
             annotations.append(annotation)
         else:
-            done.leave_out('annotations that are no dict', f'annotations[{index}]', annotation)
+            done.left_out.error('annotations that are no dict', f'annotations[{index}]', annotation)
     categories, names = repair_categories(coco, done)
     image_ids, images = repair_images(coco, annotations, files or ImageFiles(), done)
     annotations = list(_referring(annotations, image_ids, images, categories, names, done))
@@ -64,7 +68,7 @@ def repair(
     for annotation in coco['annotations']:
         if id(annotation) in without_area:
             annotation['area'] = float(np.prod(annotation['bbox'][2:]))
-            done.count('areas set to width times height of the bbox')
+            done.changes['areas set to width times height of the bbox'] += 1
     return coco, done
 
 
@@ -94,18 +98,18 @@ def _referring(
                 both = ' or '.join(f'that of {r.get("file_name", r.get("name"))}' for r in found)
                 done.refuse(f'{key} has two readings', f'{record}: {value!r} is {both}')
             elif not found:
-                done.leave_out(f'annotations whose {key} is that of no {kind}', record, value)
+                done.left_out.error(f'annotations whose {key} is that of no {kind}', record, value)
             else:
                 targets.append((key, found[0]['id']))
         if len(targets) < 2:
             continue
         if targets[0][1] not in images:
-            done.leave_out('annotations whose image is left out', record)
+            done.left_out.error('annotations whose image is left out', record)
             continue
         for key, target in targets:
             if type(annotation[key]) is not type(target) or annotation[key] != target:
                 annotation[key] = target
-                done.count(f'{key} written as that of its {key.removesuffix("_id")}')
+                done.changes[f'{key} written as that of its {key.removesuffix("_id")}'] += 1
         yield annotation
 
 
@@ -148,18 +152,18 @@ def _numbered(annotations: list[dict], done: Repairs) -> list[dict]:
             anew.append(annotation)
         elif number not in owners:
             if type(key) is not int:
-                done.count('annotation ids written as integers')
+                done.changes['annotation ids written as integers'] += 1
             owners[number] = annotation
             annotation['id'] = number
         elif {**annotation, 'id': number} == owners[number]:
-            done.count('annotations that were there twice merged')
+            done.changes['annotations that were there twice merged'] += 1
             continue
         else:
             anew.append(annotation)
         kept.append(annotation)
     for annotation, number in zip(anew, unused(owners), strict=False):
         annotation['id'] = number
-        done.count('annotations given an id of their own')
+        done.changes['annotations given an id of their own'] += 1
     return kept
 
 
@@ -171,11 +175,11 @@ def _repair_values(annotation: dict, done: Repairs) -> bool:
         numbers = [as_coordinate(value) for value in box]
         if None not in numbers:
             annotation['bbox'] = numbers
-            done.count('bboxes written as numbers')
+            done.changes['bboxes written as numbers'] += 1
     area = annotation.get('area')
     if isinstance(area, str) and as_coordinate(area) is not None:
         annotation['area'] = as_coordinate(area)
-        done.count('areas written as numbers')
+        done.changes['areas written as numbers'] += 1
     for key in ('iscrowd', 'ignore'):
         value = annotation.get(key, 0)
         if value in (0, 1):
@@ -184,7 +188,7 @@ def _repair_values(annotation: dict, done: Repairs) -> bool:
             done.refuse(f'{key} can be 0 or 1', f'{record} has {str(value)[:60]!r}')
             return False
         annotation[key] = FLAGS[str(value).strip().lower()]
-        done.count(f'{key} set to 0 or 1')
+        done.changes[f'{key} set to 0 or 1'] += 1
     return True
 
 
@@ -194,19 +198,19 @@ def _segmented(annotations: list[dict], images: dict, masks: bool, done: Repairs
         mended = mend_polygons(annotation.get('segmentation'))
         if mended is not None:
             annotation['segmentation'] = mended
-            done.count('segmentations written as a list of polygons')
+            done.changes['segmentations written as a list of polygons'] += 1
         problems = Problems()
         ((*low, x2, y2),) = check_segmentations([annotation], images, True, problems).tolist()
         if problems.errors and masks:
             (rule,) = problems.errors
-            done.leave_out(f'annotations: {rule}', f'annotation {annotation["id"]}')
+            done.left_out.error(f'annotations: {rule}', f'annotation {annotation["id"]}')
             continue
         if problems.errors and annotation.get('segmentation'):
             annotation['segmentation'] = []
-            done.count('segmentations removed, as they are not valid')
+            done.changes['segmentations removed, as they are not valid'] += 1
         box = annotation.get('bbox')
         is_box = isinstance(box, list) and len(box) == 4 and all(map(is_coordinate, box))
         if not is_box and np.isfinite(x2):
             annotation['bbox'] = [*low, x2 - low[0], y2 - low[1]]
-            done.count('bboxes set to the bounds of the segmentation')
+            done.changes['bboxes set to the bounds of the segmentation'] += 1
         yield annotation

@@ -4,8 +4,7 @@ import numpy as np
 
 from se_det.datasets.check.box_checks import Boxes
 from se_det.datasets.check.box_readings import BoxReadings
-from se_det.datasets.check.problems import Problems
-from se_det.datasets.check.repair_outcome import Repairs
+from se_det.datasets.check.problems import Problems, Repairs
 from se_det.datasets.check.segmentations import check_segmentations
 
 NEGATIVE = 'width and height of a bbox must not be negative'
@@ -54,7 +53,9 @@ def _set_format(annotations: list[dict], boxes: Boxes, done: Repairs) -> np.ndar
         for index in np.flatnonzero((chosen == name) & ~open_):
             boxes.xywh[index] = formats.boxes[name][index]
             annotations[index]['bbox'] = boxes.xywh[index].tolist()
-            done.count(f'bboxes written as [x, y, width, height] in pixels instead of {name}')
+            done.changes[
+                f'bboxes written as [x, y, width, height] in pixels instead of {name}'
+            ] += 1
     return open_
 
 
@@ -67,10 +68,10 @@ def _repair(annotation: dict, index: int, rule: str, boxes: Boxes, done: Repairs
     if rule == ENCLOSE:
         if 'bbox' in done.choices:
             annotation['segmentation'] = []
-            done.count('segmentations removed, as the bbox is right')
+            done.changes['segmentations removed, as the bbox is right'] += 1
         elif 'segmentation' in done.choices:
             box = bounds
-            done.count('bboxes set to the bounds of the segmentation')
+            done.changes['bboxes set to the bounds of the segmentation'] += 1
         else:
             return _refuse(
                 f'{rule}: choose with --read-as bbox or segmentation', record, [box, bounds], done
@@ -79,7 +80,7 @@ def _repair(annotation: dict, index: int, rule: str, boxes: Boxes, done: Repairs
         pass
     elif np.isfinite(bounds).all():
         box = bounds
-        done.count('bboxes set to the bounds of the segmentation')
+        done.changes['bboxes set to the bounds of the segmentation'] += 1
     elif rule == NEGATIVE:
         there = np.hstack([box[:2], np.abs(box[2:])])
         back = np.hstack([box[:2] + np.minimum(box[2:], 0), np.abs(box[2:])])
@@ -87,13 +88,13 @@ def _repair(annotation: dict, index: int, rule: str, boxes: Boxes, done: Repairs
         if len(inside) != 1:
             return _refuse(rule, record, [back, there], done)
         (box,) = inside
-        done.count('bboxes of negative width or height turned round')
+        done.changes['bboxes of negative width or height turned round'] += 1
     low, high = np.maximum(box[:2], 0), np.minimum(box[:2] + box[2:], size)
     if (high - low < 1).any():
-        done.leave_out('annotations whose bbox is outside the image', record, _short(box))
+        done.left_out.error('annotations whose bbox is outside the image', record, _short(box))
         return False
     if not _is_inside(box, size):
-        done.count('bboxes cut off at the border of the image')
+        done.changes['bboxes cut off at the border of the image'] += 1
     annotation['bbox'] = [*low.tolist(), *(high - low).tolist()]
     area = float((high - low).prod())
     if not annotation.get('segmentation') or annotation['area'] > area:

@@ -1,14 +1,29 @@
 """Repair the lists of categories and images: what is there twice, ids, file names, sizes."""
 
 from collections import defaultdict
+from dataclasses import dataclass, field
 from typing import Any
 
 from se_det.datasets.check.form import check_categories, check_images, is_coordinate, is_integer
-from se_det.datasets.check.problems import Problems
+from se_det.datasets.check.problems import Problems, Repairs
 from se_det.datasets.check.references import References, as_number, is_id, unused
-from se_det.datasets.check.repair_outcome import ImageFiles, Repairs
 
 FILE_SIZE = 'file-size'
+
+
+@dataclass
+class ImageFiles:
+    """What a repair needs of the image files, all by their names in the annotations.
+
+    Attributes:
+        paths: where files are that are not at their name.
+        sizes: width and height, None for files that cannot be read.
+        turned: files that OpenCV turns, as their EXIF data say.
+    """
+
+    paths: dict[str, str] = field(default_factory=dict)
+    sizes: dict[str, tuple[int, int] | None] = field(default_factory=dict)
+    turned: set[str] = field(default_factory=set)
 
 
 def repair_categories(coco: dict, done: Repairs) -> tuple[References, dict[int, str]]:
@@ -25,19 +40,19 @@ def repair_categories(coco: dict, done: Repairs) -> tuple[References, dict[int, 
     for index, category in enumerate(coco['categories']):
         key, name = _values(category, 'id', 'name')
         if not is_id(key) or not isinstance(name, str) or not name:
-            done.leave_out('categories without id or name', f'categories[{index}]', category)
+            done.left_out.error('categories without id or name', f'categories[{index}]', category)
             continue
-        first = by_id.setdefault((isinstance(key, str), key), category)
+        first = by_id.setdefault(key, category)
         same = by_name.setdefault(name, category)
         above = {str(c.get('supercategory') or 'none') for c in (same, category)} - {'none'}
         if first['name'] != name:
             both = f'{key!r} is {first["name"]!r} or {name!r}'
-            done.refuse('the id of a category has two readings', both, can_be_left_out=False)
+            done.unclear.error('the id of a category has two readings', both)
         elif len(above) > 1:
             both = f'{name!r} of {" or of ".join(sorted(above))}'
-            done.refuse('the name of a category has two readings', both, can_be_left_out=False)
+            done.unclear.error('the name of a category has two readings', both)
         elif same is not category:
-            done.count('categories that were there twice merged')
+            done.changes['categories that were there twice merged'] += 1
         references.add(key, same, name)
     coco['categories'] = list(by_name.values())
     _number(coco['categories'], 'category', done)
@@ -63,18 +78,18 @@ def repair_images(
     for index, image in enumerate(coco['images']):
         key, name = _values(image, 'id', 'file_name')
         if not is_id(key) or not isinstance(name, str):
-            done.leave_out('images without id or file_name', f'images[{index}]', image)
+            done.left_out.error('images without id or file_name', f'images[{index}]', image)
             continue
         if name in files.paths:
             image['file_name'] = files.paths[name]
-            done.count('file names set to the path below the folder of images')
-        known = by_id[isinstance(key, str), key]
+            done.changes['file names set to the path below the folder of images'] += 1
+        known = by_id[key]
         if image['file_name'] in known:
-            done.count('images that were there twice merged')
+            done.changes['images that were there twice merged'] += 1
             continue
         known[image['file_name']] = image
         if files.sizes.get(name, ()) is None:
-            done.leave_out('images whose file cannot be read', name)
+            done.left_out.error('images whose file cannot be read', name)
             unreadable.add(id(image))
         _set_size(image, files.sizes.get(name), name in files.turned, done)
     references = References()
@@ -86,7 +101,7 @@ def repair_images(
         first, *others = known.values()
         if others and id(first) in used:
             both = f'{first["id"]!r} is {" or ".join(known)}'
-            done.refuse('the id of an image has two readings', both, can_be_left_out=False)
+            done.unclear.error('the id of an image has two readings', both)
         for image in others:  # without annotations: any number will do
             image['id'] = ''
     images = [image for known in by_id.values() for image in known.values()]
@@ -128,7 +143,7 @@ def _number(records: list[dict], kind: str, done: Repairs) -> None:
             number = next(numbers)
         taken.add(number)
         record['id'] = number
-        done.count(f'{kind} ids written as integers')
+        done.changes[f'{kind} ids written as integers'] += 1
 
 
 def _set_size(image: dict, size: tuple[int, int] | None, is_turned: bool, done: Repairs) -> None:
@@ -138,25 +153,24 @@ def _set_size(image: dict, size: tuple[int, int] | None, is_turned: bool, done: 
     if size is None or said == tuple(size):
         if None not in said and said != found:
             image['width'], image['height'] = said
-            done.count('image sizes written as numbers')
+            done.changes['image sizes written as numbers'] += 1
         return
     image['width'], image['height'] = width, height = size
-    done.count("image sizes set to the files'")
+    done.changes["image sizes set to the files'"] += 1
     if None in said or min(said) <= 0 or FILE_SIZE in done.choices:
         return
     both = f'{image["file_name"]} is {width}x{height}, the annotations say {said[0]:g}x{said[1]:g}'
     if is_turned and said == (height, width):
-        done.refuse(
+        rule = (
             'boxes are of the image as OpenCV turns it (its EXIF data say so), or of the image '
             f'before that: choose with --read-as {FILE_SIZE}, or with '
-            "color_type='color_ignore_orientation' in the config's LoadImageFromFile",
-            both,
-            can_be_left_out=False,
+            "color_type='color_ignore_orientation' in the config's LoadImageFromFile"
         )
     elif abs(said[0] * height - said[1] * width) <= max(*said, *size):
-        done.refuse(
+        rule = (
             'boxes are of the size of the file, or of the size before the file was resized: '
-            f'choose with --read-as {FILE_SIZE}, or bring the original files',
-            both,
-            can_be_left_out=False,
+            f'choose with --read-as {FILE_SIZE}, or bring the original files'
         )
+    else:
+        return
+    done.unclear.error(rule, both)

@@ -53,12 +53,11 @@ def check_segmentations(
             faults[owners[index]] = 'a polygon must be inside its image'
             bounds[owners[index]] = np.nan
     for index, fault in faults.items():
-        record = f'annotation {annotations[index]["id"]}'
         if masks:
-            problems.error(fault, record)
+            problems.error(fault, f'annotation {annotations[index]["id"]}')
         else:
             remark = f'segmentations are wrong, but the config does not read masks: {fault}'
-            problems.note(remark, record)
+            problems.notes[remark] += 1
     return bounds
 
 

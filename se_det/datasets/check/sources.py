@@ -1,12 +1,11 @@
 """Find the data sets of a config that can be checked: local ones in COCO's form."""
 
-import inspect
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmdet.datasets import CocoDataset
+from mmdet.datasets import CocoDataset, V3DetDataset
 from mmdet.registry import DATASETS
 from mmengine.config import Config, ConfigDict
 from mmengine.fileio import list_from_file
@@ -78,15 +77,20 @@ def find_sources(cfg: Config, split: str) -> list[Source]:
         UsageError: a data set class is not registered, or a class list cannot be one.
     """
     loader = cfg.get(f'{split}_dataloader')
-    evaluator = cfg.get(f'{split}_evaluator') or []
-    metrics = evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]
-    masks = any('segm' in str(metric.get('metric')) for metric in metrics)
+    masks = any('segm' in str(metric.get('metric')) for metric in metrics_of(cfg, split))
     sources = []
     for dataset in _coco_datasets(loader.get('dataset') if loader else None):
         draws_itself = issubclass(_class_of(dataset), ShapesDataset)
         classes = _classes(dataset, f'{split}_dataloader.dataset')
         sources.append(Source(split, dataset, classes, draws_itself, masks))
     return sources
+
+
+def metrics_of(cfg: Config, split: str) -> list[dict]:
+    """The configs of the metrics that evaluate a split."""
+    evaluator = cfg.get(f'{split}_evaluator')
+    metrics = evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]
+    return [metric for metric in metrics if isinstance(metric, dict)]
 
 
 def _coco_datasets(dataset: ConfigDict | None) -> Iterator[ConfigDict]:
@@ -110,8 +114,12 @@ def _class_of(dataset: ConfigDict) -> type:
 
 
 def _reads_as_coco(dataset_class: type) -> bool:
-    """Whether a class reads annotations as CocoDataset does; LVIS and panoptic ones do not."""
-    return issubclass(dataset_class, CocoDataset) and all(
+    """Whether a class reads annotations as CocoDataset does; LVIS and panoptic ones do not.
+
+    V3DetDataset reads its classes from another file.
+    """
+    is_coco = issubclass(dataset_class, CocoDataset) and not issubclass(dataset_class, V3DetDataset)
+    return is_coco and all(
         getattr(dataset_class, method) is getattr(CocoDataset, method)
         for method in ('load_data_list', 'parse_data_info')
     )
@@ -127,17 +135,9 @@ def _is_local(dataset: ConfigDict) -> bool:
 
 
 def _classes(dataset: ConfigDict, where: str) -> tuple[str, ...]:
-    """The class list as the data set's constructor and mmengine find it."""
+    """The class list as mmengine finds it."""
     dataset_class = _class_of(dataset)
-    label_file = dataset.get('label_file')
-    metainfo = dataset.get('metainfo')
-    classes = metainfo.get('classes') if metainfo is not None else None
-    if metainfo is None and label_file is None and dataset_class.METAINFO.get('classes') is None:
-        label_file = _default_label_file(dataset_class)
-    if metainfo is None and label_file is not None:
-        classes = os.path.join(dataset.get('data_root') or '', label_file)
-        if not os.path.isfile(classes):
-            raise UsageError(f'{where}.label_file: {classes} does not exist. Set it to the file.')
+    classes = (dataset.get('metainfo') or {}).get('classes')
     if classes is None:
         classes = dataset_class.METAINFO.get('classes')
     if classes is None:
@@ -159,9 +159,3 @@ def _classes(dataset: ConfigDict, where: str) -> tuple[str, ...]:
             f'classes={tuple(map(str, classes))}'
         )
     return tuple(classes)
-
-
-def _default_label_file(dataset_class: type) -> str | None:
-    """The default of V3DetDataset's argument ``label_file``."""
-    argument = inspect.signature(dataset_class).parameters.get('label_file')
-    return argument.default if argument and isinstance(argument.default, str) else None

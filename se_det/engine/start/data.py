@@ -24,7 +24,7 @@ from se_det.datasets.check.facts import (
 )
 from se_det.datasets.check.image_checks import (
     found_elsewhere,
-    header_fault,
+    image_fault,
     misplaced,
     missing_images,
 )
@@ -88,7 +88,7 @@ def _facts(source: Source, config: str) -> Facts:
             facts = _check_whole(source, config)
             save_facts(kept_in, checked, facts)
     faults = (
-        (folder / name, header_fault(folder / name, width, height, source.decoder))
+        (folder / name, image_fault(folder / name, width, height, source.decoder))
         for name, width, height in facts.sample
     )
     lines = [f'{path} {fault}' for path, fault in faults if fault]

@@ -3,60 +3,35 @@
 from collections.abc import Sequence
 
 import torch
-from mmdet.models.dense_heads.anchor_head import AnchorHead
+from mmdet.models.dense_heads import AnchorHead, RPNHead
 from torch import Tensor
 
 from se_det.inference.export.box_coding import decode
 from se_det.inference.export.suppression import best, nms_in_groups, take
 
 
-def predict_proposals(
-    head: AnchorHead, maps: Sequence[Tensor], sizes: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Propose regions.
-
-    Args:
-        head: an RPNHead.
-        maps: of the neck, ``(N, C, H, W)`` each.
-        sizes: heights and widths of the images, ``(N, 2)``.
-
-    Returns:
-        Boxes ``(N, max_per_img, 4)`` and scores ``(N, max_per_img)``, which are 0 in unused places.
-    """
-    cfg = head.test_cfg
-    boxes, scores, _, levels = _candidates(head, maps, sizes, score_threshold=0)
-    extents = boxes[..., 2:] - boxes[..., :2]
-    if cfg.get('min_bbox_size', -1) >= 0:
-        scores = torch.where((extents > cfg.min_bbox_size).all(-1), scores, 0)
-    keep = nms_in_groups(
-        boxes, scores, levels, len(maps), cfg.nms.iou_threshold, count=cfg.max_per_img
-    )
-    scores, index = best(torch.where(keep, scores, 0), cfg.max_per_img)
-    return take(boxes, index), scores
-
-
-def predict_objects(
+def predict(
     head: AnchorHead, maps: Sequence[Tensor], sizes: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Detect objects.
+    """Detect objects, or propose regions.
 
     Args:
-        head: a RetinaHead.
-        maps: as in `predict_proposals`.
-        sizes: as in `predict_proposals`.
+        head: a RetinaHead, or an RPNHead, which suppresses boxes level by level.
+        maps: of the neck, ``(N, C, H, W)`` each.
+        sizes: heights and widths of the images, ``(N, 2)``.
 
     Returns:
         Boxes ``(N, max_per_img, 4)``, scores and labels ``(N, max_per_img)``; scores are 0 in
         unused places.
     """
-    cfg = head.test_cfg
-    boxes, scores, labels, _ = _candidates(head, maps, sizes, cfg.get('score_thr', 0))
-    extents = boxes[..., 2:] - boxes[..., :2]
+    cfg, is_rpn = head.test_cfg, isinstance(head, RPNHead)
+    score_threshold = 0 if is_rpn else cfg.get('score_thr', 0)
+    boxes, scores, labels, levels = _candidates(head, maps, sizes, score_threshold)
     if cfg.get('min_bbox_size', -1) >= 0:
-        scores = torch.where((extents > 0).all(-1), scores, 0)
-    keep = nms_in_groups(
-        boxes, scores, labels, head.num_classes, cfg.nms.iou_threshold, count=cfg.max_per_img
-    )
+        extents = boxes[..., 2:] - boxes[..., :2]
+        scores = torch.where((extents > cfg.min_bbox_size).all(-1), scores, 0)
+    groups, count = (levels, len(maps)) if is_rpn else (labels, head.num_classes)
+    keep = nms_in_groups(boxes, scores, groups, count, cfg.nms.iou_threshold, cfg.max_per_img)
     scores, index = best(torch.where(keep, scores, 0), cfg.max_per_img)
     return take(boxes, index), scores, labels.gather(1, index)
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from se_det.inference.export.dense_heads import predict_objects, predict_proposals
+from se_det.inference.export import dense_heads
 from se_det.inference.export.roi_heads import predict_boxes, predict_masks
 
 
@@ -40,18 +40,18 @@ class WholeDetector(nn.Module):
         detector = self.detector
         maps = detector.extract_feat(images)
         if hasattr(detector, 'rpn_head'):
-            proposals, objectness = predict_proposals(detector.rpn_head, maps, sizes)
+            proposals, objectness, _ = dense_heads.predict(detector.rpn_head, maps, sizes)
             found = predict_boxes(detector.roi_head, maps, proposals, objectness, sizes)
         else:
-            found = predict_objects(detector.bbox_head, maps, sizes)
+            found = dense_heads.predict(detector.bbox_head, maps, sizes)
         boxes, scores, labels = found
         is_used = scores > 0
         boxes = torch.where(is_used[..., None], boxes, 0)
+        outputs = boxes, scores, torch.where(is_used, labels, -1)
         if not self.has_masks:
-            return boxes, scores, torch.where(is_used, labels, -1)
+            return outputs
         masks = predict_masks(detector.roi_head, maps, boxes, labels)
-        masks = torch.where(is_used[..., None, None], masks, 0)
-        return boxes, scores, torch.where(is_used, labels, -1), masks
+        return *outputs, torch.where(is_used[..., None, None], masks, 0)
 
 
 class Features(nn.Module):

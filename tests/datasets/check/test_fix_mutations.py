@@ -14,7 +14,11 @@ import pytest
 from mmdet.datasets import CocoDataset
 from rich.console import Console
 
+from se_det.datasets.check.facts import check_content
 from se_det.datasets.check.full import check_dataset
+from se_det.datasets.check.problems import Problems
+from se_det.datasets.check.repair import repair
+from se_det.datasets.check.repair_records import ImageFiles
 
 CLASSES = ('red cell', 'white cell', 'platelet')
 PIPELINE = [
@@ -330,3 +334,36 @@ def test_mutated_exports(count, cells, config, coco):
     outcomes = _check_fixes(count, cells, config, coco)
     assert outcomes['repaired'] > count / 2
     assert outcomes['refused, both readings shown'] > count / 20
+
+
+@pytest.mark.parametrize(
+    ('group', 'index'),
+    [(g, i) for g in CERTAIN if g != 'files' for i in range(len(CERTAIN[g]))],
+)
+def test_each_certain_mutation_is_undone(group, index, coco):
+    for number, annotation in enumerate(coco['annotations']):
+        annotation['attributes'] = dict(number=number)
+    sizes = {image['file_name']: (image['width'], image['height']) for image in coco['images']}
+    content = deepcopy(coco)
+    CERTAIN[group][index](content, random.Random(index))
+    before = json.dumps(content)
+    repaired, done = repair(content, ImageFiles(sizes=sizes))
+    assert json.dumps(content) == before
+    assert not done.unclear.errors
+    assert done.changes or group == 'others' or repaired == content
+    truth, found = _truth(coco), _truth(repaired)
+    assert found.keys() == truth.keys()
+    for number, (file, label, box) in truth.items():
+        assert found[number][:2] == (file, label)
+        np.testing.assert_allclose(found[number][2], box, atol=1e-6)
+    expected, annotations = (
+        {a['attributes']['number']: a for a in c['annotations']} for c in (coco, repaired)
+    )
+    for number, annotation in expected.items():
+        same = annotations[number]
+        assert same['iscrowd'] == annotation['iscrowd']
+        assert same['area'] == pytest.approx(annotation['area'])
+        assert same.get('segmentation') == annotation.get('segmentation')
+    problems = Problems()
+    check_content(repaired, False, problems)
+    assert not problems.errors

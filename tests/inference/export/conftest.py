@@ -14,20 +14,20 @@ CLASSES = ('bolt', 'nut', 'washer')
 
 
 def small_config(name: str):
-    """A config of the project with two stages of depth 18, narrow heads and three classes."""
+    """A config of the project with one stage of depth 18, narrow heads and three classes."""
     cfg = load_config(f'configs/{name}.py')
     model = cfg.model
     model.backbone.update(
         depth=18,
         base_channels=16,
-        num_stages=2,
-        strides=(1, 2),
-        dilations=(1, 1),
-        out_indices=(0, 1),
+        num_stages=1,
+        strides=(1,),
+        dilations=(1,),
+        out_indices=(0,),
         frozen_stages=-1,
         init_cfg=None,
     )
-    model.neck.update(in_channels=[16, 32], out_channels=16, num_outs=2)
+    model.neck.update(in_channels=[16], out_channels=16, num_outs=2)
     model.neck.pop('start_level', None)
     head = model.get('rpn_head') or model.bbox_head
     head.update(in_channels=16, feat_channels=16)

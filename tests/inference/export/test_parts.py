@@ -28,7 +28,6 @@ def changed(cfg, path, value):
     ('path', 'value'),
     [
         ('test_cfg.rcnn.nms', dict(type='soft_nms', iou_threshold=0.5)),
-        ('test_cfg.rcnn.nms', dict(type='nms', iou_threshold=0.5, class_agnostic=True)),
         ('test_cfg.rpn.nms', dict(type='nms', iou_threshold=0.7, max_num=9)),
         ('test_cfg.rpn.nms_pre', -1),
         ('test_cfg.rcnn.max_per_img', -1),
@@ -55,7 +54,6 @@ def test_a_smallest_box_of_retinanet_is_named(cfg):
     ('config', 'part'),
     [
         ('fcos/fcos_r50-caffe_fpn_gn-head_1x_coco', 'type is FCOS'),
-        ('guided_anchoring/ga-rpn_r50-caffe_fpn_1x_coco', 'type is RPN'),
         ('double_heads/dh-faster-rcnn_r50_fpn_1x_coco', 'roi_head is DoubleHeadRoIHead'),
         ('free_anchor/freeanchor_r50_fpn_1x_coco', 'bbox_head is FreeAnchorRetinaHead'),
         ('groie/faste-rcnn_r50_fpn_groie_1x_coco', 'bbox_roi_extractor is GenericRoIExtractor'),
