@@ -10,7 +10,7 @@ from se_det.report.history import History
 from se_det.report.run_page import write_run_page
 from se_det.report.scores import score
 
-from .conftest import make_results, make_runner, make_truth
+from .conftest import make_random, make_results, make_runner, make_truth
 
 VOID = {'meta', 'link', 'br', 'image', 'use', 'rect', 'path', 'line', 'circle'}
 
@@ -122,13 +122,13 @@ def test_a_failed_page_leaves_the_old_one(run_page, history):
     assert run_page.read_text(encoding='utf-8') == before
 
 
-def test_any_text_is_a_name_of_a_class(make_random, runner):
+def test_any_text_is_a_name_of_a_class(tmp_path):
     truth, results = make_random(1)
     names = ['$', 'half $_{ a formula$', 'caf\udce9', '<b>bold</b>']
     for category, name in zip(truth.coco.dataset['categories'], names, strict=True):
         category['name'] = name
     scores = [score(truth, results, 'bbox')]
-    page = Page(write_run_page(runner, History(), scores, {}, num_images=4))
+    page = Page(write_run_page(make_runner(tmp_path), History(), scores, {}, num_images=4))
     assert page.open == []
     for shown in ('half $_{ a formula$', 'caf?', '&lt;b&gt;bold&lt;/b&gt;'):
         assert page.text.count(shown) > 1

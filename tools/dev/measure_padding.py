@@ -21,7 +21,7 @@ from se_det.backbones import SEResNet
 from se_det.engine.launch import load_config
 from se_det.engine.start.data import check_data
 from se_det.errors import UsageError
-from tools._command_line import add_config_arguments, parse_config_arguments, usage_errors_alone
+from tools._command_line import parse_config_arguments, usage_errors_alone
 from tools.dev.image_size import height_and_width
 
 CALIBRATION = 8  # images for the statistics of batch norms
@@ -43,7 +43,6 @@ def main() -> None:
         metavar='SHORTxLONG',
         help='edges that images are resized to; images take several in turn',
     )
-    add_config_arguments(parser)
     args = parse_config_arguments(parser)
     with usage_errors_alone():
         cfg = load_config(args.config, cfg_options=args.cfg_options, se=args.se)
