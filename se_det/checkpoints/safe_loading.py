@@ -34,4 +34,4 @@ def load_from_se_det(source: str, map_location: Any = None) -> dict:
     path = fetch(source) if source.startswith(SCHEMES) else source
     checkpoint = read_checkpoint(path, map_location)
     checkpoint = {**checkpoint, 'state_dict': find_weights(checkpoint, source)}
-    return _process_mmcls_checkpoint(checkpoint) if source.startswith('mmcls') else checkpoint
+    return _process_mmcls_checkpoint(checkpoint) if source.startswith('mmcls://') else checkpoint

@@ -1,6 +1,6 @@
 """The public ImageNet weights of backbones with SE, one row per file."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 from urllib.parse import unquote, urlsplit
 
@@ -32,7 +32,7 @@ class PublicWeights:
     name: str
     url: str
     top1: float
-    backbone: dict[str, Any]
+    backbone: dict[str, Any] = field(hash=False)
     layout: str = 'timm'
     top1_size: int = 224
     recipe: str = 'plain'

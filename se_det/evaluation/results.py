@@ -127,15 +127,14 @@ def _read_json(path: Path, truth: GroundTruth, metric: str) -> tuple[Any, ...]:
     image_ids, category_ids, scores, shapes = [], [], [], []
     for number, detection in enumerate(content):
         try:
-            image_ids.append(detection['image_id'])
-            category_ids.append(detection['category_id'])
-            scores.append(float(detection['score']))
+            image_ids.append(_of_type(detection['image_id'], int, float, str))
+            category_ids.append(_of_type(detection['category_id'], int, float, str))
+            scores.append(float(_of_type(detection['score'], int, float)))
             if metric == 'bbox':
-                x, y, width, height = detection['bbox']
-                shapes.append([float(x), float(y), float(width), float(height)])
+                x, y, width, height = _of_type(detection['bbox'], list)
+                shapes.append([float(_of_type(side, int, float)) for side in (x, y, width, height)])
             else:
                 shapes.append(detection['segmentation'])
-            hash((image_ids[-1], category_ids[-1]))
         except (KeyError, OverflowError, TypeError, ValueError) as error:
             raise UsageError(
                 f'{path} is not a result file for {metric}: detection {number} (of {len(content)}, '
@@ -148,6 +147,13 @@ def _read_json(path: Path, truth: GroundTruth, metric: str) -> tuple[Any, ...]:
     return image_ids, category_ids, np.array(scores, dtype=float), shapes
 
 
+def _of_type(value: Any, *kinds: type) -> Any:
+    """A value that JSON has as one of these types; true is no number."""
+    if type(value) not in kinds:
+        raise TypeError(f'{reprlib.repr(value)} is of another type')
+    return value
+
+
 def _json(path: Path) -> object:
     try:
         return json.loads(path.read_bytes())
@@ -155,8 +161,8 @@ def _json(path: Path) -> object:
         raise UsageError(f'{path} cannot be read: {error.strerror}. Check the path.') from error
     except (RecursionError, ValueError) as error:  # also nested too deep, or thousands of digits
         raise UsageError(
-            f'{path} is not a whole JSON file, as if it was cut off while it was written: {error}. '
-            'Write it again.'
+            f'{path} cannot be read as JSON: {error}. If it was cut off while it was written, '
+            'write it again.'
         ) from error
 
 

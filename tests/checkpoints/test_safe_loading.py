@@ -30,14 +30,17 @@ def test_urls_come_from_the_cache(tmp_path, monkeypatch):
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
     weights = {'backbone.conv1.weight': torch.zeros(1)}
     torch.save(dict(state_dict=weights), tmp_path / 'net.pth')
-    served = (tmp_path / 'net.pth').as_uri()
     urlopen = torch.hub.urlopen
     monkeypatch.setattr(torch.hub, 'urlopen', lambda *args, **kwargs: urlopen(served))
+    (tmp_path / 'net.pth').rename(tmp_path / 'mmcls_net.pth')
+    monkeypatch.chdir(tmp_path)
+    served = (tmp_path / 'mmcls_net.pth').as_uri()
     with safe_loading():
+        file = CheckpointLoader.load_checkpoint('mmcls_net.pth')
         read = CheckpointLoader.load_checkpoint('https://example.org/net.pth')
         monkeypatch.setitem(fetching.LISTS, 'mmcls', lambda: {'net': 'https://example.org/net.pth'})
         backbone = CheckpointLoader.load_checkpoint('mmcls://net')
-    assert list(read['state_dict']) == list(weights)
+    assert list(file['state_dict']) == list(read['state_dict']) == list(weights)
     assert list(backbone['state_dict']) == ['conv1.weight']
     assert list((tmp_path / 'hub' / 'checkpoints').iterdir())
 

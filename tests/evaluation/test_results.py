@@ -109,8 +109,9 @@ def refused(path, truth, metric='bbox'):
 
 
 VALUES = dict(
-    null=None, text='x', list=[1], dict={}, large=10**20, digits=10**400, inf=math.inf, half=0.5
-)
+    null=None, text='x', number='1234', true=True, list=[1], dict={}, keys={'1': 0}, large=10**20,
+    digits=10**400, inf=math.inf, half=0.5,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize('metric', ['bbox', 'segm'])

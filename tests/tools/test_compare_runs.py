@@ -77,7 +77,7 @@ def test_a_truncated_file_is_one_message_and_nothing_is_written(run_here, files)
     before = sorted(files.iterdir())
     done = run_here('compare_runs.py', *SIDES, '--json', 'out.json')
     assert done.returncode == 2 and done.stderr.count('error:') == 1
-    assert 'better.json is not a whole JSON file' in done.stderr
+    assert 'better.json cannot be read as JSON' in done.stderr
     assert sorted(files.iterdir()) == before
 
 

@@ -37,11 +37,12 @@ def load(file: Path, device: str, fraction: float = 1.0) -> tuple[Tensor, Tensor
     """Decode a fraction of the images, ``(N, 3, H, W)`` of uint8, and their labels ``(N,)``."""
     content = np.load(file)
     jpeg, offsets = content['jpeg'], content['offsets']
-    chosen = range(0, len(offsets) - 1, round(1 / fraction))
+    count = len(offsets) - 1
+    chosen = np.linspace(0, count - 1, max(1, round(fraction * count))).astype(int)
     files = (jpeg[offsets[index] : offsets[index + 1]] for index in chosen)
     rgb = np.stack([cv2.imdecode(file, cv2.IMREAD_COLOR)[..., ::-1] for file in files])
     images = torch.from_numpy(rgb).permute(0, 3, 1, 2).contiguous()
-    labels = torch.from_numpy(content['labels'][list(chosen)]).long()
+    labels = torch.from_numpy(content['labels'][chosen]).long()
     return images.to(device), labels.to(device)
 
 

@@ -103,7 +103,7 @@ def _check_numbers(where: str, options: dict, values: dict[str, float]) -> None:
     is_named_well = is_named_well or numbers[:3] == [100, 300, 1000]
     required = re.compile('mAP$' if options.get('metric_items') is None else 'mAP|AR')
     for name, value in values.items():
-        is_misnamed = '@' in name and not is_named_well
+        is_misnamed = re.search('AR.*@', name) and not is_named_well
         if is_misnamed or (value == -1 and required.search(name)):
             raise UsageError(
                 f'{where} cannot give {name}: AR needs proposal_nums=(100, 300, 1000), mAP needs '
