@@ -11,6 +11,7 @@ import torch
 from mmdet.models import BaseDetector
 from mmdet.registry import MODELS
 from mmdet.visualization import DetLocalVisualizer
+from mmengine.logging import MessageHub, MMLogger
 from mmengine.structures import InstanceData
 from torch import nn
 
@@ -113,7 +114,8 @@ def check_case(seed, cells, config):
         check_start(cfg, ('train', 'val'))
     except UsageError:
         return 'refused'
-    DetLocalVisualizer._instance_dict.clear()
+    for kept in (DetLocalVisualizer, MessageHub, MMLogger):  # of each run, for ever
+        kept._instance_dict.clear()
     folder = Path(f'run_{seed}')
     writes_page = seed % ONE_PAGE_IN == 0
     runner = training(cfg, folder, [dict(type='ReportHook')] if writes_page else [])
