@@ -28,7 +28,7 @@ _GLOBAL_HOOKS = (
     torch_module._global_backward_hooks,
     torch_module._global_backward_pre_hooks,
 )
-_WITH_KERNELS = Convolution, nn.ReLU, Convolution, nn.Sigmoid
+_WITH_KERNELS = Convolution, nn.ReLU, Convolution, nn.Sigmoid  # for CUDA
 _METHODS: dict[type[nn.Module], list[tuple[str, Callable]]] = {}  # before anybody patched them
 _WORK: dict[torch.device, bool] = {}  # whether the kernels work on a device
 

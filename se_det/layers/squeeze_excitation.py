@@ -164,8 +164,3 @@ def autocast_off(x: Tensor) -> AbstractContextManager:
 def vector_dtype(x: Tensor) -> torch.dtype:
     """The precision of vectors beside a map ``x``: float32, or float64."""
     return torch.float64 if x.dtype is torch.float64 else torch.float32
-
-
-def as_map(vectors: Tensor) -> Tensor:
-    """``(N, C)`` as ``(N, C, 1, 1)``, and ``(C,)`` as ``(C, 1, 1)``."""
-    return vectors.unsqueeze(-1).unsqueeze(-1)

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from se_det.layers.padding import Padding, channel_means
-from se_det.layers.squeeze_excitation import ChannelAttention, as_map, autocast_off, vector_dtype
+from se_det.layers.squeeze_excitation import ChannelAttention, autocast_off, vector_dtype
 
 
 def gated_tail(
@@ -84,8 +84,8 @@ class _Tail(torch.autograd.Function):
         means = channel_means(v, padding, vector_dtype(v)).flatten(1)
         z = torch.addcmul(shift, means, scale)
         gate = se.excite(z)
-        y = torch.addcmul(identity, v, as_map(gate * scale))
-        y.add_(as_map(gate * shift)).relu_()  # torch's _add_relu_ has no NaN and no infinity
+        y = torch.addcmul(identity, v, _as_map(gate * scale))
+        y.add_(_as_map(gate * shift)).relu_()  # torch's _add_relu_ has no NaN and no infinity
         ctx.se, ctx.padding = se, padding
         vectors = mean, inverse_std, scale, shift, means, z, gate
         ctx.save_for_backward(v, y, *vectors, *se_parameters)
@@ -109,12 +109,12 @@ class _Tail(torch.autograd.Function):
         if ctx.training:
             slope = scale * inverse_std * of_weight / (len(v) * pixels)
             constant = constant + slope * mean - scale * of_bias / (len(v) * pixels)
-        of_v = torch.addcmul(as_map(constant), gradient, as_map(gate * scale))
+        of_v = torch.addcmul(_as_map(constant), gradient, _as_map(gate * scale))
         if ctx.training:
-            of_v.addcmul_(v, as_map(slope), value=-1)
+            of_v.addcmul_(v, _as_map(slope), value=-1)
         if ctx.padding is not None:
             within = (~ctx.padding.mask).to(v.dtype)
-            of_v.addcmul_(as_map(of_means) / ctx.padding.pixels, within)
+            of_v.addcmul_(_as_map(of_means) / ctx.padding.pixels, within)
         return None, None, None, of_v, gradient, of_weight, of_bias, *of_parameters
 
 
@@ -131,3 +131,8 @@ def _image_sums(gradient: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     ]
     _, products, sums = zip(*found, strict=True)
     return torch.stack(sums), torch.stack(products)
+
+
+def _as_map(vectors: Tensor) -> Tensor:
+    """``(N, C)`` as ``(N, C, 1, 1)``, and ``(C,)`` as ``(C, 1, 1)``."""
+    return vectors.unsqueeze(-1).unsqueeze(-1)

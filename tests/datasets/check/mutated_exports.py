@@ -7,6 +7,8 @@ sizes of the small data set in conftest.py, so that they can be trained on.
 import json
 import math
 import random
+from collections import Counter
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
@@ -299,3 +301,18 @@ MUTATIONS = [
     *(_extra_key, _extra_key, _extra_key, _head, _ids, _ids, _crowd_or_area, _box, _segmentation),
     *(_name, _size, _structure, _anything),
 ]
+
+
+def check_many(seeds: Sequence[int], check: Callable[[int], str], usual: str) -> None:
+    """Check the export of each seed; ``check`` returns what became of it, ``usual`` of many."""
+    outcomes, failures = Counter(), []
+    for seed in seeds:
+        try:
+            outcomes[check(seed)] += 1
+        except Exception as error:
+            export = mutated_export(seed)
+            failures.append(f'seed {seed}, {export.tool} {export.mutations}: {error!r:.300}')
+    shown = '\n'.join(failures[:20])
+    assert not failures, f'{len(failures)} of {len(seeds)} files fail:\n{shown}'
+    assert outcomes[usual] > len(seeds) / 4
+    print(len(seeds), 'files:', dict(outcomes))
