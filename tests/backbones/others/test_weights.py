@@ -66,9 +66,13 @@ def _assert_same_weights(ours, expected):
 
 @pytest.mark.parametrize('name', WITH_INIT_CFG)
 def test_own_weights_with_se_are_loaded(name, start):
-    trained = MODELS.build(arguments(name))
+    _, trained = make(name)  # in float64; TridentConv is made without values
     detector = {f'backbone.{key}': value for key, value in trained.state_dict().items()}
-    ours = start(dict(state_dict={**detector, 'neck.weight': torch.ones(1)}), arguments(name))
+    ours = start(
+        dict(state_dict={**detector, 'neck.weight': torch.ones(1)}),
+        arguments(name),
+        dtype=torch.float64,
+    )
     _assert_same_weights(ours, trained)
 
 
